@@ -1,0 +1,1 @@
+//! The actors; each file is one agent noun.

@@ -1,0 +1,1 @@
+//! Configuration: raw (what serde reads) to checked.

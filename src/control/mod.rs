@@ -1,0 +1,1 @@
+//! The running service's own interface.

@@ -1,0 +1,1 @@
+//! The only folder that names serenity, reqwest and oauth2.

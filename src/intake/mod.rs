@@ -1,0 +1,1 @@
+//! Message formats, state tokens and PKCE: pure.

@@ -1,0 +1,23 @@
+//! codeferry lets a Discord application use OAuth2 without a public web server.
+//!
+//! A person approves the application in the browser; the redirect goes to an event gateway, which posts the
+//! authorization code through a webhook into a private channel. codeferry sees the message, exchanges the code,
+//! fetches the person's data, delivers it and revokes the token. `docs/architecture.md` is the map.
+
+pub mod actors;
+pub mod cli;
+pub mod config;
+pub mod control;
+pub mod delivery;
+pub mod discord;
+pub mod grant;
+pub mod ids;
+pub mod intake;
+pub mod lifecycle;
+pub mod metrics;
+pub mod secret;
+pub mod simulator;
+pub mod steps;
+pub mod store;
+pub mod telemetry;
+pub mod time;

@@ -1,0 +1,1 @@
+//! Ordered shutdown and exit codes.

@@ -1,0 +1,2 @@
+//! The codeferry binary.
+fn main() {}

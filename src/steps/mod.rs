@@ -1,0 +1,1 @@
+//! The one outside call that each stage makes.

@@ -1,0 +1,1 @@
+//! The durable journal; the only folder that names sled.

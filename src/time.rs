@@ -1,0 +1,182 @@
+//! The one clock. Persisted timestamps, timers and limiters all take their time from here, so tests run it virtual.
+
+use std::fmt;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use serde::{Deserialize, Serialize};
+
+/// A moment: milliseconds since the Unix epoch, UTC. Written for people and JSON as RFC 3339 with milliseconds.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Timestamp(i64);
+
+impl Timestamp {
+    /// From milliseconds since the Unix epoch.
+    pub const fn from_millis(ms: i64) -> Self {
+        Self(ms)
+    }
+
+    /// From whole seconds since the Unix epoch, saturating.
+    pub const fn from_secs(secs: i64) -> Self {
+        Self(secs.saturating_mul(1000))
+    }
+
+    /// Milliseconds since the Unix epoch.
+    pub const fn as_millis(self) -> i64 {
+        self.0
+    }
+
+    /// Whole seconds since the Unix epoch, rounded down.
+    pub const fn as_secs(self) -> i64 {
+        self.0.div_euclid(1000)
+    }
+
+    /// The time since an earlier moment; zero where that moment is later.
+    pub fn since(self, earlier: Self) -> Duration {
+        Duration::from_millis(u64::try_from(self.0.saturating_sub(earlier.0)).unwrap_or(0))
+    }
+
+    /// RFC 3339 in UTC with milliseconds.
+    pub fn rfc3339(self) -> String {
+        self.to_string()
+    }
+
+    fn system_time(self) -> SystemTime {
+        let ms = Duration::from_millis(self.0.unsigned_abs());
+        if self.0 >= 0 { UNIX_EPOCH + ms } else { UNIX_EPOCH }
+    }
+}
+
+impl From<SystemTime> for Timestamp {
+    fn from(t: SystemTime) -> Self {
+        let ms = t.duration_since(UNIX_EPOCH).map_or(0, |d| d.as_millis());
+        Self(i64::try_from(ms).unwrap_or(i64::MAX))
+    }
+}
+
+impl std::ops::Add<Duration> for Timestamp {
+    type Output = Self;
+    fn add(self, d: Duration) -> Self {
+        Self(self.0.saturating_add(i64::try_from(d.as_millis()).unwrap_or(i64::MAX)))
+    }
+}
+
+impl std::ops::Sub<Duration> for Timestamp {
+    type Output = Self;
+    fn sub(self, d: Duration) -> Self {
+        Self(self.0.saturating_sub(i64::try_from(d.as_millis()).unwrap_or(i64::MAX)))
+    }
+}
+
+impl fmt::Display for Timestamp {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        humantime::format_rfc3339_millis(self.system_time()).fmt(f)
+    }
+}
+
+impl fmt::Debug for Timestamp {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+/// Serialises a [`Timestamp`] as RFC 3339 text; for JSON that leaves the program.
+pub mod rfc3339 {
+    use super::Timestamp;
+    use serde::{Deserialize, Deserializer, Serializer, de::Error};
+
+    /// Writes RFC 3339 UTC with milliseconds.
+    pub fn serialize<S: Serializer>(t: &Timestamp, s: S) -> Result<S::Ok, S::Error> {
+        s.collect_str(t)
+    }
+
+    /// Reads any RFC 3339 time that ends in `Z`.
+    pub fn deserialize<'de, D: Deserializer<'de>>(d: D) -> Result<Timestamp, D::Error> {
+        let text = String::deserialize(d)?;
+        humantime::parse_rfc3339(&text)
+            .map(Timestamp::from)
+            .map_err(D::Error::custom)
+    }
+}
+
+/// Where time comes from.
+pub trait Clock: Send + Sync {
+    /// The wall clock.
+    fn now(&self) -> Timestamp;
+}
+
+/// The clock every part shares.
+pub type SharedClock = Arc<dyn Clock>;
+
+/// The machine's clock.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct SystemClock;
+
+impl SystemClock {
+    /// The machine's clock, to be shared.
+    pub fn shared() -> SharedClock {
+        Arc::new(Self)
+    }
+}
+
+impl Clock for SystemClock {
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "this is the one place that reads the wall clock"
+    )]
+    fn now(&self) -> Timestamp {
+        Timestamp::from(SystemTime::now())
+    }
+}
+
+/// A wall clock that follows tokio's time, so that paused time moves it; it can be stepped as an operator or NTP would.
+#[derive(Debug)]
+pub struct VirtualClock {
+    started: tokio::time::Instant,
+    base_ms: AtomicI64,
+}
+
+impl VirtualClock {
+    /// A clock that reads `at` now. Call it inside the runtime whose time it follows.
+    pub fn starting_at(at: Timestamp) -> Arc<Self> {
+        Arc::new(Self {
+            started: tokio::time::Instant::now(),
+            base_ms: AtomicI64::new(at.as_millis()),
+        })
+    }
+
+    /// Steps the wall clock by some milliseconds, forwards or back; timers are not moved.
+    pub fn step(&self, by_ms: i64) {
+        self.base_ms.fetch_add(by_ms, Ordering::Relaxed);
+    }
+}
+
+impl Clock for VirtualClock {
+    fn now(&self) -> Timestamp {
+        Timestamp::from_millis(self.base_ms.load(Ordering::Relaxed)) + self.started.elapsed()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn timestamps_read_as_rfc_3339_with_milliseconds() {
+        assert_eq!(
+            Timestamp::from_millis(1_700_000_000_042).to_string(),
+            "2023-11-14T22:13:20.042Z"
+        );
+        assert_eq!(Timestamp::from_millis(-5).to_string(), "1970-01-01T00:00:00.000Z");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_virtual_clock_follows_paused_time_and_steps() {
+        let clock = VirtualClock::starting_at(Timestamp::from_secs(1_700_000_000));
+        tokio::time::sleep(Duration::from_secs(90)).await;
+        clock.step(-3_600_000);
+        assert_eq!(clock.now(), Timestamp::from_secs(1_700_000_000 + 90 - 3600));
+    }
+}
