@@ -172,7 +172,8 @@ impl fmt::Display for Lane {
 }
 
 /// A keyed hash of an authorization code. People see its first six hexadecimal digits.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(transparent)]
 pub struct CodeHash(pub [u8; 16]);
 
 impl CodeHash {
