@@ -224,8 +224,6 @@ pub struct ClosedGrant {
     pub outcome: Outcome,
     /// Why; on all but `completed`.
     pub reason: Option<Reason>,
-    /// How often its code was presented.
-    pub presented: u32,
 }
 
 /// How a grant ended.

@@ -1,0 +1,223 @@
+//! Who goes first: an in-memory index over the open grants, by what each wants done next.
+//!
+//! Earliest deadline first for exchanges, with codes that the relay's clock calls dead last; oldest obligation first
+//! for everything else. It holds no truth: it is rebuilt from the grants at start.
+
+use std::collections::{BTreeSet, HashMap};
+
+use super::retry::Policy;
+use super::state::{DeliveryState, Grant, Revocation, State};
+use crate::ids::GrantId;
+use crate::time::Timestamp;
+
+/// One call that a grant wants made; each kind has its own stage, each sink its own [`Task::Deliver`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Task {
+    /// Present the code.
+    Exchange,
+    /// Fetch the person's data.
+    Fetch,
+    /// Deliver to the sink of this number, in the order of the configuration.
+    Deliver(u8),
+    /// Revoke the token.
+    Revoke,
+}
+
+impl Task {
+    /// The name used in logs and metrics.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Exchange => "exchange",
+            Self::Fetch => "fetch",
+            Self::Deliver(_) => "deliver",
+            Self::Revoke => "revoke",
+        }
+    }
+}
+
+/// A task of a grant, when it may begin, and its place in the queue.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Due {
+    /// What.
+    pub task: Task,
+    /// Not before this moment.
+    pub not_before: Timestamp,
+    /// Its place: likely dead ones last, then the earlier moment first.
+    pub place: (bool, Timestamp),
+}
+
+impl Grant {
+    /// What this grant wants done.
+    pub fn due(&self, now: Timestamp, policy: &Policy) -> Vec<Due> {
+        match &self.state {
+            State::Received { presentations, .. } => vec![Due {
+                task: Task::Exchange,
+                not_before: presentations.not_before,
+                place: (self.is_suspect(now, policy), self.deadline),
+            }],
+            State::Exchanging { .. } | State::Closed(_) => Vec::new(),
+            State::Exchanged { attempts, .. } => {
+                vec![Due {
+                    task: Task::Fetch,
+                    not_before: attempts.not_before,
+                    place: (false, attempts.since),
+                }]
+            }
+            State::Settling(settling) => {
+                let deliveries = settling
+                    .deliveries
+                    .iter()
+                    .filter(|(_, d)| d.state == DeliveryState::Owed);
+                let mut due: Vec<Due> = deliveries
+                    .filter_map(|(name, d)| {
+                        policy.sink_index(name).map(|i| Due {
+                            task: Task::Deliver(i),
+                            not_before: d.attempts.not_before,
+                            place: (false, d.attempts.since),
+                        })
+                    })
+                    .collect();
+                if let Revocation::Owed { attempts, .. } = &settling.revocation {
+                    due.push(Due {
+                        task: Task::Revoke,
+                        not_before: attempts.not_before,
+                        place: (false, attempts.since),
+                    });
+                }
+                due
+            }
+        }
+    }
+}
+
+/// The index. A grant's task is in it at most once: ready, waiting for its time, or (claimed) not at all.
+#[derive(Debug, Default)]
+pub struct Schedule {
+    ready: HashMap<Task, BTreeSet<((bool, Timestamp), GrantId)>>,
+    waiting: BTreeSet<(Timestamp, GrantId, Task)>,
+    entries: HashMap<(GrantId, Task), Entry>,
+}
+
+#[derive(Debug, Clone, Copy)]
+enum Entry {
+    Ready { place: (bool, Timestamp) },
+    Waiting { until: Timestamp, place: (bool, Timestamp) },
+}
+
+impl Schedule {
+    /// Puts a task in, or moves it; a task whose time is not there yet waits for it.
+    pub fn put(&mut self, grant: GrantId, due: Due, now: Timestamp) {
+        self.remove(grant, due.task);
+        let entry = if due.not_before > now {
+            self.waiting.insert((due.not_before, grant, due.task));
+            Entry::Waiting {
+                until: due.not_before,
+                place: due.place,
+            }
+        } else {
+            self.ready.entry(due.task).or_default().insert((due.place, grant));
+            Entry::Ready { place: due.place }
+        };
+        self.entries.insert((grant, due.task), entry);
+    }
+
+    /// Takes a task out.
+    pub fn remove(&mut self, grant: GrantId, task: Task) {
+        match self.entries.remove(&(grant, task)) {
+            Some(Entry::Ready { place }) => {
+                if let Some(set) = self.ready.get_mut(&task) {
+                    set.remove(&(place, grant));
+                }
+            }
+            Some(Entry::Waiting { until, .. }) => {
+                self.waiting.remove(&(until, grant, task));
+            }
+            None => {}
+        }
+    }
+
+    /// Takes out the first task of a kind that is ready.
+    pub fn take(&mut self, task: Task, now: Timestamp) -> Option<GrantId> {
+        self.wake(now);
+        let (_, grant) = self.ready.get_mut(&task)?.pop_first()?;
+        self.entries.remove(&(grant, task));
+        Some(grant)
+    }
+
+    /// Moves tasks whose time has come to the ready ones, and tells which kinds they are.
+    pub fn wake(&mut self, now: Timestamp) -> Vec<Task> {
+        let mut woken = Vec::new();
+        while let Some(&(until, grant, task)) = self.waiting.first()
+            && until <= now
+        {
+            self.waiting.pop_first();
+            if let Some(Entry::Waiting { place, .. }) = self.entries.get(&(grant, task)).copied() {
+                self.ready.entry(task).or_default().insert((place, grant));
+                self.entries.insert((grant, task), Entry::Ready { place });
+                if !woken.contains(&task) {
+                    woken.push(task);
+                }
+            }
+        }
+        woken
+    }
+
+    /// When the next waiting task's time comes.
+    pub fn next_wake(&self) -> Option<Timestamp> {
+        self.waiting.first().map(|(until, ..)| *until)
+    }
+
+    /// Tasks of a kind that are ready now.
+    pub fn ready(&self, task: Task) -> usize {
+        self.ready.get(&task).map_or(0, BTreeSet::len)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::time::Duration;
+
+    fn due(task: Task, not_before: i64, suspect: bool, at: i64) -> Due {
+        Due {
+            task,
+            not_before: Timestamp::from_secs(not_before),
+            place: (suspect, Timestamp::from_secs(at)),
+        }
+    }
+
+    fn id(n: u128) -> GrantId {
+        GrantId::new(Timestamp::from_secs(1_700_000_000), n)
+    }
+
+    #[test]
+    fn the_earliest_deadline_goes_first_and_likely_dead_codes_last() {
+        let now = Timestamp::from_secs(100);
+        let mut schedule = Schedule::default();
+        schedule.put(id(1), due(Task::Exchange, 0, false, 190), now);
+        schedule.put(id(2), due(Task::Exchange, 0, true, 110), now);
+        schedule.put(id(3), due(Task::Exchange, 0, false, 150), now);
+        let order: Vec<_> = std::iter::from_fn(|| schedule.take(Task::Exchange, now)).collect();
+        assert_eq!(order, [id(3), id(1), id(2)]);
+    }
+
+    #[test]
+    fn a_task_waits_for_its_time_and_moving_it_leaves_no_copy() {
+        let mut now = Timestamp::from_secs(100);
+        let mut schedule = Schedule::default();
+        schedule.put(id(1), due(Task::Revoke, 105, false, 1), now);
+        assert_eq!(schedule.take(Task::Revoke, now), None);
+        assert_eq!(schedule.next_wake(), Some(Timestamp::from_secs(105)));
+        schedule.put(id(1), due(Task::Revoke, 110, false, 1), now);
+        now = now + Duration::from_secs(10);
+        assert_eq!(schedule.wake(now), [Task::Revoke]);
+        assert_eq!(schedule.take(Task::Revoke, now), Some(id(1)));
+        assert_eq!(schedule.take(Task::Revoke, now), None);
+        schedule.put(id(2), due(Task::Fetch, 0, false, 1), now);
+        schedule.remove(id(2), Task::Fetch);
+        assert_eq!(
+            (schedule.take(Task::Fetch, now), schedule.ready(Task::Fetch)),
+            (None, 0)
+        );
+    }
+}
