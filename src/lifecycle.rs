@@ -1,1 +1,176 @@
-//! Ordered shutdown and exit codes.
+//! How the process ends: exit codes, failures that carry one, and the signals that ask for it.
+
+use std::error::Error;
+use std::io;
+use std::process::ExitCode;
+
+use tokio::signal::unix::{Signal, SignalKind, signal};
+
+/// The process's exit code.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Exit {
+    /// 0: all is well.
+    Fine,
+    /// 1: a check failed, the run ended in error, or the surroundings refuse (port in use, second instance).
+    Failed,
+    /// 2: what the operator must correct: usage, configuration, secrets, portal settings.
+    Usage,
+    /// 3: the shutdown was forced past its grace.
+    Forced,
+    /// 70: a bug (`EX_SOFTWARE` of sysexits.h).
+    Bug,
+    /// 74: the store: folder not writable, disk full, damaged (`EX_IOERR` of sysexits.h).
+    Store,
+}
+
+impl Exit {
+    /// The number.
+    pub const fn code(self) -> u8 {
+        match self {
+            Self::Fine => 0,
+            Self::Failed => 1,
+            Self::Usage => 2,
+            Self::Forced => 3,
+            Self::Bug => 70,
+            Self::Store => 74,
+        }
+    }
+}
+
+impl From<Exit> for ExitCode {
+    fn from(exit: Exit) -> Self {
+        Self::from(exit.code())
+    }
+}
+
+/// An error that knows its exit code and the way out. Return it from a command (`Err(failure.into())`).
+#[derive(Debug, thiserror::Error)]
+#[error("{message}")]
+pub struct Failure {
+    exit: Exit,
+    message: String,
+    way_out: Option<String>,
+    #[source]
+    source: Option<Box<dyn Error + Send + Sync>>,
+}
+
+impl Failure {
+    /// What failed, as a fragment that reads after "error: ".
+    pub fn new(exit: Exit, message: impl Into<String>) -> Self {
+        Self {
+            exit,
+            message: message.into(),
+            way_out: None,
+            source: None,
+        }
+    }
+
+    /// What a person can do about it: key, file, command.
+    pub fn way_out(mut self, advice: impl Into<String>) -> Self {
+        self.way_out = Some(advice.into());
+        self
+    }
+
+    /// What caused it.
+    pub fn source(mut self, source: impl Into<Box<dyn Error + Send + Sync>>) -> Self {
+        self.source = Some(source.into());
+        self
+    }
+
+    /// The exit code it asks for.
+    pub fn exit(&self) -> Exit {
+        self.exit
+    }
+
+    /// What a person can do about it.
+    pub fn advice(&self) -> Option<&str> {
+        self.way_out.as_deref()
+    }
+}
+
+/// What a signal asks of the service.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Request {
+    /// The first Ctrl-C or SIGTERM: take nothing new, end what is in hand within the grace.
+    Drain,
+    /// Every further one: end at once, with [`Exit::Forced`].
+    Force,
+    /// SIGHUP: read the configuration again.
+    Reload,
+}
+
+/// The signals the service listens to. From the moment it exists they no longer end the process by themselves.
+#[derive(Debug)]
+pub struct Signals {
+    interrupt: Signal,
+    terminate: Signal,
+    hangup: Signal,
+    draining: bool,
+}
+
+impl Signals {
+    /// Starts listening. Call it inside a tokio runtime with I/O enabled.
+    pub fn listen() -> io::Result<Self> {
+        Ok(Self {
+            interrupt: signal(SignalKind::interrupt())?,
+            terminate: signal(SignalKind::terminate())?,
+            hangup: signal(SignalKind::hangup())?,
+            draining: false,
+        })
+    }
+
+    /// Waits for the next request. Dropping the future loses no signal.
+    pub async fn next(&mut self) -> Request {
+        tokio::select! {
+            // An end goes before a reload that arrived with it.
+            biased;
+            _ = self.interrupt.recv() => self.end(),
+            _ = self.terminate.recv() => self.end(),
+            _ = self.hangup.recv() => Request::Reload,
+        }
+    }
+
+    /// Notes that a drain has begun for another reason, so that the next Ctrl-C forces.
+    pub fn drain_began(&mut self) {
+        self.draining = true;
+    }
+
+    fn end(&mut self) -> Request {
+        if std::mem::replace(&mut self.draining, true) {
+            Request::Force
+        } else {
+            Request::Drain
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn exit_codes_are_the_promised_ones() {
+        let codes = [
+            Exit::Fine,
+            Exit::Failed,
+            Exit::Usage,
+            Exit::Forced,
+            Exit::Bug,
+            Exit::Store,
+        ]
+        .map(Exit::code);
+        assert_eq!(codes, [0, 1, 2, 3, 70, 74]);
+    }
+
+    #[tokio::test]
+    async fn the_first_signal_drains_the_second_forces_and_a_hangup_reloads() {
+        let mut signals = Signals::listen().expect("signals can be listened to");
+        let me = rustix::process::getpid();
+        rustix::process::kill_process(me, rustix::process::Signal::HUP).expect("own process");
+        assert_eq!(signals.next().await, Request::Reload);
+        rustix::process::kill_process(me, rustix::process::Signal::TERM).expect("own process");
+        assert_eq!(signals.next().await, Request::Drain);
+        rustix::process::kill_process(me, rustix::process::Signal::INT).expect("own process");
+        assert_eq!(signals.next().await, Request::Force);
+    }
+}

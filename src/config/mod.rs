@@ -1,1 +1,7 @@
-//! Configuration: raw (what serde reads) to checked.
+//! Configuration: raw (what serde reads) to checked (whose existence proves that it is valid). Opens and binds nothing.
+
+mod checked;
+mod secrets;
+
+pub use checked::*;
+pub use secrets::Secrets;
