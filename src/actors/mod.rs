@@ -1,1 +1,2 @@
 //! The actors; each file is one agent noun.
+pub mod governor;

@@ -1,0 +1,406 @@
+//! The governor: leave for every outside call that is not made with the bot's token.
+//!
+//! It owns the queue of those who wait, the one timer that wakes them, and the order in which spending becomes durable. The
+//! books themselves are [`Budgets`], which knows no actors. It waits for nothing but time and the ledger, and never for a caller.
+
+pub mod breaker;
+pub mod bucket;
+pub mod budgets;
+pub mod feedback;
+pub mod limits;
+pub mod moment;
+pub mod permit;
+pub mod rates;
+pub mod window;
+
+use std::collections::BTreeMap;
+use std::pin::Pin;
+use std::task::Poll;
+use std::time::Duration;
+
+use actix::{Actor, ActorFutureExt, AsyncContext, Context, Handler, Message, SpawnHandle, WrapFuture};
+use futures_util::future::LocalBoxFuture;
+use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
+use tokio::time::Instant;
+
+use self::budgets::{Budgets, Key, Taken, Verdict, Want};
+use self::moment::Moment;
+use self::permit::{Answer, Ending, Reply, Return, Slot};
+use crate::ids::{ChannelId, Lane};
+use crate::steps::HttpFeedback;
+use crate::time::{SharedClock, Timestamp};
+
+pub use self::budgets::BudgetView;
+pub use self::limits::{Budget, LedgerError, Limits, RateLimit, Refused, Urgency, WebhookLimit};
+pub use self::permit::Permit;
+
+/// A waiter rises one step of urgency for each of these.
+const AGEING: Duration = Duration::from_secs(10);
+
+/// Where the send times of webhook budgets become durable before each post.
+pub trait SpendingLedger {
+    /// Replaces a channel's send times; answers once they are on disk. Never called twice at once for one channel.
+    fn persist(&self, channel: ChannelId, sent_at: Vec<Timestamp>) -> LocalBoxFuture<'static, Result<(), LedgerError>>;
+}
+
+/// What a governor is made of.
+pub struct Settings {
+    /// The limits in force at first.
+    pub limits: Limits,
+    /// The lanes' channels.
+    pub lanes: BTreeMap<ChannelId, Lane>,
+    /// What an earlier process spent: each channel's send times as they were last persisted.
+    pub spending: BTreeMap<ChannelId, Vec<Timestamp>>,
+    /// Where spending becomes durable.
+    pub ledger: Box<dyn SpendingLedger>,
+    /// The wall clock, for what is persisted and shown.
+    pub clock: SharedClock,
+}
+
+/// The actor.
+pub struct Governor {
+    budgets: Budgets,
+    lanes: BTreeMap<ChannelId, Lane>,
+    ledger: Box<dyn SpendingLedger>,
+    clock: SharedClock,
+    /// When it was made, by tokio's clock: [`Moment::START`].
+    began: Instant,
+    waiting: Vec<Waiter>,
+    next_seq: u64,
+    /// Set exactly while somebody waits for a moment.
+    alarm: Option<(Moment, SpawnHandle)>,
+    back: UnboundedSender<Return>,
+    returns: UnboundedReceiver<Return>,
+    /// Whether the breaker was open when last looked at, to log its changes once.
+    breaker_open: bool,
+}
+
+struct Waiter {
+    seq: u64,
+    since: Moment,
+    want: Want,
+    slot: Slot,
+}
+
+impl Waiter {
+    /// Its place in the queue, least first. Ageing ends at the highest urgency: from there the older goes first.
+    fn rank(&self, now: Moment) -> (u64, u64) {
+        let steps = now.since(self.since).as_secs() / AGEING.as_secs();
+        ((self.want.urgency as u64).saturating_sub(steps), self.seq)
+    }
+}
+
+impl Governor {
+    /// A governor with an earlier process's spending replayed. Make it in the runtime whose time it shall follow.
+    pub fn new(settings: Settings) -> Self {
+        let (back, returns) = unbounded_channel();
+        Self {
+            budgets: Budgets::new(settings.limits, &settings.spending, Moment::START),
+            lanes: settings.lanes,
+            ledger: settings.ledger,
+            clock: settings.clock,
+            began: Instant::now(),
+            waiting: Vec::new(),
+            next_seq: 0,
+            alarm: None,
+            back,
+            returns,
+            breaker_open: false,
+        }
+    }
+}
+
+impl Actor for Governor {
+    type Context = Context<Self>;
+
+    fn started(&mut self, ctx: &mut Self::Context) {
+        ctx.spawn(TakeBack);
+    }
+}
+
+/// Asks for leave to make one call and waits for it. In the order of urgency, then of asking.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Acquire {
+    /// What the call is charged to.
+    pub budget: Budget,
+    /// A webhook's channel; ignored for other budgets.
+    pub channel: Option<ChannelId>,
+    /// Who asks.
+    pub urgency: Urgency,
+}
+
+impl Message for Acquire {
+    type Result = Answer;
+}
+
+impl Handler<Acquire> for Governor {
+    type Result = Reply;
+
+    fn handle(&mut self, ask: Acquire, ctx: &mut Self::Context) -> Reply {
+        self.ask(ask, true, ctx)
+    }
+}
+
+/// Asks for leave to make one call without waiting for a slot or the breaker; only for the slot to become durable.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct TryAcquire(pub Acquire);
+
+impl Message for TryAcquire {
+    type Result = Answer;
+}
+
+impl Handler<TryAcquire> for Governor {
+    type Result = Reply;
+
+    fn handle(&mut self, TryAcquire(ask): TryAcquire, ctx: &mut Self::Context) -> Reply {
+        self.ask(ask, false, ctx)
+    }
+}
+
+/// Reports an answer to a call that needed no permit: one made with the bot's token.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Observe(pub HttpFeedback);
+
+impl Message for Observe {
+    type Result = ();
+}
+
+impl Handler<Observe> for Governor {
+    type Result = ();
+
+    fn handle(&mut self, Observe(answer): Observe, _: &mut Self::Context) {
+        self.learn(&answer, None);
+    }
+}
+
+/// Puts other limits in force without forgetting what is spent.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Retune(pub Limits);
+
+impl Message for Retune {
+    type Result = ();
+}
+
+impl Handler<Retune> for Governor {
+    type Result = ();
+
+    fn handle(&mut self, Retune(limits): Retune, ctx: &mut Self::Context) {
+        self.take_back();
+        self.budgets.retune(limits, self.now());
+        self.serve(ctx);
+    }
+}
+
+/// Asks for every budget as people see it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Inspect;
+
+impl Message for Inspect {
+    type Result = Vec<BudgetView>;
+}
+
+impl Handler<Inspect> for Governor {
+    type Result = Vec<BudgetView>;
+
+    fn handle(&mut self, _: Inspect, _: &mut Self::Context) -> Vec<BudgetView> {
+        self.take_back();
+        self.budgets.views(&self.lanes, self.now(), self.clock.now())
+    }
+}
+
+/// Takes ended permits back as they come. A handler that decides something takes them back first, so that what a caller
+/// handed in before it asked is always known.
+struct TakeBack;
+
+impl actix::fut::ActorFuture<Governor> for TakeBack {
+    type Output = ();
+
+    fn poll(
+        self: Pin<&mut Self>,
+        governor: &mut Governor,
+        ctx: &mut Context<Governor>,
+        task: &mut std::task::Context<'_>,
+    ) -> Poll<()> {
+        // An endless future would keep an actor alive that nobody can reach. Its context is polled when the last address goes.
+        if !ctx.connected() {
+            return Poll::Ready(());
+        }
+        let mut any = false;
+        while let Poll::Ready(Some(ended)) = governor.returns.poll_recv(task) {
+            governor.end(&ended);
+            any = true;
+        }
+        if any {
+            governor.serve(ctx);
+        }
+        Poll::Pending
+    }
+}
+
+impl Governor {
+    fn now(&self) -> Moment {
+        Moment::START + self.began.elapsed()
+    }
+
+    fn told(&self, at: Moment) -> Timestamp {
+        self.clock.now() + at.since(self.now())
+    }
+
+    fn ask(&mut self, ask: Acquire, waits: bool, ctx: &mut Context<Self>) -> Reply {
+        let want = Want {
+            budget: ask.budget,
+            channel: ask.channel.filter(|_| ask.budget == Budget::Webhook),
+            urgency: ask.urgency,
+        };
+        if want.budget == Budget::Webhook && want.channel.is_none() {
+            return Reply::Now(Err(Refused::NoChannel));
+        }
+        let now = self.now();
+        // Nobody who waits could go before the alarm unless something came back, so only then must they be asked first.
+        if self.take_back() || self.alarm.as_ref().is_some_and(|(at, _)| *at <= now) {
+            self.serve(ctx);
+        }
+        match self.budgets.take(want, now) {
+            Verdict::Granted(taken) => Reply::Now(Ok(self.permit(taken))),
+            Verdict::StoreFirst(channel, taken) => {
+                let slot = Slot::default();
+                self.store(channel, taken, slot.clone(), ctx);
+                Reply::Later(slot)
+            }
+            Verdict::NotBefore { until, breaker } if !waits => {
+                let until = until.map(|at| self.told(at));
+                Reply::Now(Err(match until {
+                    Some(until) if breaker => Refused::BreakerOpen { until },
+                    until => Refused::NotNow { until },
+                }))
+            }
+            Verdict::NotBefore { until, .. } => {
+                let slot = Slot::default();
+                self.waiting.push(Waiter {
+                    seq: self.next_seq,
+                    since: now,
+                    want,
+                    slot: slot.clone(),
+                });
+                self.next_seq += 1;
+                if let Some(at) = until {
+                    self.wake_at(at, ctx);
+                }
+                Reply::Later(slot)
+            }
+        }
+    }
+
+    /// Grants whatever can be granted, most urgent first, and sets the alarm for the rest.
+    fn serve(&mut self, ctx: &mut Context<Self>) {
+        if let Some((_, alarm)) = self.alarm.take() {
+            ctx.cancel_future(alarm);
+        }
+        if self.waiting.is_empty() {
+            return;
+        }
+        let now = self.now();
+        let mut waiting = std::mem::take(&mut self.waiting);
+        waiting.retain(|waiter| !waiter.slot.is_abandoned());
+        waiting.sort_unstable_by_key(|waiter| waiter.rank(now));
+        let mut next: Option<Moment> = None;
+        for waiter in waiting {
+            match self.budgets.take(waiter.want, now) {
+                Verdict::Granted(taken) => waiter.slot.answer(Ok(self.permit(taken))),
+                Verdict::StoreFirst(channel, taken) => self.store(channel, taken, waiter.slot, ctx),
+                Verdict::NotBefore { until, .. } => {
+                    next = next.into_iter().chain(until).min();
+                    self.waiting.push(waiter);
+                }
+            }
+        }
+        if let Some(at) = next {
+            self.wake_at(at, ctx);
+        }
+    }
+
+    /// Answers with a permit once the spending is on disk.
+    fn store(&mut self, channel: ChannelId, taken: Taken, slot: Slot, ctx: &mut Context<Self>) {
+        let sent_at = self.budgets.to_persist(channel, self.now(), self.clock.now());
+        let stored = self.ledger.persist(channel, sent_at).into_actor(self);
+        ctx.spawn(stored.map(move |stored, this, ctx| {
+            this.budgets.stored(channel);
+            match stored {
+                // If the asker has gone by now the permit comes back unused, and the slot stays spent.
+                Ok(()) => slot.answer(Ok(this.permit(taken))),
+                Err(error) => {
+                    this.budgets.give_back(&taken);
+                    slot.answer(Err(Refused::Ledger(error)));
+                }
+            }
+            this.serve(ctx);
+        }));
+    }
+
+    fn wake_at(&mut self, at: Moment, ctx: &mut Context<Self>) {
+        if let Some((set, alarm)) = self.alarm.take() {
+            if set <= at {
+                self.alarm = Some((set, alarm));
+                return;
+            }
+            ctx.cancel_future(alarm);
+        }
+        let alarm = ctx.run_later(at.since(self.now()), |this, ctx| {
+            this.take_back();
+            this.serve(ctx);
+        });
+        self.alarm = Some((at, alarm));
+    }
+
+    fn permit(&self, taken: Taken) -> Permit {
+        Permit::new(taken, self.back.clone())
+    }
+
+    /// Takes back what has ended; says whether anything had.
+    fn take_back(&mut self) -> bool {
+        let mut any = false;
+        while let Ok(ended) = self.returns.try_recv() {
+            self.end(&ended);
+            any = true;
+        }
+        any
+    }
+
+    fn end(&mut self, ended: &Return) {
+        match &ended.ending {
+            Ending::Answered(answer) => {
+                self.budgets.settle(&ended.taken, self.now());
+                self.learn(answer, Some(ended.taken.want));
+            }
+            Ending::Unanswered => self.budgets.settle(&ended.taken, self.now()),
+            // A durable slot may be on disk: after a crash it would count, so it counts now.
+            Ending::Unused if ended.taken.is_on_its_way() => self.budgets.settle(&ended.taken, self.now()),
+            Ending::Unused => self.budgets.give_back(&ended.taken),
+        }
+    }
+
+    fn learn(&mut self, answer: &HttpFeedback, charged: Option<Want>) {
+        let now = self.now();
+        if let Some((key, until)) = self.budgets.observe(answer, charged, now) {
+            let until = self.told(until);
+            match key {
+                Key::Everything => tracing::warn!(%until, "discord's edge refuses this address: no calls"),
+                Key::Global => tracing::warn!(%until, "the global rate limit was hit"),
+                _ if answer.status == 429 => tracing::warn!(budget = ?key, %until, "a rate limit was hit"),
+                _ => tracing::debug!(budget = ?key, %until, "a rate limit is spent"),
+            }
+        }
+        let open_until = self.budgets.breaker_open_until(now).map(|at| self.told(at));
+        match open_until {
+            Some(until) if !self.breaker_open => {
+                tracing::error!(%until, "too many refused requests in ten minutes: no calls, short of a ban of this address");
+            }
+            None if self.breaker_open => tracing::info!("few enough refused requests again: calls go on"),
+            _ => {}
+        }
+        self.breaker_open = open_until.is_some();
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,111 @@
+//! The budgets as people see them.
+
+use std::collections::BTreeMap;
+
+use serde::{Serialize, Serializer};
+
+use super::{Budgets, Want};
+use crate::actors::governor::limits::{Budget, Urgency};
+use crate::actors::governor::moment::Moment;
+use crate::ids::{ChannelId, Lane};
+use crate::time::Timestamp;
+
+/// One budget as people see it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct BudgetView {
+    /// `webhook`, `global`, `oauth` or `invalid_requests`.
+    pub budget: &'static str,
+    /// The lane, where the budget is that of a lane's channel.
+    pub lane: Option<Lane>,
+    /// The channel of a `webhook` budget.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub channel: Option<ChannelId>,
+    /// Spent in the last minute (`webhook`), second (`global`, `oauth`) or ten minutes (`invalid_requests`).
+    pub spent: u32,
+    /// The most that may be; `None` where the limit is off.
+    pub limit: Option<u32>,
+    /// When there is a slot again; `None` where there is one now.
+    #[serde(serialize_with = "optional_rfc3339")]
+    pub free_at: Option<Timestamp>,
+    /// Closed by Discord's answers until then.
+    #[serde(serialize_with = "optional_rfc3339")]
+    pub blocked_until: Option<Timestamp>,
+}
+
+// serde hands a reference to the field, whatever its type.
+#[expect(clippy::ref_option, reason = "the signature is serde's")]
+fn optional_rfc3339<S: Serializer>(at: &Option<Timestamp>, serializer: S) -> Result<S::Ok, S::Error> {
+    match at {
+        Some(at) => serializer.collect_str(at),
+        None => serializer.serialize_none(),
+    }
+}
+
+impl Budgets {
+    /// Every budget, the lanes' channels first. `wall` is the wall clock at `now`.
+    pub fn views(&mut self, lanes: &BTreeMap<ChannelId, Lane>, now: Moment, wall: Timestamp) -> Vec<BudgetView> {
+        let told = |at: Moment| wall + at.since(now);
+        let mut channels: Vec<ChannelId> = lanes.keys().chain(self.channels.keys()).copied().collect();
+        channels.sort_unstable_by_key(|channel| (lanes.get(channel).map_or(u8::MAX, |lane| lane.0), *channel));
+        channels.dedup();
+        let any = Urgency::Deliver;
+        let mut views = Vec::with_capacity(channels.len() + 3);
+        for channel in channels {
+            let lane = lanes.get(&channel).copied();
+            let blocked = self.closed_for(
+                Want {
+                    budget: Budget::Webhook,
+                    channel: Some(channel),
+                    urgency: any,
+                },
+                now,
+            );
+            let limit = self.limits.webhook;
+            let kept = self.channels.get_mut(&channel);
+            let (spent, free_at) = kept.map_or((0, None), |c| (c.window.count(now), c.free(limit, now).err()));
+            views.push(BudgetView {
+                budget: "webhook",
+                lane,
+                channel: Some(channel),
+                spent,
+                limit: limit.map(|l| l.per_minute),
+                free_at: free_at.map(told),
+                blocked_until: blocked.map(told),
+            });
+        }
+        for (name, budget) in [("global", Budget::Global), ("oauth", Budget::OAuth)] {
+            let want = Want {
+                budget,
+                channel: None,
+                urgency: any,
+            };
+            let blocked = self.closed_for(want, now);
+            let rate = match budget {
+                Budget::OAuth => &mut self.oauth,
+                Budget::Global | Budget::Webhook => &mut self.global,
+            };
+            let (spent, free_at) = rate
+                .as_mut()
+                .map_or((0, None), |r| (r.spent(now), r.bucket.look(now).err()));
+            views.push(BudgetView {
+                budget: name,
+                lane: None,
+                channel: None,
+                spent,
+                limit: rate.as_ref().map(|r| r.limit.per_second),
+                free_at: free_at.map(told),
+                blocked_until: blocked.map(told),
+            });
+        }
+        views.push(BudgetView {
+            budget: "invalid_requests",
+            lane: None,
+            channel: None,
+            spent: self.breaker.count(now),
+            limit: Some(self.limits.invalid_requests).filter(|&n| n > 0),
+            free_at: None,
+            blocked_until: self.breaker.open_until(now).map(told),
+        });
+        views
+    }
+}

@@ -1,0 +1,108 @@
+//! The words callers and the configuration speak to the governor in: budgets, urgencies, limits. Plain values.
+
+use crate::time::Timestamp;
+
+/// The limits in force. `None` switches a limit off.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Limits {
+    /// Webhook posts, for each channel.
+    pub webhook: Option<WebhookLimit>,
+    /// Everything that is not a webhook post.
+    pub global: Option<RateLimit>,
+    /// The OAuth2 endpoints, within `global`.
+    pub oauth: Option<RateLimit>,
+    /// Answers of 401, 403 and 429 within ten minutes at which everything stops; 0 never stops. Discord bans an address at
+    /// 10,000 ([Discord Docs/Rate Limits](https://docs.discord.com/developers/topics/rate-limits#invalid-request-limit-aka-cloudflare-bans)).
+    pub invalid_requests: u32,
+}
+
+impl Default for Limits {
+    /// The shipped defaults: 30 posts a minute a channel, 45 calls a second, 10 of them OAuth2.
+    fn default() -> Self {
+        Self {
+            webhook: Some(WebhookLimit {
+                per_minute: 30,
+                burst: 5,
+            }),
+            global: Some(RateLimit {
+                per_second: 45,
+                burst: 5,
+            }),
+            oauth: Some(RateLimit {
+                per_second: 10,
+                burst: 10,
+            }),
+            invalid_requests: 5000,
+        }
+    }
+}
+
+/// A strict total: never more than `per_minute` in any closed 60 s, of which `burst` may go at once.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct WebhookLimit {
+    /// The total of any minute.
+    pub per_minute: u32,
+    /// How many may go at once after a pause; less than `per_minute`, since the refill is what is left of it.
+    pub burst: u32,
+}
+
+/// A plain rate: `burst` at once, refilled `per_second`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct RateLimit {
+    /// The refill.
+    pub per_second: u32,
+    /// The depth.
+    pub burst: u32,
+}
+
+/// What a call is charged to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Budget {
+    /// A webhook post; charged to its channel.
+    Webhook,
+    /// A call to an OAuth2 endpoint; charged to `oauth` and to `global` together.
+    OAuth,
+    /// Any other call without the bot's token.
+    Global,
+}
+
+/// Who goes first when permits are short. A waiter rises one step for every ten seconds of waiting.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Urgency {
+    /// A code dies while it waits.
+    Exchange,
+    /// A token lives while it waits.
+    Revoke,
+    /// A person waits.
+    Fetch,
+    /// Results can wait.
+    Deliver,
+}
+
+/// Why there is no permit.
+#[derive(Debug, thiserror::Error)]
+pub enum Refused {
+    /// Too many invalid answers lately; only a caller that does not wait is told.
+    #[error("too many refused requests: no calls before {until}")]
+    BreakerOpen {
+        /// When enough of them are ten minutes old.
+        until: Timestamp,
+    },
+    /// No slot is free; only a caller that does not wait is told.
+    #[error("no slot is free")]
+    NotNow {
+        /// When one will be, as far as is known.
+        until: Option<Timestamp>,
+    },
+    /// A webhook permit was asked for without its channel.
+    #[error("a webhook permit needs the webhook's channel")]
+    NoChannel,
+    /// The slot could not be made durable, so the post must not leave.
+    #[error("the slot could not be stored")]
+    Ledger(#[source] LedgerError),
+}
+
+/// A ledger that could not store what was spent.
+#[derive(Debug, thiserror::Error)]
+#[error("spending was not stored")]
+pub struct LedgerError(#[source] pub Box<dyn std::error::Error + Send + Sync>);

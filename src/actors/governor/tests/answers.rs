@@ -1,0 +1,115 @@
+//! What answers close.
+
+use super::*;
+
+#[test]
+fn a_shared_429_closes_one_channel_and_counts_for_nothing() {
+    paused(|| async {
+        let governor = usual();
+        let shared = answer(429, &[("x-ratelimit-scope", "shared"), ("retry-after", "41")]);
+        acquire(&governor, post_to(CHANNEL)).await.complete(shared);
+        about(wait_for(&governor, post_to(OTHER)).await, 0);
+        let views = governor.send(Inspect).await.expect("alive");
+        let blocked: Vec<_> = views
+            .iter()
+            .map(|v| (v.budget, v.lane, v.spent, v.blocked_until.is_some()))
+            .collect();
+        assert_eq!(
+            blocked,
+            [
+                ("webhook", Some(Lane(0)), 1, true),
+                ("webhook", None, 1, false),
+                ("global", None, 0, false),
+                ("oauth", None, 0, false),
+                ("invalid_requests", None, 0, false),
+            ]
+        );
+        about(wait_for(&governor, post_to(CHANNEL)).await, 41);
+    });
+}
+
+#[test]
+fn a_global_429_closes_all_but_webhooks() {
+    paused(|| async {
+        let governor = usual();
+        sleep(Duration::from_secs(5)).await;
+        let everywhere = answer(429, &[("x-ratelimit-scope", "global"), ("retry-after", "9")]);
+        acquire(&governor, oauth(Urgency::Exchange)).await.complete(everywhere);
+        about(wait_for(&governor, post_to(CHANNEL)).await, 0);
+        about(wait_for(&governor, global(Urgency::Fetch)).await, 9);
+    });
+}
+
+#[test]
+fn a_429_on_one_route_leaves_the_others() {
+    paused(|| async {
+        let governor = usual();
+        sleep(Duration::from_secs(5)).await;
+        let own = answer(429, &[("x-ratelimit-scope", "user"), ("retry-after", "7")]);
+        acquire(&governor, global(Urgency::Fetch)).await.complete(own.clone());
+        about(wait_for(&governor, oauth(Urgency::Exchange)).await, 0);
+        about(wait_for(&governor, global(Urgency::Deliver)).await, 0);
+        about(wait_for(&governor, global(Urgency::Fetch)).await, 7);
+        acquire(&governor, oauth(Urgency::Exchange)).await.complete(own);
+        about(wait_for(&governor, oauth(Urgency::Revoke)).await, 7);
+    });
+}
+
+#[test]
+fn an_edge_refusal_closes_everything() {
+    paused(|| async {
+        let governor = usual();
+        sleep(Duration::from_secs(5)).await;
+        let edge = HttpFeedback {
+            status: 429,
+            headers: vec![("content-type".to_owned(), "text/plain".to_owned())],
+            ..HttpFeedback::default()
+        };
+        governor.send(Observe(edge)).await.expect("alive");
+        let (a, b, c) = tokio::join!(
+            wait_for(&governor, post_to(CHANNEL)),
+            wait_for(&governor, oauth(Urgency::Exchange)),
+            wait_for(&governor, global(Urgency::Fetch)),
+        );
+        about(a, 60);
+        about(b, 60);
+        about(c, 60);
+    });
+}
+
+#[test]
+fn a_spent_bucket_of_discords_closes_until_its_reset() {
+    paused(|| async {
+        let governor = usual();
+        let spent = answer(204, &[("x-ratelimit-remaining", "0"), ("x-ratelimit-reset-after", "2")]);
+        acquire(&governor, post_to(CHANNEL)).await.complete(spent);
+        about(wait_for(&governor, post_to(CHANNEL)).await, 2);
+    });
+}
+
+#[test]
+fn the_breaker_opens_and_closes() {
+    paused(|| async {
+        let limits = Limits {
+            invalid_requests: 3,
+            ..off()
+        };
+        let governor = governor(limits, &Disk::default(), wall());
+        for status in [401, 403, 404, 500] {
+            governor.send(Observe(answer(status, &[]))).await.expect("alive");
+        }
+        acquire(&governor, oauth(Urgency::Exchange))
+            .await
+            .complete(answer(401, &[]));
+        let refused = governor
+            .send(TryAcquire(oauth(Urgency::Exchange)))
+            .await
+            .expect("alive");
+        let Err(Refused::BreakerOpen { until }) = refused else {
+            panic!("{refused:?}");
+        };
+        assert_eq!(until, Timestamp::from_secs(1_700_000_600));
+        about(wait_for(&governor, post_to(CHANNEL)).await, 600);
+        assert!(governor.send(Idle).await.expect("alive"));
+    });
+}
