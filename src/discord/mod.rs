@@ -1,1 +1,11 @@
 //! The only folder that names serenity, reqwest and oauth2.
+
+pub mod bot;
+pub mod bot_call;
+pub mod gateway;
+pub mod gateway_event;
+pub mod gateway_pace;
+pub mod http;
+pub mod resources;
+pub mod token_endpoint;
+pub mod webhook_post;

@@ -1,0 +1,246 @@
+//! The routes called with the bot's token, or with a webhook's: history, carrier messages, what the portal says.
+//!
+//! Answers are read field by field: one odd field of one message must not hide a page of codes.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use futures_util::future::{FutureExt, LocalBoxFuture};
+use serde_json::Value;
+use serenity::http::{LightMethod, Route};
+use serenity::model::id as model;
+use tokio::sync::mpsc;
+use url::Url;
+
+use super::bot_call::{Call, Caller, odd};
+use super::http::{ApiBase, SetupError};
+use crate::ids::{ApplicationId, ChannelId, MessageId, UserId, WebhookId};
+use crate::secret::{BotToken, WebhookToken};
+use crate::steps::HttpFeedback;
+use crate::steps::port::{ApplicationFacts, BotApi, BotError, ChannelMessage, HistoryPage};
+
+/// `Unknown Message`.
+const UNKNOWN_MESSAGE: u32 = 10008;
+/// Bits 18 and 19 of an application's flags: message content, and the same for small applications.
+const MESSAGE_CONTENT_FLAGS: u64 = 1 << 18 | 1 << 19;
+
+/// What the adapter is made from.
+#[derive(Debug, Clone)]
+pub struct BotSettings {
+    /// Where the API is.
+    pub api_base: ApiBase,
+    /// The bot's token.
+    pub token: BotToken,
+    /// The tokens of webhooks that are known: their messages can be removed without a permission.
+    pub webhook_tokens: BTreeMap<WebhookId, WebhookToken>,
+    /// For one call.
+    pub timeout: Duration,
+}
+
+/// The bot's routes over HTTP.
+pub struct HttpBotApi {
+    caller: Caller,
+    webhook_tokens: BTreeMap<WebhookId, WebhookToken>,
+}
+
+impl HttpBotApi {
+    /// Makes the client; opens nothing. What each answer says about limits goes to `feedback`, and is dropped where
+    /// that is full: a later answer says it again.
+    pub fn new(settings: BotSettings, feedback: mpsc::Sender<HttpFeedback>) -> Result<Self, SetupError> {
+        Ok(Self {
+            caller: Caller::new(settings.api_base, &settings.token, settings.timeout, feedback)?,
+            webhook_tokens: settings.webhook_tokens,
+        })
+    }
+
+    /// serenity's own client, which its shards want to be handed and which is never called.
+    pub(super) fn for_shards(&self, token: &BotToken) -> serenity::http::Http {
+        self.caller.for_shards(token)
+    }
+
+    /// `GET /gateway`: where the gateway is, unchecked.
+    pub(super) async fn gateway_url(&self) -> Result<Url, BotError> {
+        let answer = self.caller.json(Call::as_bot(LightMethod::Get, Route::Gateway)).await?;
+        let url = answer.get("url").and_then(Value::as_str).unwrap_or_default();
+        Url::parse(url).map_err(|_| odd("`GET /gateway` named no URL"))
+    }
+
+    /// A page of a channel's history as it came.
+    pub(super) async fn page(&self, channel: ChannelId, page: HistoryPage) -> Result<Vec<Value>, BotError> {
+        let channel_id = model::ChannelId::new(channel.0);
+        let mut call = Call::as_bot(LightMethod::Get, Route::ChannelMessages { channel_id });
+        call.query = Some(match page {
+            HistoryPage::After(id) => format!("limit=100&after={id}"),
+            HistoryPage::Before(id) => format!("limit=100&before={id}"),
+        });
+        match self.caller.json(call).await? {
+            Value::Array(items) => Ok(items),
+            _ => Err(odd("the history is not a list")),
+        }
+    }
+
+    /// A message as its webhook sees it: complete, whatever the application's intents. `None` without its token.
+    pub(super) async fn as_its_webhook(
+        &self,
+        webhook: WebhookId,
+        message: MessageId,
+    ) -> Result<Option<Value>, BotError> {
+        let Some(token) = self.webhook_tokens.get(&webhook) else {
+            return Ok(None);
+        };
+        let call = Call::webhook_message(LightMethod::Get, webhook, token, message);
+        self.caller.json(call).await.map(Some)
+    }
+
+    async fn delete_as_bot(&self, channel: ChannelId, message: MessageId) -> Result<(), BotError> {
+        let route = Route::ChannelMessage {
+            channel_id: model::ChannelId::new(channel.0),
+            message_id: model::MessageId::new(message.0),
+        };
+        match self.caller.call(Call::as_bot(LightMethod::Delete, route)).await {
+            Ok(_) | Err(BotError::NotFound { .. }) => Ok(()),
+            Err(e) => Err(e),
+        }
+    }
+}
+
+impl BotApi for HttpBotApi {
+    fn application(&self) -> LocalBoxFuture<'_, Result<ApplicationFacts, BotError>> {
+        async move {
+            // serenity has no route for it, and Discord no documented limit.
+            let record = self.caller.json(Call::unlimited("/applications/@me")).await?;
+            let id = id_of(record.get("id")).ok_or_else(|| odd("the application's record has no id"))?;
+            let bot = match id_of(record.get("bot").and_then(|bot| bot.get("id"))) {
+                Some(bot) => bot,
+                None => {
+                    let user = self.caller.json(Call::as_bot(LightMethod::Get, Route::UserMe)).await?;
+                    id_of(user.get("id")).ok_or_else(|| odd("the bot's record has no id"))?
+                }
+            };
+            let flags = record.get("flags").and_then(Value::as_u64).unwrap_or(0);
+            let uris = record.get("redirect_uris").and_then(Value::as_array);
+            Ok(ApplicationFacts {
+                id: ApplicationId(id),
+                bot: UserId(bot),
+                message_content: flags & MESSAGE_CONTENT_FLAGS != 0,
+                redirect_uris: uris
+                    .into_iter()
+                    .flatten()
+                    .filter_map(|uri| Some(uri.as_str()?.to_owned()))
+                    .collect(),
+            })
+        }
+        .boxed_local()
+    }
+
+    fn channel(&self, channel: ChannelId) -> LocalBoxFuture<'_, Result<(), BotError>> {
+        async move {
+            let channel_id = model::ChannelId::new(channel.0);
+            let record = self
+                .caller
+                .json(Call::as_bot(LightMethod::Get, Route::Channel { channel_id }))
+                .await?;
+            match id_of(record.get("id")) {
+                Some(_) => Ok(()),
+                None => Err(odd("the channel's record has no id")),
+            }
+        }
+        .boxed_local()
+    }
+
+    fn webhook_channel(&self, webhook: WebhookId) -> LocalBoxFuture<'_, Result<ChannelId, BotError>> {
+        async move {
+            let webhook_id = model::WebhookId::new(webhook.0);
+            let call = match self.webhook_tokens.get(&webhook) {
+                Some(token) => Call::webhook(webhook, token),
+                None => Call::as_bot(LightMethod::Get, Route::Webhook { webhook_id }),
+            };
+            let record = self.caller.json(call).await?;
+            id_of(record.get("channel_id"))
+                .map(ChannelId)
+                .ok_or_else(|| odd("the webhook's record names no channel"))
+        }
+        .boxed_local()
+    }
+
+    fn history(
+        &self,
+        channel: ChannelId,
+        page: HistoryPage,
+    ) -> LocalBoxFuture<'_, Result<Vec<ChannelMessage>, BotError>> {
+        async move {
+            let items = self.page(channel, page).await?;
+            let messages: Vec<_> = items.iter().filter_map(|item| message(item, Some(channel))).collect();
+            if messages.len() < items.len() {
+                let skipped = items.len() - messages.len();
+                tracing::warn!(%channel, skipped, "messages without an id in the channel's history");
+            }
+            Ok(messages)
+        }
+        .boxed_local()
+    }
+
+    fn delete_message(
+        &self,
+        channel: ChannelId,
+        webhook: WebhookId,
+        message: MessageId,
+    ) -> LocalBoxFuture<'_, Result<(), BotError>> {
+        async move {
+            let Some(token) = self.webhook_tokens.get(&webhook) else {
+                return self.delete_as_bot(channel, message).await;
+            };
+            let call = Call::webhook_message(LightMethod::Delete, webhook, token, message);
+            match self.caller.call(call).await {
+                Ok(_) | Err(BotError::NotFound { code: UNKNOWN_MESSAGE }) => Ok(()),
+                Err(e @ BotError::Transient { .. }) => Err(e),
+                // The webhook is gone or its token was changed: the bot may still be allowed to.
+                Err(_) => self.delete_as_bot(channel, message).await,
+            }
+        }
+        .boxed_local()
+    }
+
+    fn react(&self, channel: ChannelId, message: MessageId) -> LocalBoxFuture<'_, Result<(), BotError>> {
+        async move {
+            let route = Route::ChannelMessageReactionMe {
+                channel_id: model::ChannelId::new(channel.0),
+                message_id: model::MessageId::new(message.0),
+                // The white heavy check mark, U+2705, percent-encoded.
+                reaction: "%E2%9C%85",
+            };
+            self.caller
+                .call(Call::as_bot(LightMethod::Put, route))
+                .await
+                .map(|_| ())
+        }
+        .boxed_local()
+    }
+}
+
+/// Reads the few fields of a message that matter; `None` only where it has no id or no channel.
+pub(super) fn message(item: &Value, channel: Option<ChannelId>) -> Option<ChannelMessage> {
+    Some(ChannelMessage {
+        id: MessageId(id_of(item.get("id"))?),
+        channel: match channel {
+            Some(channel) => channel,
+            None => ChannelId(id_of(item.get("channel_id"))?),
+        },
+        webhook: id_of(item.get("webhook_id")).map(WebhookId),
+        content: item
+            .get("content")
+            .and_then(Value::as_str)
+            .unwrap_or_default()
+            .to_owned(),
+    })
+}
+
+/// An id as Discord writes it: a string of digits, or a number.
+pub(super) fn id_of(value: Option<&Value>) -> Option<u64> {
+    let id = match value? {
+        Value::String(text) if !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit()) => text.parse().ok()?,
+        Value::Number(number) => number.as_u64()?,
+        _ => return None,
+    };
+    (id != 0).then_some(id)
+}

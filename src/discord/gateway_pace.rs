@@ -1,0 +1,107 @@
+//! How fast a gateway session may be begun anew. Discord accepts one IDENTIFY in 5 s and 1,000 a day; one more, and it
+//! resets the bot's token ([Discord Docs/Gateway](https://docs.discord.com/developers/events/gateway#identifying)).
+
+use std::collections::VecDeque;
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+/// The gateway's own minimum between two IDENTIFYs.
+const BETWEEN_IDENTIFIES: Duration = Duration::from_secs(5);
+/// So many in an hour are ordinary; from there on the distance doubles.
+const ORDINARY_PER_HOUR: u32 = 5;
+/// 15 an hour at this distance are 360 a day.
+const LONGEST_DISTANCE: Duration = Duration::from_mins(4);
+const HOUR: Duration = Duration::from_hours(1);
+/// The longest wait before a gateway that could not be reached is tried again; the history is read meanwhile.
+const LONGEST_RETRY: Duration = Duration::from_secs(15);
+
+/// The pace of one process. Across restarts the listener counts.
+#[derive(Debug, Default)]
+pub struct Pace {
+    identified: VecDeque<Instant>,
+    failures: u32,
+    failed_at: Option<Instant>,
+}
+
+impl Pace {
+    /// How long to wait before the next connection.
+    pub fn wait(&self, now: Instant) -> Duration {
+        let after_failure = self.failed_at.map(|at| {
+            let pause = Duration::from_secs(1) * 2_u32.saturating_pow(self.failures.saturating_sub(1));
+            at + pause.min(LONGEST_RETRY)
+        });
+        let after_identify = self.identified.back().map(|at| *at + self.distance(now));
+        let next = after_failure.max(after_identify).unwrap_or(now);
+        next.saturating_duration_since(now)
+    }
+
+    /// An IDENTIFY is about to be sent.
+    pub fn identifying(&mut self, now: Instant) {
+        self.failures = 0;
+        self.failed_at = None;
+        self.identified.push_back(now);
+        while self.identified.front().is_some_and(|at| now.duration_since(*at) > HOUR) {
+            self.identified.pop_front();
+        }
+    }
+
+    /// No connection could be opened; no IDENTIFY was spent.
+    pub fn unreachable(&mut self, now: Instant) {
+        self.failures = self.failures.saturating_add(1);
+        self.failed_at = Some(now);
+    }
+
+    fn distance(&self, now: Instant) -> Duration {
+        let recent = self.identified.iter().filter(|at| now.duration_since(**at) <= HOUR);
+        let beyond = (recent.count() as u32).saturating_sub(ORDINARY_PER_HOUR);
+        BETWEEN_IDENTIFIES
+            .saturating_mul(2_u32.saturating_pow(beyond))
+            .min(LONGEST_DISTANCE)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_session_that_never_holds_stays_far_below_a_thousand_identifies_a_day() {
+        let start = Instant::now();
+        let (mut pace, mut now, mut identifies) = (Pace::default(), start, 0);
+        while now < start + 24 * HOUR {
+            now += pace.wait(now);
+            pace.identifying(now);
+            identifies += 1;
+        }
+        assert!((200..500).contains(&identifies), "{identifies}");
+    }
+
+    #[test]
+    fn the_first_few_reconnects_are_five_seconds_apart() {
+        let mut now = Instant::now();
+        let mut pace = Pace::default();
+        assert_eq!(pace.wait(now), Duration::ZERO);
+        for _ in 0..ORDINARY_PER_HOUR {
+            pace.identifying(now);
+            assert_eq!(pace.wait(now), BETWEEN_IDENTIFIES);
+            now += BETWEEN_IDENTIFIES;
+        }
+        now += 2 * HOUR;
+        assert_eq!(pace.wait(now), Duration::ZERO);
+    }
+
+    #[test]
+    fn an_unreachable_gateway_is_tried_at_growing_distances_and_soon_after_it_is_back() {
+        let now = Instant::now();
+        let mut pace = Pace::default();
+        for seconds in [1, 2, 4, 8, 15, 15] {
+            pace.unreachable(now);
+            assert_eq!(pace.wait(now), Duration::from_secs(seconds));
+        }
+        for _ in 0..100 {
+            pace.unreachable(now);
+        }
+        assert_eq!(pace.wait(now), LONGEST_RETRY);
+    }
+}

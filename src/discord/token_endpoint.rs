@@ -1,0 +1,353 @@
+//! The authorization server: presents codes and revokes tokens with the application's own credentials.
+//!
+//! The `oauth2` crate writes the requests and reads the answers; the connection is ours. It must never follow a
+//! redirect, reuse a connection for a code, or let a URL, a code or a body into an error.
+
+use std::cell::RefCell;
+use std::fmt;
+use std::time::Duration;
+
+use futures_util::future::{FutureExt, LocalBoxFuture};
+use oauth2::basic::{BasicTokenIntrospectionResponse, BasicTokenType};
+use oauth2::{
+    AuthType, ClientId, EndpointNotSet, EndpointSet, HttpRequest, HttpResponse, PkceCodeVerifier, RedirectUrl,
+    RequestTokenError, RevocationUrl, Scope, StandardRevocableToken, TokenUrl,
+};
+use reqwest::StatusCode;
+use serde::{Deserialize, Deserializer, Serialize};
+use serde_json::Value;
+use url::Url;
+use zeroize::Zeroizing;
+
+use super::http::{self, ApiBase, CallFailure, Connections, SetupError};
+use crate::grant::Reason;
+use crate::grant::state::Token;
+use crate::ids::ApplicationId;
+use crate::secret::{AccessToken, AuthorizationCode, ClientSecret, CodeVerifier};
+use crate::steps::HttpFeedback;
+use crate::steps::port::{Answered, ExchangeAnswer, RevokeAnswer, TokenEndpoint};
+
+/// No honest answer of the token endpoint comes near it.
+const ANSWER_CAP: usize = 64 * 1024;
+
+/// What the adapter is made from.
+#[derive(Debug, Clone)]
+pub struct TokenEndpointSettings {
+    /// Where the API is.
+    pub api_base: ApiBase,
+    /// The application, which is the `client_id`.
+    pub application: ApplicationId,
+    /// Its secret.
+    pub secret: ClientSecret,
+    /// Exactly as registered: Discord compares the text.
+    pub redirect_uri: String,
+    /// For one exchange, from opening the connection to the answer's last byte.
+    pub exchange_timeout: Duration,
+    /// The same for one revocation.
+    pub revoke_timeout: Duration,
+}
+
+/// The token endpoint over HTTP.
+pub struct HttpTokenEndpoint {
+    oauth: OauthClient,
+    token_url: Url,
+    revocation_url: Url,
+    exchange_http: reqwest::Client,
+    revoke_http: reqwest::Client,
+}
+
+type OauthClient = oauth2::Client<
+    ErrorBody,
+    TokenBody,
+    BasicTokenIntrospectionResponse,
+    StandardRevocableToken,
+    ErrorBody,
+    EndpointNotSet,
+    EndpointNotSet,
+    EndpointNotSet,
+    EndpointSet,
+    EndpointSet,
+>;
+
+impl HttpTokenEndpoint {
+    /// Makes both clients; opens nothing.
+    pub fn new(settings: &TokenEndpointSettings) -> Result<Self, SetupError> {
+        let TokenEndpointSettings { api_base, .. } = settings;
+        // The crate refuses a revocation URL without `https`, and ours may be on loopback. The closure sends to our own
+        // URLs whatever the crate writes, so it is given names that lead nowhere.
+        let placeholder = || "https://authorization-server.invalid/".to_owned();
+        let redirect = RedirectUrl::new(settings.redirect_uri.clone()).map_err(|_| SetupError::RedirectUri)?;
+        let oauth = oauth2::Client::new(ClientId::new(settings.application.to_string()))
+            .set_client_secret(oauth2::ClientSecret::new(settings.secret.expose().to_owned()))
+            .set_auth_type(AuthType::BasicAuth)
+            .set_redirect_uri(redirect)
+            .set_token_uri(TokenUrl::new(placeholder()).expect("the placeholder is a URL"))
+            .set_revocation_url(RevocationUrl::new(placeholder()).expect("the placeholder is a URL"));
+        Ok(Self {
+            oauth,
+            token_url: api_base.endpoint("/oauth2/token"),
+            revocation_url: api_base.endpoint("/oauth2/token/revoke"),
+            exchange_http: http::client(api_base, Connections::OnePerCall, settings.exchange_timeout)?,
+            revoke_http: http::client(api_base, Connections::Pooled, settings.revoke_timeout)?,
+        })
+    }
+
+    async fn present(
+        &self,
+        code: &AuthorizationCode,
+        verifier: Option<&CodeVerifier>,
+        seen: &RefCell<Option<HttpFeedback>>,
+    ) -> ExchangeAnswer {
+        let mut request = self
+            .oauth
+            .exchange_code(oauth2::AuthorizationCode::new(code.expose().to_owned()));
+        if let Some(verifier) = verifier {
+            request = request.set_pkce_verifier(PkceCodeVerifier::new(verifier.expose().to_owned()));
+        }
+        let send = |request| call(&self.exchange_http, &self.token_url, request, seen);
+        let result = request.request_async(&send).await;
+        match result {
+            Ok(token) if token.access_token.secret().is_empty() => ExchangeAnswer::Unclear(Reason::new("no_token")),
+            Ok(token) => ExchangeAnswer::Token(Token {
+                access: AccessToken::new(token.access_token.secret().as_str()),
+                scopes: token.scope.iter().map(|s| s.as_str().to_owned()).collect(),
+            }),
+            Err(e) => match unsuccessful(e) {
+                Unsuccessful::Failed(CallFailure::NotSent) => ExchangeAnswer::NotSent,
+                Unsuccessful::Failed(_) => ExchangeAnswer::CutOff,
+                Unsuccessful::Deferred(wait) => ExchangeAnswer::Deferred(wait),
+                Unsuccessful::Unclear(reason) => ExchangeAnswer::Unclear(reason),
+                Unsuccessful::Refused(e) if e.is("invalid_client") => ExchangeAnswer::CredentialsRefused,
+                // They say that the server failed, not that the code was bad.
+                Unsuccessful::Refused(e) if e.is("server_error") || e.is("temporarily_unavailable") => {
+                    ExchangeAnswer::Unclear(e.reason())
+                }
+                Unsuccessful::Refused(e) => ExchangeAnswer::Refused(e.reason()),
+            },
+        }
+    }
+
+    async fn kill(&self, token: &AccessToken, seen: &RefCell<Option<HttpFeedback>>) -> RevokeAnswer {
+        let token = oauth2::AccessToken::new(token.expose().to_owned());
+        let request = self.oauth.revoke_token(StandardRevocableToken::AccessToken(token));
+        let request = request.expect("the placeholder is https");
+        let send = |request| call(&self.revoke_http, &self.revocation_url, request, seen);
+        let retry = |after, reason| RevokeAnswer::Retry { after, reason };
+        match request.request_async(&send).await {
+            Ok(()) => RevokeAnswer::Revoked,
+            Err(e) => match unsuccessful(e) {
+                Unsuccessful::Failed(failure) => retry(None, failure.reason()),
+                Unsuccessful::Deferred(wait) => retry(Some(wait), Reason::new("rate_limited")),
+                Unsuccessful::Unclear(reason) => retry(None, reason),
+                Unsuccessful::Refused(e) if e.is("invalid_client") => RevokeAnswer::CredentialsRefused,
+                Unsuccessful::Refused(e) if e.says_unknown_token() => RevokeAnswer::Revoked,
+                Unsuccessful::Refused(e) => retry(None, e.reason()),
+            },
+        }
+    }
+}
+
+impl TokenEndpoint for HttpTokenEndpoint {
+    fn exchange<'a>(
+        &'a self,
+        code: &'a AuthorizationCode,
+        verifier: Option<&'a CodeVerifier>,
+    ) -> LocalBoxFuture<'a, Answered<ExchangeAnswer>> {
+        async move {
+            let seen = RefCell::new(None);
+            let outcome = self.present(code, verifier, &seen).await;
+            Answered {
+                outcome,
+                feedback: seen.into_inner(),
+            }
+        }
+        .boxed_local()
+    }
+
+    fn revoke<'a>(&'a self, token: &'a AccessToken) -> LocalBoxFuture<'a, Answered<RevokeAnswer>> {
+        async move {
+            let seen = RefCell::new(None);
+            let outcome = self.kill(token, &seen).await;
+            Answered {
+                outcome,
+                feedback: seen.into_inner(),
+            }
+        }
+        .boxed_local()
+    }
+}
+
+/// An answer that is judged before anything is parsed; it holds no text of the answer.
+#[derive(Debug, thiserror::Error)]
+enum Judged {
+    #[error(transparent)]
+    Failed(#[from] CallFailure),
+    #[error("to be asked again later")]
+    Deferred(Duration),
+    #[error("the answer does not tell")]
+    Unclear(Reason),
+}
+
+enum Unsuccessful {
+    Failed(CallFailure),
+    Deferred(Duration),
+    Unclear(Reason),
+    Refused(ErrorBody),
+}
+
+/// Sends one form and judges the answer by status and content type; only what is left reaches the parser.
+async fn call(
+    client: &reqwest::Client,
+    url: &Url,
+    request: HttpRequest,
+    seen: &RefCell<Option<HttpFeedback>>,
+) -> Result<HttpResponse, Judged> {
+    let mut request = reqwest::Request::try_from(request).map_err(CallFailure::from)?;
+    url.clone_into(request.url_mut());
+    if let Some(credentials) = request.headers_mut().get_mut(reqwest::header::AUTHORIZATION) {
+        credentials.set_sensitive(true);
+    }
+    let response = client.execute(request).await.map_err(CallFailure::from)?;
+    let status = response.status();
+    let mut feedback = http::feedback(&response);
+    if status == StatusCode::TOO_MANY_REQUESTS {
+        http::read_rate_limit(&mut feedback, response, ANSWER_CAP).await;
+        let wait = http::wait_after_limit(&feedback);
+        seen.replace(Some(feedback));
+        return Err(Judged::Deferred(wait));
+    }
+    let named_wait = http::named_wait(&feedback);
+    seen.replace(Some(feedback));
+    if status == StatusCode::SERVICE_UNAVAILABLE
+        && let Some(wait) = named_wait
+    {
+        return Err(Judged::Deferred(wait));
+    }
+    if status.is_redirection() {
+        return Err(Judged::Unclear(Reason::new("redirect")));
+    }
+    if !(status.is_success() || status.is_client_error()) {
+        return Err(Judged::Unclear(http::status_reason(status.as_u16())));
+    }
+    if !http::may_be_json(&response) {
+        return Err(Judged::Unclear(Reason::new("not_json")));
+    }
+    let body = http::read_capped(response, ANSWER_CAP).await?;
+    let mut answer = HttpResponse::new(body.to_vec());
+    // The crate knows 200 as the only success.
+    *answer.status_mut() = if status.is_success() { StatusCode::OK } else { status };
+    Ok(answer)
+}
+
+fn unsuccessful(e: RequestTokenError<Judged, ErrorBody>) -> Unsuccessful {
+    match e {
+        RequestTokenError::Request(Judged::Failed(failure)) => Unsuccessful::Failed(failure),
+        RequestTokenError::Request(Judged::Deferred(wait)) => Unsuccessful::Deferred(wait),
+        RequestTokenError::Request(Judged::Unclear(reason)) => Unsuccessful::Unclear(reason),
+        RequestTokenError::ServerResponse(error) => Unsuccessful::Refused(error),
+        RequestTokenError::Parse(e, body) => {
+            let body = Zeroizing::new(body);
+            match serde_json::from_slice::<ErrorBody>(&body) {
+                Ok(error) => Unsuccessful::Refused(error),
+                Err(_) if e.inner().is_eof() => Unsuccessful::Failed(CallFailure::Cut),
+                Err(_) if e.inner().is_data() => Unsuccessful::Unclear(Reason::new("no_token")),
+                Err(_) => Unsuccessful::Unclear(Reason::new("not_json")),
+            }
+        }
+        RequestTokenError::Other(_) => Unsuccessful::Unclear(Reason::new("empty_answer")),
+    }
+}
+
+/// A token answer, read leniently: whatever else is odd in it, a token that was received must be revoked one day.
+#[derive(Debug, Serialize, Deserialize)]
+struct TokenBody {
+    access_token: oauth2::AccessToken,
+    #[serde(default, deserialize_with = "lenient_scopes")]
+    scope: Vec<Scope>,
+}
+
+impl oauth2::TokenResponse for TokenBody {
+    type TokenType = BasicTokenType;
+
+    fn access_token(&self) -> &oauth2::AccessToken {
+        &self.access_token
+    }
+
+    fn token_type(&self) -> &BasicTokenType {
+        &BasicTokenType::Bearer
+    }
+
+    fn expires_in(&self) -> Option<Duration> {
+        None
+    }
+
+    /// Not kept: revoking either kills both.
+    fn refresh_token(&self) -> Option<&oauth2::RefreshToken> {
+        None
+    }
+
+    fn scopes(&self) -> Option<&Vec<Scope>> {
+        Some(&self.scope)
+    }
+}
+
+/// Scopes as a text separated by spaces (RFC 6749 section 3.3), or as a list; anything else counts as none.
+fn lenient_scopes<'de, D: Deserializer<'de>>(d: D) -> Result<Vec<Scope>, D::Error> {
+    let words = |text: &str| text.split_whitespace().map(|s| Scope::new(s.to_owned())).collect();
+    Ok(match Value::deserialize(d)? {
+        Value::String(text) => words(&text),
+        Value::Array(items) => items
+            .iter()
+            .filter_map(Value::as_str)
+            .map(|s| Scope::new(s.to_owned()))
+            .collect(),
+        _ => Vec::new(),
+    })
+}
+
+/// An OAuth2 error answer (RFC 6749 section 5.2). Its description is never shown: it is foreign text.
+#[derive(Serialize, Deserialize)]
+struct ErrorBody {
+    error: String,
+    #[serde(default, deserialize_with = "lenient_text")]
+    error_description: String,
+}
+
+impl ErrorBody {
+    fn is(&self, error: &str) -> bool {
+        self.error == error
+    }
+
+    fn reason(&self) -> Reason {
+        Reason::new(&self.error)
+    }
+
+    /// RFC 7009 answers 200 for a token it does not know; what Discord answers is not documented. Its other
+    /// descriptions read `Invalid "code" in request.`, so the same sentence about the token is taken for that.
+    fn says_unknown_token(&self) -> bool {
+        self.is("invalid_token")
+            || self.is("invalid_grant")
+            || (self.is("invalid_request") && self.error_description.starts_with("Invalid \"token\""))
+    }
+}
+
+impl oauth2::ErrorResponse for ErrorBody {}
+
+impl fmt::Debug for ErrorBody {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "ErrorBody({})", self.reason())
+    }
+}
+
+impl fmt::Display for ErrorBody {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.reason().fmt(f)
+    }
+}
+
+fn lenient_text<'de, D: Deserializer<'de>>(d: D) -> Result<String, D::Error> {
+    Ok(match Value::deserialize(d)? {
+        Value::String(text) => text,
+        _ => String::new(),
+    })
+}
