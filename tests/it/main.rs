@@ -1,1 +1,3 @@
-//! tests
+//! The integration tests: one binary, so that everything is linked once.
+
+mod store;

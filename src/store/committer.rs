@@ -1,0 +1,432 @@
+//! The thread that owns the store. It takes every waiting commit, makes them one transaction, and answers them all
+//! when it is on the disk (group commit). It never drops a command without an answer, and never recovers from an error.
+
+use std::any::Any;
+use std::future::Future;
+use std::io;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::mpsc::{Receiver, Sender, channel};
+use std::sync::{Arc, PoisonError};
+use std::thread;
+use std::time::Duration;
+
+use tokio::sync::{oneshot, watch};
+
+use crate::grant::ClosedGrant;
+use crate::ids::GrantId;
+use crate::secret::PersonalData;
+use crate::time::Timestamp;
+
+use super::change::{Change, Problem};
+use super::error::StoreError;
+use super::port::{ClosedTotals, Room, Store};
+
+/// Bounds of one group: larger ones gain nothing, and make those wait who came first.
+const MOST_COMMANDS: usize = 512;
+const MOST_CHANGES: usize = 4096;
+
+/// How the store is doing.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Health {
+    /// It answers.
+    Fine,
+    /// A commit has taken longer than it may. It stays so even if the disk comes back: the process must end.
+    Hung,
+    /// It has failed for good.
+    Failed(StoreError),
+}
+
+/// Starts what drives a store.
+#[derive(Debug)]
+pub struct Committer;
+
+impl Committer {
+    /// How long a commit may take: claims stop and tokens are revoked within 5 s of a hang.
+    pub const HUNG_AFTER: Duration = Duration::from_secs(4);
+
+    /// Gives a store its own thread. A commit that takes longer than `hung_after` is reported as [`Health::Hung`],
+    /// and everybody who waits is answered with [`StoreError::Hung`].
+    ///
+    /// The thread ends with [`CommitterHandle::close`], or uncleanly when the last handle is dropped.
+    pub fn spawn(store: Box<dyn Store>, hung_after: Duration) -> io::Result<CommitterHandle> {
+        let (commands, waiting) = channel();
+        let shared = Arc::new(Shared::new());
+        let mut core = Core::new(store, shared.clone());
+        thread::Builder::new().name("store".to_owned()).spawn(move || {
+            core.serve(&waiting);
+            // Without a clean end the store is dropped here, and its files are free before the handle says so.
+            core.store = None;
+            core.shared.ended.store(true, Ordering::Release);
+        })?;
+        let watched = shared.clone();
+        thread::Builder::new()
+            .name("store-watchdog".to_owned())
+            .spawn(move || watched.watch(hung_after))?;
+        Ok(CommitterHandle {
+            way: Way::Thread(commands),
+            shared,
+        })
+    }
+
+    /// Runs every command in its caller: for virtual time, which runs away while another thread works. Open the store
+    /// with [`Sync::Counted`](super::Sync::Counted).
+    pub fn inline(store: Box<dyn Store>) -> CommitterHandle {
+        let shared = Arc::new(Shared::new());
+        CommitterHandle {
+            way: Way::Inline(Arc::new(Lock::new(Core::new(store, shared.clone())))),
+            shared,
+        }
+    }
+}
+
+#[expect(
+    clippy::disallowed_types,
+    reason = "the handle must be Send for both ways; inline, one thread takes the lock, briefly, and never awaits in it"
+)]
+type Lock<T> = std::sync::Mutex<T>;
+
+#[expect(
+    clippy::disallowed_types,
+    reason = "it measures the real disk, also where the time of a test is virtual"
+)]
+type RealInstant = std::time::Instant;
+
+enum Command {
+    Commit(Vec<Change>, oneshot::Sender<Result<(), StoreError>>),
+    Ask(Ask),
+}
+
+/// Any other command. It is not watched: verifying a large store may take its time.
+type Ask = Box<dyn FnOnce(&mut Core) + Send>;
+
+/// Owns the store; the plain part of both ways.
+struct Core {
+    store: Option<Box<dyn Store>>,
+    shared: Arc<Shared>,
+}
+
+impl Core {
+    fn new(store: Box<dyn Store>, shared: Arc<Shared>) -> Self {
+        Self {
+            store: Some(store),
+            shared,
+        }
+    }
+
+    fn serve(&mut self, waiting: &Receiver<Command>) {
+        while let Ok(first) = waiting.recv() {
+            let mut changes = Vec::new();
+            let mut answers = Vec::new();
+            let mut next = Some(first);
+            // Commands are answered in the order in which they came: another command waits for the group before it.
+            let other = loop {
+                match next {
+                    Some(Command::Commit(more, answer)) => {
+                        changes.extend(more);
+                        answers.push(answer);
+                    }
+                    Some(Command::Ask(ask)) => break Some(ask),
+                    None => break None,
+                }
+                if answers.len() >= MOST_COMMANDS || changes.len() >= MOST_CHANGES {
+                    break None;
+                }
+                next = waiting.try_recv().ok();
+            };
+            if !answers.is_empty() {
+                let result = self.commit(&changes);
+                for answer in answers {
+                    // Whoever has stopped waiting needs no answer.
+                    let _ = answer.send(result.clone());
+                }
+                self.housekeep();
+            }
+            if let Some(ask) = other {
+                ask(self);
+            }
+            if self.store.is_none() {
+                // What still comes finds the channel closed and learns that the store is.
+                return;
+            }
+        }
+    }
+
+    /// Commits one batch; it is on the disk when this returns.
+    fn commit(&mut self, batch: &[Change]) -> Result<(), StoreError> {
+        self.shared.begin();
+        let result = self.call(|store| store.commit(batch));
+        self.shared.end();
+        result
+    }
+
+    /// Follows every commit, after its answers. An error here stays, and the next commit is answered with it.
+    fn housekeep(&mut self) {
+        self.shared.begin();
+        let _ = self.call(|store| store.housekeep());
+        self.shared.end();
+    }
+
+    fn call<T>(&mut self, work: impl FnOnce(&mut dyn Store) -> Result<T, StoreError>) -> Result<T, StoreError> {
+        if let Health::Failed(e) = &*self.shared.health.borrow() {
+            return Err(e.clone());
+        }
+        let Some(store) = self.store.as_mut() else {
+            return Err(StoreError::Closed);
+        };
+        caught(|| work(store.as_mut())).inspect_err(|e| self.shared.failed(e))
+    }
+
+    fn close(&mut self) -> Result<(), StoreError> {
+        if let Health::Failed(e) = &*self.shared.health.borrow() {
+            return Err(e.clone());
+        }
+        let store = self.store.take().ok_or(StoreError::Closed)?;
+        caught(|| store.close()).inspect_err(|e| self.shared.failed(e))
+    }
+}
+
+/// Damage makes the engine panic in places; that must not pass for a bug of ours, nor leave anybody without an answer.
+fn caught<T>(work: impl FnOnce() -> Result<T, StoreError>) -> Result<T, StoreError> {
+    catch_unwind(AssertUnwindSafe(work)).unwrap_or_else(|panic: Box<dyn Any + Send>| {
+        let text = panic
+            .downcast_ref::<&str>()
+            .copied()
+            .or_else(|| panic.downcast_ref::<String>().map(String::as_str));
+        tracing::error!(panic = text.unwrap_or("no text"), "the store panicked");
+        Err(StoreError::Panicked)
+    })
+}
+
+/// What the thread, its watchdog and the handles share.
+struct Shared {
+    started: RealInstant,
+    /// When the running commit began, in milliseconds after `started`, plus 1; 0 while none runs.
+    busy_since: AtomicU64,
+    ended: AtomicBool,
+    health: watch::Sender<Health>,
+}
+
+impl Shared {
+    fn new() -> Self {
+        Self {
+            started: RealInstant::now(),
+            busy_since: AtomicU64::new(0),
+            ended: AtomicBool::new(false),
+            health: watch::Sender::new(Health::Fine),
+        }
+    }
+
+    fn now(&self) -> u64 {
+        self.started.elapsed().as_millis() as u64 + 1
+    }
+
+    fn begin(&self) {
+        self.busy_since.store(self.now(), Ordering::Release);
+    }
+
+    fn end(&self) {
+        self.busy_since.store(0, Ordering::Release);
+    }
+
+    fn busy_for(&self) -> Option<Duration> {
+        match self.busy_since.load(Ordering::Acquire) {
+            0 => None,
+            since => Some(Duration::from_millis(self.now().saturating_sub(since))),
+        }
+    }
+
+    fn failed(&self, e: &StoreError) {
+        self.health.send_if_modified(|health| {
+            let first = *health == Health::Fine;
+            if first {
+                *health = Health::Failed(e.clone());
+            }
+            first
+        });
+    }
+
+    fn watch(&self, hung_after: Duration) {
+        let look_every = (hung_after / 8).clamp(Duration::from_millis(5), Duration::from_millis(250));
+        while !self.ended.load(Ordering::Acquire) {
+            if self.busy_for().is_some_and(|busy| busy > hung_after) {
+                self.health.send_if_modified(|health| {
+                    let first = *health == Health::Fine;
+                    if first {
+                        *health = Health::Hung;
+                    }
+                    first
+                });
+                return;
+            }
+            thread::sleep(look_every);
+        }
+    }
+}
+
+#[derive(Clone)]
+enum Way {
+    Thread(Sender<Command>),
+    Inline(Arc<Lock<Core>>),
+}
+
+/// The store as everybody else sees it. Commands take effect in the order of the calls, whether or not their futures
+/// are polled; a future that is dropped takes nothing back.
+#[derive(Clone)]
+pub struct CommitterHandle {
+    way: Way,
+    shared: Arc<Shared>,
+}
+
+impl CommitterHandle {
+    /// Makes changes durable, all or none; see [`Store::commit`]. An error means that they may or may not be.
+    pub fn commit(&self, changes: Vec<Change>) -> impl Future<Output = Result<(), StoreError>> + Send + use<> {
+        let answer = match &self.way {
+            Way::Thread(commands) => {
+                let (answer, wait) = oneshot::channel();
+                // A closed channel drops the answer, and the waiting ends with the reason.
+                let _ = commands.send(Command::Commit(changes, answer));
+                Answer::Waiting(wait)
+            }
+            Way::Inline(core) => {
+                let mut core = core.lock().unwrap_or_else(PoisonError::into_inner);
+                let result = core.commit(&changes);
+                core.housekeep();
+                Answer::Ready(result)
+            }
+        };
+        answered(answer, self.shared.clone())
+    }
+
+    fn ask<T, W>(&self, work: W) -> impl Future<Output = Result<T, StoreError>> + Send + use<T, W>
+    where
+        T: Send + 'static,
+        W: FnOnce(&mut Core) -> Result<T, StoreError> + Send + 'static,
+    {
+        let answer = match &self.way {
+            Way::Thread(commands) => {
+                let (answer, wait) = oneshot::channel();
+                let _ = commands.send(Command::Ask(Box::new(move |core| {
+                    let _ = answer.send(work(core));
+                })));
+                Answer::Waiting(wait)
+            }
+            Way::Inline(core) => Answer::Ready(work(&mut core.lock().unwrap_or_else(PoisonError::into_inner))),
+        };
+        answered(answer, self.shared.clone())
+    }
+
+    /// The data fetched for an open grant.
+    pub fn data(&self, id: GrantId) -> impl Future<Output = Result<Option<PersonalData>, StoreError>> + Send + use<> {
+        self.ask(move |core| core.call(|store| store.data(id)))
+    }
+
+    /// A closed grant that is still kept.
+    pub fn closed(&self, id: GrantId) -> impl Future<Output = Result<Option<ClosedGrant>, StoreError>> + Send + use<> {
+        self.ask(move |core| core.call(|store| store.closed(id)))
+    }
+
+    /// Closed grants, newest first; see [`Store::closed_page`].
+    pub fn closed_page(
+        &self,
+        before: Option<GrantId>,
+        limit: usize,
+    ) -> impl Future<Output = Result<Vec<ClosedGrant>, StoreError>> + Send + use<> {
+        self.ask(move |core| core.call(|store| store.closed_page(before, limit)))
+    }
+
+    /// Closed grants by outcome.
+    pub fn closed_totals(&self) -> impl Future<Output = Result<ClosedTotals, StoreError>> + Send + use<> {
+        self.ask(|core| core.call(|store| store.closed_totals()))
+    }
+
+    /// Removes old closed grants; see [`Store::sweep_closed`].
+    pub fn sweep(
+        &self,
+        closed_before: Timestamp,
+        limit: usize,
+    ) -> impl Future<Output = Result<usize, StoreError>> + Send + use<> {
+        self.ask(move |core| core.call(|store| store.sweep_closed(closed_before, limit)))
+    }
+
+    /// Destroys the keys of hours that are over and have no open grant. It also happens by itself after commits.
+    pub fn destroy_idle_keys(&self, now: Timestamp) -> impl Future<Output = Result<usize, StoreError>> + Send + use<> {
+        self.ask(move |core| core.call(|store| store.destroy_idle_keys(now)))
+    }
+
+    /// Checks everything; see [`Store::verify`]. Commits wait for it: about a second for a million records.
+    pub fn verify(&self) -> impl Future<Output = Result<Vec<Problem>, StoreError>> + Send + use<> {
+        self.ask(|core| core.call(|store| store.verify()))
+    }
+
+    /// Bytes that the store's files take.
+    pub fn size(&self) -> impl Future<Output = Result<u64, StoreError>> + Send + use<> {
+        self.ask(|core| core.call(|store| Ok(store.size_bytes())))
+    }
+
+    /// Room that is left on the disk.
+    pub fn room(&self) -> impl Future<Output = Result<Room, StoreError>> + Send + use<> {
+        self.ask(|core| core.call(|store| store.room()))
+    }
+
+    /// Ends cleanly, after everything that was asked before. Later commands are answered with [`StoreError::Closed`].
+    pub fn close(&self) -> impl Future<Output = Result<(), StoreError>> + Send + use<> {
+        self.ask(Core::close)
+    }
+
+    /// How the store is doing.
+    pub fn health(&self) -> Health {
+        self.shared.health.borrow().clone()
+    }
+
+    /// Tells when the health changes; it changes once at most.
+    pub fn watch_health(&self) -> watch::Receiver<Health> {
+        self.shared.health.subscribe()
+    }
+
+    /// For how long the running commit has been running; `None` while none runs.
+    pub fn hung_for(&self) -> Option<Duration> {
+        self.shared.busy_for()
+    }
+}
+
+enum Answer<T> {
+    Ready(Result<T, StoreError>),
+    Waiting(oneshot::Receiver<Result<T, StoreError>>),
+}
+
+async fn answered<T>(answer: Answer<T>, shared: Arc<Shared>) -> Result<T, StoreError> {
+    let wait = match answer {
+        Answer::Ready(result) => return result,
+        Answer::Waiting(wait) => wait,
+    };
+    let mut health = shared.health.subscribe();
+    tokio::select! {
+        biased;
+        result = wait => match result {
+            Ok(result) => result,
+            Err(_) => Err(match &*shared.health.borrow() {
+                Health::Fine => StoreError::Closed,
+                Health::Hung => StoreError::Hung,
+                Health::Failed(e) => e.clone(),
+            }),
+        },
+        hung = health.wait_for(|health| *health == Health::Hung) => match hung {
+            Ok(_) => Err(StoreError::Hung),
+            // The sender is in `shared`, which is held here.
+            Err(_) => Err(StoreError::Closed),
+        },
+    }
+}
+
+impl std::fmt::Debug for CommitterHandle {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let way = match self.way {
+            Way::Thread(_) => "thread",
+            Way::Inline(_) => "inline",
+        };
+        f.debug_struct("CommitterHandle")
+            .field("way", &way)
+            .finish_non_exhaustive()
+    }
+}

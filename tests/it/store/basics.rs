@@ -1,0 +1,311 @@
+//! Every change, read back after reopening; closed grants; sealing keys.
+
+use codeferry::grant::Outcome;
+use codeferry::ids::Lane;
+use codeferry::store::{Carrier, Change, SeenCode, SeenMessage, UsedNonce};
+use codeferry::time::Timestamp;
+use std::time::Duration;
+
+use super::kit::*;
+
+#[test]
+fn every_change_reads_back_after_a_clean_end_and_after_a_kill() {
+    let dir = tempfile::tempdir().expect("folder");
+    let mut store = opened(dir.path()).store;
+    let carrier = Carrier {
+        message: message(1),
+        lane: Lane(3),
+        channel: CHANNEL,
+        unspent: 2,
+        attempts: 1,
+        not_before: NOON,
+    };
+    let seen = SeenMessage {
+        message: message(1),
+        channel: CHANNEL,
+    };
+    let code = SeenCode {
+        hash: hash(1),
+        message: message(1),
+        channel: CHANNEL,
+    };
+    let nonce = UsedNonce {
+        nonce: [9; 8],
+        keep_until: NOON,
+    };
+    let identifies: Vec<_> = (0..1000).map(|n| NOON + Duration::from_secs(n)).collect();
+    commit(
+        &mut store,
+        &[
+            put(1),
+            put(2),
+            data(2, 100),
+            Change::PutCarrier(carrier.clone()),
+            Change::PutCarrier(Carrier {
+                message: message(2),
+                ..carrier.clone()
+            }),
+            Change::SeeMessage(seen),
+            Change::SeeMessage(SeenMessage {
+                message: message(2),
+                ..seen
+            }),
+            Change::SeeCode(code),
+            Change::SeeCode(SeenCode { hash: hash(2), ..code }),
+            Change::UseNonce(nonce),
+            Change::UseNonce(UsedNonce { nonce: [8; 8], ..nonce }),
+            Change::MoveCursor {
+                channel: CHANNEL,
+                read_to: message(7),
+            },
+            Change::PutSpending {
+                channel: CHANNEL,
+                sent_at: vec![NOON, Timestamp::from_millis(-5)],
+            },
+            Change::PutIdentifies(identifies.clone()),
+        ],
+    );
+    commit(
+        &mut store,
+        &[
+            Change::PutGrant(Box::new(exchanged(1))),
+            Change::RemoveCarrier(message(2)),
+            Change::Forget {
+                messages: vec![message(2)],
+                codes: vec![hash(2)],
+                nonces: vec![[8; 8]],
+            },
+            Change::Close(closed(3, Outcome::Denied, NOON)),
+        ],
+    );
+    let killed = tempfile::tempdir().expect("folder");
+    copy(dir.path(), killed.path());
+    store.close().expect("closes");
+    for dir in [dir.path(), killed.path()] {
+        let again = opened(dir);
+        let mut store = again.store;
+        let mut loaded = again.loaded;
+        loaded.grants.sort_by_key(|g| g.id);
+        assert_eq!(loaded.grants, [exchanged(1), grant(2)]);
+        assert_eq!(loaded.carriers, std::slice::from_ref(&carrier));
+        assert_eq!(loaded.messages, [seen]);
+        assert_eq!(loaded.codes, [code]);
+        assert_eq!(loaded.nonces, [nonce]);
+        assert_eq!(loaded.cursors.into_iter().collect::<Vec<_>>(), [(CHANNEL, message(7))]);
+        assert_eq!(
+            loaded.spending.into_iter().collect::<Vec<_>>(),
+            [(CHANNEL, vec![NOON, Timestamp::from_millis(-5)])]
+        );
+        assert_eq!(loaded.identifies, identifies);
+        assert_eq!(loaded.closed, 1);
+        let data = store.data(id(2)).expect("reads").expect("there");
+        assert_eq!(data.expose(), person(2, 100));
+        assert_eq!(store.data(id(1)).expect("reads"), None);
+        assert_eq!(
+            store.closed(id(3)).expect("reads"),
+            Some(closed(3, Outcome::Denied, NOON))
+        );
+        assert_eq!(store.verify().expect("verifies"), []);
+    }
+}
+
+#[test]
+fn large_records_are_stored_in_pieces_and_shrink_again() {
+    let dir = tempfile::tempdir().expect("folder");
+    let mut store = opened(dir.path()).store;
+    let large = settling(1, 60);
+    commit(
+        &mut store,
+        &[Change::PutGrant(Box::new(large.clone())), data(1, 100_000)],
+    );
+    for length in [3_999, 4_000, 4_001, 8_000, 50_000] {
+        commit(&mut store, &[data(1, length)]);
+        let read = store.data(id(1)).expect("reads").expect("there");
+        assert_eq!(read.expose(), person(1, length));
+        assert_eq!(store.verify().expect("verifies"), []);
+    }
+    drop(store);
+    let again = opened(dir.path());
+    assert_eq!(again.loaded.grants, [large]);
+    let mut store = again.store;
+    commit(&mut store, &[put(1), data(1, 10)]);
+    assert_eq!(store.verify().expect("verifies"), []);
+    let blobs = std::fs::read_dir(dir.path().join("journal/engine/blobs")).expect("listed");
+    assert_eq!(blobs.count(), 0, "blob files are never synced by the engine");
+}
+
+#[test]
+fn the_last_change_of_a_record_in_a_batch_wins() {
+    let dir = tempfile::tempdir().expect("folder");
+    let mut store = opened(dir.path()).store;
+    commit(
+        &mut store,
+        &[
+            data(1, 50),
+            put(1),
+            Change::PutGrant(Box::new(exchanged(1))),
+            put(2),
+            data(2, 50),
+            Change::Close(closed(2, Outcome::Expired, NOON)),
+            Change::Close(closed(2, Outcome::Dropped, NOON)),
+        ],
+    );
+    commit(
+        &mut store,
+        &[Change::Close(closed(2, Outcome::Lost, NOON + Duration::from_secs(1)))],
+    );
+    assert_eq!(store.verify().expect("verifies"), []);
+    let totals = store.closed_totals().expect("counts");
+    assert_eq!((totals.sum(), totals.of(Outcome::Lost)), (1, 1));
+    assert!(store.data(id(1)).expect("reads").is_some());
+    assert!(store.data(id(2)).expect("reads").is_none());
+    drop(store);
+    assert_eq!(opened(dir.path()).loaded.grants, [exchanged(1)]);
+}
+
+#[test]
+fn a_closed_state_closes_and_data_without_an_open_grant_is_not_kept() {
+    let dir = tempfile::tempdir().expect("folder");
+    let mut store = opened(dir.path()).store;
+    let mut ended = grant(1);
+    ended.state = codeferry::grant::State::Closed(closed(1, Outcome::Expired, NOON));
+    commit(&mut store, &[put(1), Change::PutGrant(Box::new(ended))]);
+    commit(&mut store, &[data(1, 50), data(2, 50)]);
+    assert_eq!(store.data(id(1)).expect("reads"), None);
+    assert_eq!(store.data(id(2)).expect("reads"), None);
+    assert!(store.closed(id(1)).expect("reads").is_some());
+    assert_eq!(store.verify().expect("verifies"), []);
+}
+
+#[test]
+fn closed_grants_are_paged_counted_and_swept_oldest_first() {
+    let dir = tempfile::tempdir().expect("folder");
+    let mut store = opened(dir.path()).store;
+    // Closed in the opposite order of their ids.
+    let at = |n: u64| NOON + Duration::from_secs(1000 - n);
+    let all: Vec<_> = (0..100)
+        .map(|n| {
+            let outcome = Outcome::ALL[n as usize % Outcome::ALL.len()];
+            Change::Close(closed(n, outcome, at(n)))
+        })
+        .collect();
+    commit(&mut store, &all);
+    let mut ids = Vec::new();
+    let mut before = None;
+    loop {
+        let page = store.closed_page(before, 7).expect("pages");
+        let Some(last) = page.last() else { break };
+        before = Some(last.id);
+        ids.extend(page.into_iter().map(|c| c.id));
+    }
+    assert_eq!(ids, (0..100).rev().map(id).collect::<Vec<_>>());
+    let totals = store.closed_totals().expect("counts");
+    assert_eq!((totals.sum(), totals.of(Outcome::Completed)), (100, 12));
+
+    assert_eq!(store.sweep_closed(at(60), 10).expect("sweeps"), 10);
+    assert!(
+        store.closed(id(99)).expect("reads").is_none(),
+        "closed first, swept first"
+    );
+    assert!(store.closed(id(0)).expect("reads").is_some());
+    assert_eq!(store.sweep_closed(at(60), 1000).expect("sweeps"), 29);
+    assert_eq!(store.sweep_closed(at(60), 1000).expect("sweeps"), 0);
+    assert!(
+        store.closed(id(60)).expect("reads").is_some(),
+        "it closed at that moment, not before"
+    );
+    assert_eq!(store.closed_totals().expect("counts").sum(), 61);
+    assert_eq!(store.verify().expect("verifies"), []);
+    drop(store);
+    assert_eq!(opened(dir.path()).loaded.closed, 61);
+}
+
+#[test]
+fn nothing_secret_or_personal_stands_in_the_files() {
+    let dir = tempfile::tempdir().expect("folder");
+    let mut store = opened(dir.path()).store;
+    commit(
+        &mut store,
+        &[put(1), Change::PutGrant(Box::new(settling(2, 3))), data(2, 9000)],
+    );
+    commit(&mut store, &[Change::PutGrant(Box::new(exchanged(1)))]);
+    drop(store);
+    let mut files = 0;
+    let mut folders = vec![dir.path().to_owned()];
+    while let Some(folder) = folders.pop() {
+        for entry in std::fs::read_dir(folder).expect("listed") {
+            let path = entry.expect("listed").path();
+            if path.is_dir() {
+                folders.push(path);
+                continue;
+            }
+            files += 1;
+            let bytes = std::fs::read(&path).expect("read");
+            for canary in [&b"CANARY"[..], b"80000000000000001", b"identify"] {
+                let found = bytes.windows(canary.len()).any(|w| w == canary);
+                assert!(!found, "{} holds {}", path.display(), String::from_utf8_lossy(canary));
+            }
+        }
+    }
+    assert!(files > 4);
+}
+
+#[test]
+fn a_destroyed_key_leaves_old_bytes_unopenable() {
+    let dir = tempfile::tempdir().expect("folder");
+    let mut store = opened(dir.path()).store;
+    commit(&mut store, &[put(1), data(1, 500)]);
+    let old = tempfile::tempdir().expect("folder");
+    copy(&dir.path().join("journal"), &old.path().join("journal"));
+    let key = dir
+        .path()
+        .join("keys/seal")
+        .join(codeferry::store::keys::hour_of(NOON).to_string());
+    assert!(key.exists());
+    commit(&mut store, &[Change::Close(closed(1, Outcome::Completed, NOON))]);
+    store.housekeep().expect("keeps house");
+    assert!(key.exists(), "the hour is not over: other grants may still come in it");
+    let hour = Duration::from_hours(1);
+    assert_eq!(store.destroy_idle_keys(NOON).expect("destroys"), 0);
+    assert_eq!(store.destroy_idle_keys(NOON + hour).expect("destroys"), 1);
+    assert!(!key.exists());
+    copy(&dir.path().join("keys"), &old.path().join("keys"));
+    let e = refused(old.path()).to_string();
+    assert!(e.contains("sealing key") && e.contains("is missing"), "{e}");
+    // Even the next key of that hour opens nothing old.
+    commit(&mut store, &[put(2)]);
+    copy(&dir.path().join("keys"), &old.path().join("keys"));
+    let e = refused(old.path()).to_string();
+    assert!(e.contains("the tag does not fit"), "{e}");
+}
+
+#[test]
+fn keys_are_destroyed_after_the_hours_last_grant_has_closed_and_at_the_end() {
+    let dir = tempfile::tempdir().expect("folder");
+    let hour = Duration::from_hours(1);
+    let mut store = codeferry::store::open(&codeferry::store::StoreOptions {
+        clock: clock(NOON + hour),
+        ..options(dir.path())
+    })
+    .expect("opens")
+    .store;
+    let keys = || std::fs::read_dir(dir.path().join("keys/seal")).expect("listed").count();
+    commit(&mut store, &[put(1), put(2)]);
+    let late = grant_at(NOON + hour, 3);
+    commit(&mut store, &[Change::PutGrant(Box::new(late.clone()))]);
+    store.housekeep().expect("keeps house");
+    assert_eq!(keys(), 2);
+    commit(&mut store, &[Change::Close(closed(1, Outcome::Completed, NOON))]);
+    store.housekeep().expect("keeps house");
+    assert_eq!(keys(), 2, "grant 2 is still open");
+    commit(&mut store, &[Change::Close(closed(2, Outcome::Completed, NOON))]);
+    store.housekeep().expect("keeps house");
+    assert_eq!(keys(), 1, "the hour is over and empty");
+    let mut end = closed(3, Outcome::Completed, NOON);
+    end.id = late.id;
+    commit(&mut store, &[Change::Close(end)]);
+    store.housekeep().expect("keeps house");
+    assert_eq!(keys(), 1, "the hour still runs");
+    store.close().expect("closes");
+    assert_eq!(keys(), 0, "nothing is open");
+}

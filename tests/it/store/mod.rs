@@ -1,0 +1,4 @@
+//! The store from outside: what was acknowledged is there after every end, and damage is found or harmless.
+
+mod basics;
+mod kit;
