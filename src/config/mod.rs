@@ -1,7 +1,26 @@
 //! Configuration: raw (what serde reads) to checked (whose existence proves that it is valid). Opens and binds nothing.
 
+mod check;
 mod checked;
+mod differences;
+mod environment;
+mod error;
+mod key_file;
+mod layers;
+mod load;
+mod overrides;
+mod raw;
+mod schema;
 mod secrets;
+mod sections;
+mod sinks;
+mod walk;
 
 pub use checked::*;
-pub use secrets::Secrets;
+pub use differences::Changes;
+pub use environment::Environment;
+pub use error::{ConfigError, ConfigErrors, Place};
+pub use layers::{Effective, Layers, Origin};
+pub use load::{Locator, check, load};
+pub use schema::schema;
+pub use secrets::{LinkKeys, Secrets, secrets_given};
