@@ -1,0 +1,328 @@
+//! What a request is answered with, and how the bytes leave: whole, cut off, drop by drop. Decides nothing.
+
+use std::collections::VecDeque;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use actix_web::HttpResponse;
+use actix_web::body::{BodySize, BoxBody, MessageBody};
+use actix_web::http::StatusCode;
+use actix_web::web::Bytes;
+use serde_json::{Value, json};
+
+/// One answer, before it becomes bytes on a socket.
+pub struct Answer {
+    /// The HTTP status.
+    pub status: u16,
+    /// Headers beside the content type.
+    pub headers: Vec<(&'static str, String)>,
+    /// The content type; empty for an answer without a body.
+    pub content_type: &'static str,
+    /// The body.
+    pub body: Body,
+    /// Whether it comes from the edge, which adds no `Via` header.
+    pub edge: bool,
+    /// How the bytes leave.
+    pub transport: Transport,
+    /// Told once whether the whole answer was written.
+    pub watch: Option<Watch>,
+}
+
+impl std::fmt::Debug for Answer {
+    /// Leaves the body out: it may hold a token.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Answer")
+            .field("status", &self.status)
+            .finish_non_exhaustive()
+    }
+}
+
+/// An answer's body.
+pub enum Body {
+    /// Text or JSON.
+    Bytes(Vec<u8>),
+    /// A JSON object of so many megabytes.
+    Huge(usize),
+}
+
+/// How an answer's bytes leave.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Transport {
+    /// At once and whole.
+    Whole,
+    /// The connection is cut before the first byte.
+    CutBeforeAnyByte,
+    /// The connection is cut in the middle of the body.
+    CutInBody,
+    /// One byte at a time with a pause.
+    Drip(Duration),
+}
+
+/// Called once with whether the whole answer was written.
+pub type Watch = Box<dyn FnOnce(bool)>;
+
+impl Answer {
+    /// A JSON answer.
+    pub fn json(status: u16, value: &Value) -> Self {
+        Self::bytes(status, "application/json", value.to_string().into_bytes())
+    }
+
+    /// An answer of any type.
+    pub fn bytes(status: u16, content_type: &'static str, body: Vec<u8>) -> Self {
+        Self {
+            status,
+            headers: Vec::new(),
+            content_type,
+            body: Body::Bytes(body),
+            edge: false,
+            transport: Transport::Whole,
+            watch: None,
+        }
+    }
+
+    /// An HTML page.
+    pub fn html(status: u16, text: &str) -> Self {
+        Self::bytes(status, "text/html; charset=utf-8", text.as_bytes().to_vec())
+    }
+
+    /// An answer without a body.
+    pub fn empty(status: u16) -> Self {
+        Self::bytes(status, "", Vec::new())
+    }
+
+    /// 302 to a place.
+    pub fn redirect(status: u16, location: String) -> Self {
+        Self::empty(status).with_header("Location", location)
+    }
+
+    /// Discord's own error body.
+    pub fn error(status: u16, code: u32, message: &str) -> Self {
+        Self::json(status, &json!({"message": message, "code": code}))
+    }
+
+    /// `50035` for one field.
+    pub fn invalid_form(field: &str, code: &str, message: &str) -> Self {
+        Self::json(
+            400,
+            &json!({"message": "Invalid Form Body", "code": 50035,
+                "errors": {field: {"_errors": [{"code": code, "message": message}]}}}),
+        )
+    }
+
+    /// A path or field that ought to be a snowflake and is not.
+    pub fn not_a_snowflake(field: &str, value: &str) -> Self {
+        Self::invalid_form(
+            field,
+            "NUMBER_TYPE_COERCE",
+            &format!("Value \"{value}\" is not snowflake."),
+        )
+    }
+
+    /// The 401 of a token that is missing, wrong, expired or revoked.
+    pub fn unauthorized() -> Self {
+        Self::error(401, 0, "401: Unauthorized")
+    }
+
+    /// An error in the form of RFC 6749 section 5.2.
+    pub fn oauth_error(status: u16, error: &str, description: Option<&str>) -> Self {
+        match description {
+            Some(text) => Self::json(status, &json!({"error": error, "error_description": text})),
+            None => Self::json(status, &json!({"error": error})),
+        }
+    }
+
+    /// Adds a header.
+    pub fn with_header(mut self, name: &'static str, value: String) -> Self {
+        self.headers.push((name, value));
+        self
+    }
+
+    /// Marks it as made by the edge.
+    pub fn by_the_edge(mut self) -> Self {
+        self.edge = true;
+        self
+    }
+
+    /// Whether the status is 2xx.
+    pub fn is_success(&self) -> bool {
+        (200..300).contains(&self.status)
+    }
+
+    /// The body as JSON, where it is.
+    pub fn value(&self) -> Option<Value> {
+        match &self.body {
+            Body::Bytes(bytes) => serde_json::from_slice(bytes).ok(),
+            Body::Huge(_) => None,
+        }
+    }
+
+    /// The HTTP response.
+    pub fn into_response(self) -> HttpResponse {
+        let status = StatusCode::from_u16(self.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+        let mut response = HttpResponse::build(status);
+        if !self.content_type.is_empty() {
+            response.insert_header(("Content-Type", self.content_type));
+        }
+        if !self.edge {
+            response.insert_header(("Via", "1.1 google"));
+        }
+        for (name, value) in &self.headers {
+            response.insert_header((*name, value.as_str()));
+        }
+        match (self.body, self.transport, self.watch) {
+            (Body::Bytes(bytes), Transport::Whole, None) => response.body(bytes),
+            (body, transport, watch) => response.body(BoxBody::new(Outflow::new(body, transport, watch))),
+        }
+    }
+}
+
+/// A body that knows whether it was asked for all of its bytes, and can break off.
+struct Outflow {
+    chunks: VecDeque<Bytes>,
+    length: u64,
+    pause: Duration,
+    sleep: Option<Pin<Box<tokio::time::Sleep>>>,
+    cut: bool,
+    watch: Option<Watch>,
+}
+
+/// Long enough for what was written to leave before the connection is cut.
+const PAUSE_BEFORE_CUT: Duration = Duration::from_millis(20);
+/// Big enough that a huge body costs few polls.
+const HUGE_CHUNK: usize = 64 * 1024;
+
+impl Outflow {
+    fn new(body: Body, transport: Transport, watch: Option<Watch>) -> Self {
+        let mut whole = match body {
+            Body::Bytes(bytes) => VecDeque::from([Bytes::from(bytes)]),
+            Body::Huge(megabytes) => {
+                let filler = Bytes::from(vec![b'x'; HUGE_CHUNK]);
+                let mut chunks = VecDeque::from([Bytes::from_static(b"{\"padding\":\"")]);
+                chunks.extend(std::iter::repeat_n(filler, megabytes * (1 << 20) / HUGE_CHUNK));
+                chunks.push_back(Bytes::from_static(b"\"}"));
+                chunks
+            }
+        };
+        let length = whole.iter().map(|c| c.len() as u64).sum();
+        let (chunks, pause, cut) = match transport {
+            Transport::Whole => (whole, Duration::ZERO, false),
+            Transport::CutBeforeAnyByte => (VecDeque::new(), Duration::ZERO, true),
+            Transport::CutInBody => {
+                whole.truncate(whole.len().div_ceil(2));
+                if let Some(last) = whole.back_mut() {
+                    last.truncate(last.len() / 2);
+                }
+                (whole, PAUSE_BEFORE_CUT, true)
+            }
+            Transport::Drip(pause) => {
+                let drops = whole
+                    .iter()
+                    .flat_map(|c| (0..c.len()).map(|i| c.slice(i..=i)))
+                    .collect();
+                (drops, pause, false)
+            }
+        };
+        Self {
+            chunks,
+            length,
+            pause,
+            sleep: None,
+            cut,
+            watch,
+        }
+    }
+
+    fn tell(&mut self, written: bool) {
+        if let Some(watch) = self.watch.take() {
+            watch(written);
+        }
+    }
+}
+
+impl MessageBody for Outflow {
+    type Error = std::io::Error;
+
+    fn size(&self) -> BodySize {
+        BodySize::Sized(self.length)
+    }
+
+    fn poll_next(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes, Self::Error>>> {
+        let this = self.get_mut();
+        if let Some(sleep) = this.sleep.as_mut() {
+            if sleep.as_mut().poll(cx).is_pending() {
+                return Poll::Pending;
+            }
+            this.sleep = None;
+        }
+        match this.chunks.pop_front() {
+            Some(chunk) => {
+                if !this.pause.is_zero() {
+                    this.sleep = Some(Box::pin(tokio::time::sleep(this.pause)));
+                }
+                Poll::Ready(Some(Ok(chunk)))
+            }
+            // actix drops the connection when a body breaks off; bytes not yet flushed, the head among them, never leave.
+            None if this.cut => {
+                this.tell(false);
+                Poll::Ready(Some(Err(std::io::Error::other("cut off by a fault"))))
+            }
+            None => {
+                this.tell(true);
+                Poll::Ready(None)
+            }
+        }
+    }
+}
+
+impl Drop for Outflow {
+    fn drop(&mut self) {
+        self.tell(false);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::cell::Cell;
+    use std::rc::Rc;
+
+    fn drain(body: Body, transport: Transport) -> (Vec<u8>, Option<bool>, u64) {
+        let told = Rc::new(Cell::new(None));
+        let watch = told.clone();
+        let mut flow = Outflow::new(body, transport, Some(Box::new(move |w| watch.set(Some(w)))));
+        let length = flow.length;
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_time()
+            .start_paused(true)
+            .build()
+            .expect("a runtime");
+        let mut out = Vec::new();
+        runtime.block_on(async {
+            while let Some(Ok(chunk)) = std::future::poll_fn(|cx| Pin::new(&mut flow).poll_next(cx)).await {
+                out.extend_from_slice(&chunk);
+            }
+        });
+        drop(flow);
+        (out, told.get(), length)
+    }
+
+    #[test]
+    fn a_whole_answer_is_told_as_written_and_a_cut_one_is_not() {
+        let body = || Body::Bytes(b"{\"a\":1}".to_vec());
+        assert_eq!(drain(body(), Transport::Whole), (b"{\"a\":1}".to_vec(), Some(true), 7));
+        assert_eq!(drain(body(), Transport::CutBeforeAnyByte), (vec![], Some(false), 7));
+        assert_eq!(drain(body(), Transport::CutInBody), (b"{\"a".to_vec(), Some(false), 7));
+        let dripped = drain(body(), Transport::Drip(Duration::from_secs(1)));
+        assert_eq!(dripped, (b"{\"a\":1}".to_vec(), Some(true), 7));
+    }
+
+    #[test]
+    fn a_huge_answer_is_a_json_object_of_the_size_asked_for() {
+        let (bytes, told, length) = drain(Body::Huge(3), Transport::Whole);
+        assert_eq!(told, Some(true));
+        assert_eq!(bytes.len() as u64, length);
+        assert!(bytes.len() >= 3 << 20);
+        assert!(serde_json::from_slice::<Value>(&bytes).expect("valid JSON").is_object());
+    }
+}

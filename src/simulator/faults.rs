@@ -1,0 +1,473 @@
+//! Faults that tests and demonstrations ask for, and the list that says when each strikes. Applies the ones that need no
+//! knowledge of the world; the rest is asked for by the endpoint it concerns.
+
+use std::time::Duration;
+
+use rand::RngExt;
+use rand::rngs::StdRng;
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+
+use super::answer::{Answer, Body, Transport};
+use super::limits::{EdgeForm, Scope, refusal};
+
+/// Where a fault strikes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Endpoint {
+    /// Everywhere.
+    Any,
+    /// The consent page.
+    Authorize,
+    /// `POST /oauth2/token`.
+    Token,
+    /// `POST /oauth2/token/revoke`.
+    Revoke,
+    /// `GET /oauth2/@me`.
+    OauthMe,
+    /// `GET /users/@me`.
+    Me,
+    /// `GET /users/@me/guilds`.
+    Guilds,
+    /// `GET /users/@me/connections`.
+    Connections,
+    /// `GET /users/@me/guilds/{guild}/member`.
+    Member,
+    /// `POST /webhooks/{id}/{token}`.
+    Webhook,
+    /// Reading, changing or deleting a webhook itself.
+    WebhookItself,
+    /// Reading one message, as the bot or with a webhook's token.
+    Message,
+    /// `GET /channels/{id}/messages`.
+    Messages,
+    /// `POST /channels/{id}/messages`.
+    CreateMessage,
+    /// Deleting one message, as the bot or with a webhook's token.
+    Delete,
+    /// Deleting many messages.
+    BulkDelete,
+    /// Reactions.
+    Reaction,
+    /// `GET /channels/{id}`.
+    Channel,
+    /// A channel's webhooks.
+    ChannelWebhooks,
+    /// `POST /users/@me/channels`.
+    DirectMessage,
+    /// `GET /gateway` and `GET /gateway/bot`.
+    GatewayUrl,
+    /// `/applications/@me`.
+    Application,
+    /// The guild and its members.
+    Guild,
+    /// A path that does not exist.
+    Unknown,
+}
+
+impl Endpoint {
+    /// Its name in JSON.
+    pub fn name(self) -> String {
+        match serde_json::to_value(self) {
+            Ok(Value::String(name)) => name,
+            _ => String::new(),
+        }
+    }
+}
+
+/// What goes wrong.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "fault", rename_all = "snake_case", deny_unknown_fields)]
+pub enum Fault {
+    /// A status of one's choice. `after_work` answers so although the request was carried out.
+    Status {
+        /// The HTTP status.
+        status: u16,
+        /// The body.
+        #[serde(default)]
+        body: FaultBody,
+        /// `Retry-After`, in seconds.
+        #[serde(default)]
+        retry_after: Option<u64>,
+        /// Whether the work is done first.
+        #[serde(default)]
+        after_work: bool,
+    },
+    /// 429 from Discord's API.
+    RateLimited {
+        /// Whose limit.
+        scope: Scope,
+        /// The wait, in milliseconds.
+        retry_after_ms: u64,
+    },
+    /// 429 from the edge: no `Via`, no rate headers.
+    Edge {
+        /// What it looks like.
+        form: EdgeForm,
+    },
+    /// Waits before the request is looked at.
+    Delay {
+        /// Milliseconds.
+        ms: u64,
+    },
+    /// Does the work, then waits before it answers.
+    DelayAnswer {
+        /// Milliseconds.
+        ms: u64,
+    },
+    /// Does the work; the connection is cut before any byte of the answer.
+    LostAnswer,
+    /// Does the work; the connection is cut in the middle of the body.
+    CutAnswer,
+    /// Does the work; the body comes one byte at a time.
+    Drip {
+        /// Milliseconds between two bytes.
+        #[serde(default = "one_second")]
+        ms: u64,
+    },
+    /// Does the work; answers 200 with an HTML page.
+    HtmlAnswer,
+    /// Does the work; the JSON breaks off, though the answer is complete by HTTP's rules.
+    TruncatedJson,
+    /// Does the work; the body is a JSON object of so many megabytes.
+    HugeAnswer {
+        /// Megabytes.
+        megabytes: usize,
+    },
+    /// Sends the client elsewhere, without doing the work.
+    Redirect {
+        /// 302 or 307.
+        status: u16,
+        /// Where to.
+        location: String,
+    },
+    /// Adds fields that nobody knows to every object.
+    UnknownFields,
+    /// Sets the named fields to null; without names every field but `id`, `access_token` and `user`.
+    NullFields {
+        /// The fields.
+        #[serde(default)]
+        fields: Vec<String>,
+    },
+    /// An empty list where a list is asked for.
+    EmptyList,
+    /// 403 `50013`.
+    Forbidden,
+    /// Answers 401 to a token that is younger than this.
+    TransientUnauthorized {
+        /// Milliseconds.
+        ms: u64,
+    },
+    /// Refuses good client credentials with this status.
+    InvalidClient {
+        /// 400 or 401.
+        status: u16,
+    },
+    /// An exchange that fails for another reason spends the code.
+    FailedExchangeBurns,
+    /// Presenting a spent code kills the tokens it gave (RFC 6749 section 4.1.2).
+    ReuseRevokes,
+    /// An exchange gives the person's live token again instead of a new one.
+    SameToken,
+    /// The Gateway brings the message twice.
+    DeliverTwice,
+    /// The Gateway brings the message late.
+    DeliverLate {
+        /// Milliseconds.
+        ms: u64,
+    },
+    /// The Gateway never brings the message; it is in the history.
+    DeliverNever,
+}
+
+fn one_second() -> u64 {
+    1_000
+}
+
+/// The body of a status of one's choice.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum FaultBody {
+    /// Discord's `{"message", "code"}`.
+    #[default]
+    Json,
+    /// An HTML page of the edge.
+    Html,
+    /// Nothing.
+    Empty,
+}
+
+/// When and where a fault strikes.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct FaultRule {
+    /// Where.
+    pub endpoint: Endpoint,
+    /// What.
+    pub fault: Fault,
+    /// How often; `None` is without end.
+    #[serde(default)]
+    pub times: Option<u32>,
+    /// How many requests pass before the first.
+    #[serde(default)]
+    pub skip: u32,
+    /// How likely, from 0 to 1.
+    #[serde(default = "always")]
+    pub chance: f64,
+    /// For how long from now, in milliseconds.
+    #[serde(default)]
+    pub for_ms: Option<u64>,
+    /// How often it struck.
+    #[serde(default)]
+    pub struck: u64,
+}
+
+fn always() -> f64 {
+    1.0
+}
+
+impl FaultRule {
+    /// A fault that strikes at every request to an endpoint.
+    pub fn on(endpoint: Endpoint, fault: Fault) -> Self {
+        Self {
+            endpoint,
+            fault,
+            times: None,
+            skip: 0,
+            chance: 1.0,
+            for_ms: None,
+            struck: 0,
+        }
+    }
+
+    /// Strikes so many times only.
+    pub fn times(mut self, times: u32) -> Self {
+        self.times = Some(times);
+        self
+    }
+
+    /// Lets so many requests pass first.
+    pub fn after(mut self, skip: u32) -> Self {
+        self.skip = skip;
+        self
+    }
+
+    /// Strikes with a probability.
+    pub fn with_chance(mut self, chance: f64) -> Self {
+        self.chance = chance;
+        self
+    }
+
+    /// Strikes for so long.
+    pub fn lasting(mut self, duration: Duration) -> Self {
+        self.for_ms = Some(u64::try_from(duration.as_millis()).unwrap_or(u64::MAX));
+        self
+    }
+}
+
+/// The list of faults.
+#[derive(Default)]
+pub struct FaultList {
+    rules: Vec<(FaultRule, i64)>,
+}
+
+impl FaultList {
+    /// Adds a fault.
+    pub fn add(&mut self, rule: FaultRule, now_us: i64) {
+        let until = rule.for_ms.map_or(i64::MAX, |ms| {
+            now_us.saturating_add(i64::try_from(ms.saturating_mul(1_000)).unwrap_or(i64::MAX))
+        });
+        self.rules.push((rule, until));
+    }
+
+    /// Takes all away.
+    pub fn clear(&mut self) {
+        self.rules.clear();
+    }
+
+    /// The list.
+    pub fn rules(&self) -> Vec<FaultRule> {
+        self.rules.iter().map(|(rule, _)| rule.clone()).collect()
+    }
+
+    /// The first fault of a kind that strikes now; counts it.
+    pub fn take(
+        &mut self,
+        endpoint: Endpoint,
+        now_us: i64,
+        rng: &mut StdRng,
+        kind: impl Fn(&Fault) -> bool,
+    ) -> Option<Fault> {
+        for (rule, until) in &mut self.rules {
+            let here = rule.endpoint == endpoint || rule.endpoint == Endpoint::Any;
+            if !here || now_us >= *until || rule.times == Some(0) || !kind(&rule.fault) {
+                continue;
+            }
+            if rule.skip > 0 {
+                rule.skip -= 1;
+                continue;
+            }
+            if rule.chance < 1.0 && !rng.random_bool(rule.chance.clamp(0.0, 1.0)) {
+                continue;
+            }
+            rule.times = rule.times.map(|t| t - 1);
+            rule.struck += 1;
+            return Some(rule.fault.clone());
+        }
+        None
+    }
+}
+
+impl Fault {
+    /// Whether it answers in place of the work.
+    pub fn replaces_work(&self) -> bool {
+        matches!(
+            self,
+            Self::Status { after_work: false, .. }
+                | Self::RateLimited { .. }
+                | Self::Edge { .. }
+                | Self::Redirect { .. }
+                | Self::Forbidden
+        )
+    }
+
+    /// Whether it changes the answer's content.
+    pub fn changes_answer(&self) -> bool {
+        matches!(
+            self,
+            Self::Status { after_work: true, .. }
+                | Self::HtmlAnswer
+                | Self::TruncatedJson
+                | Self::HugeAnswer { .. }
+                | Self::UnknownFields
+                | Self::NullFields { .. }
+                | Self::EmptyList
+        )
+    }
+
+    /// Whether it changes how the answer's bytes leave.
+    pub fn changes_transport(&self) -> bool {
+        matches!(self, Self::LostAnswer | Self::CutAnswer | Self::Drip { .. })
+    }
+
+    /// The answer given in place of the work, or of the one that the work gave.
+    pub fn answer(&self, milliseconds: bool) -> Option<Answer> {
+        Some(match self {
+            Self::Status {
+                status,
+                body,
+                retry_after,
+                ..
+            } => {
+                let answer = match body {
+                    FaultBody::Json => Answer::error(*status, 0, &format!("{status}: {}", reason(*status))),
+                    FaultBody::Html => Answer::html(
+                        *status,
+                        &format!(
+                            "<html><head><title>{status}</title></head><body><h1>{}</h1></body></html>",
+                            reason(*status)
+                        ),
+                    )
+                    .by_the_edge(),
+                    FaultBody::Empty => Answer::empty(*status),
+                };
+                match retry_after {
+                    Some(seconds) => answer.with_header("Retry-After", seconds.to_string()),
+                    None => answer,
+                }
+            }
+            Self::RateLimited { scope, retry_after_ms } => refusal(*scope, retry_after_ms * 1_000, milliseconds),
+            Self::Edge { form } => form.answer(),
+            Self::Redirect { status, location } => Answer::redirect(*status, location.clone()),
+            Self::Forbidden => Answer::error(403, 50013, "Missing Permissions"),
+            _ => return None,
+        })
+    }
+
+    /// Changes an answer that the work gave.
+    pub fn change(&self, mut answer: Answer) -> Answer {
+        match self {
+            Self::Status { .. } => {
+                let watch = answer.watch.take();
+                let mut changed = self.answer(false).unwrap_or(answer);
+                changed.watch = watch;
+                return changed;
+            }
+            Self::HtmlAnswer => {
+                answer.content_type = "text/html; charset=utf-8";
+                answer.body = Body::Bytes(b"<!DOCTYPE html><html><body>Just a moment...</body></html>".to_vec());
+            }
+            Self::TruncatedJson => {
+                if let Body::Bytes(bytes) = &mut answer.body {
+                    bytes.truncate(bytes.len() / 2);
+                }
+            }
+            Self::HugeAnswer { megabytes } => answer.body = Body::Huge(*megabytes),
+            Self::UnknownFields | Self::NullFields { .. } | Self::EmptyList => {
+                if let Some(mut value) = answer.value().filter(|_| answer.is_success()) {
+                    match self {
+                        Self::UnknownFields => add_unknown_fields(&mut value),
+                        Self::NullFields { fields } => null_fields(&mut value, fields),
+                        _ => value = json!([]),
+                    }
+                    answer.body = Body::Bytes(value.to_string().into_bytes());
+                }
+            }
+            _ => {}
+        }
+        answer
+    }
+
+    /// How the answer's bytes leave.
+    pub fn transport(&self) -> Transport {
+        match self {
+            Self::LostAnswer => Transport::CutBeforeAnyByte,
+            Self::CutAnswer => Transport::CutInBody,
+            Self::Drip { ms } => Transport::Drip(Duration::from_millis(*ms)),
+            _ => Transport::Whole,
+        }
+    }
+}
+
+fn reason(status: u16) -> &'static str {
+    actix_web::http::StatusCode::from_u16(status)
+        .ok()
+        .and_then(|s| s.canonical_reason())
+        .unwrap_or("Unknown")
+}
+
+fn add_unknown_fields(value: &mut Value) {
+    match value {
+        Value::Object(fields) => {
+            fields.values_mut().for_each(add_unknown_fields);
+            fields.insert(
+                "x_unheard_of".into(),
+                json!({"nested": [1, null, {"deep": "\u{1F980}"}], "big": 1e300}),
+            );
+            fields.insert("flags_new".into(), json!("18446744073709551616"));
+        }
+        Value::Array(items) => items.iter_mut().for_each(add_unknown_fields),
+        _ => {}
+    }
+}
+
+fn null_fields(value: &mut Value, names: &[String]) {
+    match value {
+        Value::Object(fields) => {
+            for (name, field) in fields.iter_mut() {
+                let named = names.iter().any(|n| n == name);
+                let unnamed = names.is_empty() && !matches!(name.as_str(), "id" | "access_token" | "user");
+                if named || unnamed {
+                    *field = Value::Null;
+                } else {
+                    null_fields(field, names);
+                }
+            }
+        }
+        Value::Array(items) => items.iter_mut().for_each(|item| null_fields(item, names)),
+        _ => {}
+    }
+}
+
+#[cfg(test)]
+mod tests;

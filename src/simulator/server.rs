@@ -1,0 +1,187 @@
+//! Starts and ends the simulator: its own thread, its own actix System, real sockets on 127.0.0.1.
+
+use std::io;
+use std::net::{Ipv4Addr, TcpListener};
+use std::sync::{Arc, mpsc};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use actix_web::dev::ServerHandle;
+use actix_web::http::KeepAlive;
+use actix_web::web::{self, Data, PayloadConfig};
+use actix_web::{App, HttpServer};
+use futures_util::StreamExt;
+use futures_util::stream::FuturesUnordered;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
+
+use super::gateway::Dispatch;
+use super::options::SimulatorOptions;
+use super::state::{Later, State};
+use super::{control, router};
+use crate::time::{Clock, SystemClock};
+
+/// The largest body taken; above what Discord takes without files.
+const MAX_BODY: usize = 8 << 20;
+/// Longer than any pause between two requests of one client in a test.
+const KEEP_ALIVE: Duration = Duration::from_secs(75);
+/// Discord gets a link's preview about a second after the message.
+const CRAWL_AFTER: Duration = Duration::from_secs(1);
+/// A page that does not answer is given up.
+const CRAWL_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// An embedded Discord that runs until it is stopped or dropped.
+pub struct Simulator {
+    pub(super) state: Arc<State>,
+    port: u16,
+    server: ServerHandle,
+    thread: Option<JoinHandle<io::Result<()>>>,
+}
+
+impl std::fmt::Debug for Simulator {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Simulator")
+            .field("port", &self.port)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Simulator {
+    /// Starts it. Fails where the port is taken or no thread can be had.
+    pub fn start(options: SimulatorOptions) -> io::Result<Self> {
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, options.port))?;
+        let port = listener.local_addr()?.port();
+        // Two simulators started in one millisecond still differ by their ports.
+        let by_chance = (SystemClock.now().as_millis() as u64) << 16 | u64::from(port);
+        let seed = options.seed.unwrap_or(by_chance);
+        let (later, queue) = unbounded_channel();
+        let state = State::new(options, seed, port, later);
+        let (ready, started) = mpsc::channel();
+        let shared = Arc::clone(&state);
+        let thread = std::thread::Builder::new()
+            .name("simulator".into())
+            .spawn(move || actix_web::rt::System::new().block_on(run(listener, shared, queue, ready)))?;
+        let Ok(server) = started.recv() else {
+            return Err(match thread.join() {
+                Ok(Err(error)) => error,
+                _ => io::Error::other("the simulator's thread ended at once"),
+            });
+        };
+        Ok(Self {
+            state,
+            port,
+            server,
+            thread: Some(thread),
+        })
+    }
+
+    /// The port on 127.0.0.1.
+    pub fn port(&self) -> u16 {
+        self.port
+    }
+
+    /// Ends it: connections are cut, the thread is waited for.
+    pub fn stop(mut self) {
+        self.end();
+    }
+
+    fn end(&mut self) {
+        if let Some(thread) = self.thread.take() {
+            // The command is sent by the call itself; the future would only wait for it, which joining does.
+            drop(self.server.stop(false));
+            drop(thread.join());
+        }
+    }
+}
+
+impl Drop for Simulator {
+    fn drop(&mut self) {
+        self.end();
+    }
+}
+
+async fn run(
+    listener: TcpListener,
+    state: Arc<State>,
+    queue: UnboundedReceiver<Later>,
+    ready: mpsc::Sender<ServerHandle>,
+) -> io::Result<()> {
+    let shared = Data::new(Arc::clone(&state));
+    let server = HttpServer::new(move || {
+        App::new()
+            .app_data(shared.clone())
+            .app_data(PayloadConfig::new(MAX_BODY))
+            .route("/gateway", web::get().to(gateway))
+            .service(web::scope("/_sim").configure(control::routes))
+            .default_service(web::route().to(router::serve))
+    })
+    .workers(1)
+    .disable_signals()
+    .keep_alive(KeepAlive::Timeout(KEEP_ALIVE))
+    .listen(listener)?
+    .run();
+    // The starter waits for this; if it is gone, the server is of no use.
+    if ready.send(server.handle()).is_err() {
+        return Ok(());
+    }
+    tokio::select! {
+        ended = server => ended,
+        () = happen_later(&state, queue) => Ok(()),
+    }
+}
+
+async fn gateway(
+    state: Data<Arc<State>>,
+    request: actix_web::HttpRequest,
+    payload: web::Payload,
+) -> Result<actix_web::HttpResponse, actix_web::Error> {
+    state.gateway().serve(request, payload).await
+}
+
+/// Publishes what is late, and fetches links as Discord's crawler does.
+async fn happen_later(state: &State, mut queue: UnboundedReceiver<Later>) {
+    let mut waiting = FuturesUnordered::new();
+    loop {
+        tokio::select! {
+            next = queue.recv() => match next {
+                Some(later) => waiting.push(wait_for(later)),
+                None => std::future::pending().await,
+            },
+            Some(dispatch) = waiting.next(), if !waiting.is_empty() => state.gateway().publish(dispatch),
+        }
+    }
+}
+
+async fn wait_for(later: Later) -> Dispatch {
+    match later {
+        Later::Publish(at, dispatch) => {
+            tokio::time::sleep_until(at).await;
+            *dispatch
+        }
+        Later::Crawl(link, dispatch) => {
+            tokio::time::sleep(CRAWL_AFTER).await;
+            // A preview that cannot be had changes nothing.
+            drop(tokio::time::timeout(CRAWL_TIMEOUT, crawl(&link)).await);
+            *dispatch
+        }
+    }
+}
+
+/// Calls a link on loopback; others are never called, since a simulator must not leave the machine.
+async fn crawl(link: &str) -> io::Result<()> {
+    let not_ours = || io::Error::other("not a loopback link");
+    let url = url::Url::parse(link).map_err(|_| not_ours())?;
+    let loopback = url.scheme() == "http" && matches!(url.host_str(), Some("127.0.0.1" | "localhost"));
+    let port = url.port_or_known_default().filter(|_| loopback).ok_or_else(not_ours)?;
+    let mut socket = tokio::net::TcpStream::connect((Ipv4Addr::LOCALHOST, port)).await?;
+    let query = url.query().map_or(String::new(), |q| format!("?{q}"));
+    let request = format!(
+        "GET {}{query} HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\nUser-Agent: Mozilla/5.0 (compatible; Discordbot/2.0; +https://discordapp.com)\r\n\
+         Connection: close\r\n\r\n",
+        url.path()
+    );
+    socket.write_all(request.as_bytes()).await?;
+    let mut page = Vec::new();
+    socket.take(64 * 1024).read_to_end(&mut page).await?;
+    Ok(())
+}
