@@ -1,0 +1,9 @@
+//! The embedded Discord over real sockets.
+
+mod consent;
+mod faults;
+mod limits;
+mod messages;
+mod openapi;
+mod support;
+mod tokens;
