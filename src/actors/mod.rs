@@ -1,2 +1,7 @@
 //! The actors; each file is one agent noun.
+
 pub mod governor;
+pub mod journal;
+pub mod listener;
+pub mod pipeline;
+pub mod stage;

@@ -1,1 +1,9 @@
 //! Where results go; one file per kind of sink.
+
+pub mod discord_webhook;
+pub mod http;
+pub mod jsonl;
+pub mod port;
+pub mod result;
+
+pub use port::{Delivery, DeliveryAnswer, Sink};

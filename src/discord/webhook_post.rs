@@ -10,8 +10,12 @@ use reqwest::header::CONTENT_TYPE;
 use serde_json::Value;
 use zeroize::Zeroizing;
 
+use futures_util::FutureExt;
+use futures_util::future::LocalBoxFuture;
+
 use super::bot::{self, HttpBotApi};
 use super::http::{self, ApiBase, CallFailure, Connections, SetupError};
+use crate::delivery::discord_webhook::{PostAnswer, RecentPost, WebhookPost};
 use crate::grant::Reason;
 use crate::ids::{ChannelId, MessageId, WebhookId};
 use crate::secret::WebhookToken;
@@ -22,35 +26,6 @@ use crate::steps::port::{Answered, BotError, HistoryPage};
 const ANSWER_CAP: usize = 256 * 1024;
 /// Posts whose text must be asked for one by one; the rest are older and were looked at before.
 const READ_BACK: usize = 10;
-
-/// What a post led to.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum PostAnswer {
-    /// Discord saved it under this id.
-    Posted(MessageId),
-    /// The connection was never opened: surely not posted.
-    NotSent,
-    /// 429: not posted; again after this long.
-    Deferred(Duration),
-    /// Anything else without a clear word: it may be posted.
-    Unknown(Reason),
-    /// It will never work as it is: 400, 401, 403, 404.
-    Refused {
-        /// The status, such as `http_404`.
-        reason: Reason,
-        /// Discord's own error code, such as 10015 (unknown webhook) or 50027 (wrong token); 0 where there was none.
-        code: u32,
-    },
-}
-
-/// One post of a webhook, read back.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct RecentPost {
-    /// Its id.
-    pub id: MessageId,
-    /// The footer texts of its embeds.
-    pub footers: Vec<String>,
-}
 
 /// Posts through webhooks whose tokens are known.
 pub struct HttpWebhookPost {
@@ -77,7 +52,7 @@ impl HttpWebhookPost {
     }
 
     /// `POST /webhooks/{id}/{token}?wait=true` with a JSON body; a webhook without a token is refused unsent.
-    pub async fn execute(&self, webhook: WebhookId, body: &Value) -> Answered<PostAnswer> {
+    async fn post(&self, webhook: WebhookId, body: &Value) -> Answered<PostAnswer> {
         let Some(token) = self.tokens.get(&webhook) else {
             return unsent(PostAnswer::Refused {
                 reason: Reason::new("no_webhook_token"),
@@ -107,12 +82,7 @@ impl HttpWebhookPost {
 
     /// The webhook's posts newer than `after`, newest last. Where the application may not read message content, the
     /// ten newest are read with the webhook's own token.
-    pub async fn recent(
-        &self,
-        channel: ChannelId,
-        webhook: WebhookId,
-        after: u64,
-    ) -> Result<Vec<RecentPost>, BotError> {
+    async fn read_back(&self, channel: ChannelId, webhook: WebhookId, after: u64) -> Result<Vec<RecentPost>, BotError> {
         let page = self.bot.page(channel, HistoryPage::After(after)).await?;
         let mut own: Vec<(MessageId, &Value)> = page
             .iter()
@@ -135,6 +105,21 @@ impl HttpWebhookPost {
             posts.push(RecentPost { id, footers });
         }
         Ok(posts)
+    }
+}
+
+impl WebhookPost for HttpWebhookPost {
+    fn execute<'a>(&'a self, webhook: WebhookId, body: &'a Value) -> LocalBoxFuture<'a, Answered<PostAnswer>> {
+        self.post(webhook, body).boxed_local()
+    }
+
+    fn recent(
+        &self,
+        channel: ChannelId,
+        webhook: WebhookId,
+        after: u64,
+    ) -> LocalBoxFuture<'_, Result<Vec<RecentPost>, BotError>> {
+        self.read_back(channel, webhook, after).boxed_local()
     }
 }
 

@@ -271,8 +271,10 @@ impl Grant {
                     }
                 }
             }
-            Event::Aged => {
+            Event::Aged | Event::FoundAtStart => {
+                let restarted = matches!(event, Event::FoundAtStart);
                 for (name, delivery) in &mut settling.deliveries {
+                    delivery.uncertain |= restarted && delivery.state == DeliveryState::Owed;
                     match delivery.state {
                         DeliveryState::Owed if policy.sink_index(name).is_none() => park(delivery, now),
                         DeliveryState::Parked if now.since(delivery.attempts.not_before) >= policy.keep_parked => {

@@ -1,1 +1,9 @@
-//! Message formats, state tokens and PKCE: pure.
+//! Message formats, state tokens and PKCE: pure, no I/O, no clock, no actix.
+
+pub mod hash;
+pub mod link;
+pub mod message;
+pub mod pkce;
+pub mod state;
+pub mod v0;
+pub mod v1;

@@ -1,6 +1,16 @@
 //! The one outside call that each stage makes.
 
+pub mod deliver;
+pub mod exchange;
 pub mod feedback;
+pub mod fetch;
 pub mod port;
+pub mod revoke;
+pub mod step;
 
+pub use deliver::Deliver;
+pub use exchange::Exchange;
 pub use feedback::HttpFeedback;
+pub use fetch::Fetch;
+pub use revoke::Revoke;
+pub use step::{Need, Performed, Step};

@@ -1,6 +1,4 @@
-//! The integration tests: one binary, so that everything is linked once.
-
-mod store;
-//! Integration tests: real sockets, real processes.
+//! The integration tests, real sockets and real processes: one binary, so that everything is linked once.
 
 mod simulator;
+mod store;

@@ -1,0 +1,484 @@
+//! The `Journal`: owns the open grants and their leases, and is the only caller of `Grant::apply`.
+//!
+//! It waits for nobody but its store. Every message changes memory through [`Book`], hands the changes to the store,
+//! and answers once they are durable where an outside effect depends on it.
+
+pub mod book;
+pub mod message;
+pub mod view;
+
+use std::collections::HashMap;
+use std::rc::Rc;
+use std::time::Duration;
+
+use actix::ActorFutureExt;
+use actix::{
+    Actor, AsyncContext, Context, Handler, Recipient, ResponseActFuture, ResponseFuture, SpawnHandle, WrapFuture,
+};
+use futures_util::FutureExt;
+
+use self::book::{Beginning, Book, Changed};
+use self::message::{
+    Append, Begin, Begun, Claim, ClaimRemovals, Close, CorrectClock, Cursor, Drain, JournalError, Lease, MoveCursor,
+    Operate, Outstanding, OutstandingWork, Release, ReleaseStage, Removed, Report, Reported, ResumeExchange, Stalled,
+    Watch, WorkAvailable,
+};
+use crate::grant::{ClosedGrant, Event, Grant, Outcome, State, Task};
+use crate::ids::GrantId;
+use crate::metrics;
+use crate::steps::Step;
+use crate::store::{CommitterHandle, StoreError};
+use crate::time::{SharedClock, Timestamp};
+
+/// Closed grants swept in one go, at most: the store is free for commits again in milliseconds.
+const SWEEP: usize = 5_000;
+
+/// What the journal is made of.
+pub struct Settings {
+    /// Where changes become durable.
+    pub store: CommitterHandle,
+    /// The wall clock.
+    pub clock: SharedClock,
+    /// No more open grants than this: beyond it codes stay in the channel.
+    pub max_open: usize,
+    /// How long closed grants are kept.
+    pub closed_retention: Duration,
+    /// Told of every grant that closes, where anybody wants to know.
+    pub on_closed: Option<Rc<dyn Fn(&ClosedGrant)>>,
+}
+
+/// The only truth about open grants.
+pub struct Journal {
+    book: Book,
+    settings: Settings,
+    /// Discord's clock minus ours, learned from its `Date` headers; codes age by Discord's clock.
+    skew_ms: i64,
+    /// Who is told that there is work, by task.
+    watchers: HashMap<Task, Recipient<WorkAvailable>>,
+    /// The first store error: from then on nothing is claimed and nothing begins.
+    failed: Option<StoreError>,
+    /// Set while draining: no code is claimed any more. Nothing clears it.
+    draining: bool,
+    /// Our credentials were refused: no code is claimed until a probe is answered.
+    exchange_paused: bool,
+    /// When the one timer rings.
+    timer: Option<(Timestamp, SpawnHandle)>,
+    /// Changes of the start that are not durable yet.
+    at_start: Option<Changed>,
+    /// Outcomes since the start.
+    outcomes: HashMap<Outcome, u64>,
+}
+
+impl Journal {
+    /// A journal over the memory that the store gave back.
+    pub fn new(settings: Settings, (book, at_start): (Book, Changed)) -> Self {
+        Self {
+            book,
+            settings,
+            skew_ms: 0,
+            watchers: HashMap::new(),
+            failed: None,
+            draining: false,
+            exchange_paused: false,
+            timer: None,
+            at_start: Some(at_start),
+            outcomes: HashMap::new(),
+        }
+    }
+
+    /// The wall clock, corrected to Discord's.
+    fn now(&self) -> Timestamp {
+        Timestamp::from_millis(self.settings.clock.now().as_millis() + self.skew_ms)
+    }
+
+    fn working(&self) -> Result<(), JournalError> {
+        self.failed.clone().map_or(Ok(()), |e| Err(JournalError::Store(e)))
+    }
+
+    /// Makes changes durable; their grants' tasks are offered afterwards.
+    fn commit(&mut self, changed: Changed) -> ResponseActFuture<Self, Result<(), JournalError>> {
+        for closed in &changed.closed {
+            *self.outcomes.entry(closed.outcome).or_default() += 1;
+            metrics::grant_closed(closed.outcome);
+            if let Some(told) = &self.settings.on_closed {
+                told(closed);
+            }
+        }
+        if changed.changes.is_empty() {
+            let outcome = self.working();
+            return Box::pin(async move { outcome }.into_actor(self));
+        }
+        let grants = changed.grants;
+        let durable = self.settings.store.commit(changed.changes);
+        Box::pin(
+            durable
+                .into_actor(self)
+                .map(move |outcome, journal: &mut Self, ctx| match outcome {
+                    Ok(()) => {
+                        journal.book.durable(&grants, journal.now());
+                        journal.offer_work(ctx);
+                        Ok(())
+                    }
+                    Err(error) => {
+                        journal.fail(&error);
+                        Err(JournalError::Store(error))
+                    }
+                }),
+        )
+    }
+
+    fn fail(&mut self, error: &StoreError) {
+        if self.failed.is_none() {
+            tracing::error!(%error, "the store failed: no more work is begun");
+            self.failed = Some(error.clone());
+        }
+    }
+
+    /// Tells the stages for whom there is work, and sets the timer for what must wait.
+    fn offer_work(&mut self, ctx: &mut Context<Self>) {
+        let now = self.now();
+        let tasks: Vec<Task> = self.watchers.keys().copied().collect();
+        for task in tasks {
+            if self.may_claim(task) && self.book.is_ready(task, now) {
+                // A full mailbox means that the stage will look anyway.
+                let _ = self.watchers[&task].try_send(WorkAvailable);
+            }
+        }
+        self.set_timer(ctx);
+    }
+
+    fn set_timer(&mut self, ctx: &mut Context<Self>) {
+        let Some(at) = self.book.next_wake() else { return };
+        if let Some((set, handle)) = self.timer {
+            if set <= at {
+                return;
+            }
+            ctx.cancel_future(handle);
+        }
+        let wait = at.since(self.now()).max(Duration::from_millis(1));
+        let handle = ctx.run_later(wait, |journal, ctx| {
+            journal.timer = None;
+            journal.pass_time(ctx);
+        });
+        self.timer = Some((at, handle));
+    }
+
+    fn pass_time(&mut self, ctx: &mut Context<Self>) {
+        let expired = self.book.expire(self.now());
+        let done = self.commit(expired);
+        ctx.spawn(done.map(|_, journal, ctx| journal.offer_work(ctx)));
+        self.offer_work(ctx);
+    }
+
+    fn may_claim(&self, task: Task) -> bool {
+        self.failed.is_none() && !(task == Task::Exchange && (self.draining || self.exchange_paused))
+    }
+
+    fn keep_house(&mut self, ctx: &mut Context<Self>) {
+        let aged = self.book.age(self.now());
+        let done = self.commit(aged);
+        ctx.spawn(done.map(|_, _, _| ()));
+        let store = self.settings.store.clone();
+        let (now, retention) = (self.settings.clock.now(), self.settings.closed_retention);
+        let upkeep = async move {
+            store.sweep(now - retention, SWEEP).await?;
+            store.destroy_idle_keys(now).await
+        };
+        ctx.spawn(upkeep.into_actor(self).map(|outcome, journal, _| {
+            if let Err(error) = outcome {
+                journal.fail(&error);
+            }
+        }));
+    }
+}
+
+impl Actor for Journal {
+    type Context = Context<Self>;
+
+    fn started(&mut self, ctx: &mut Self::Context) {
+        ctx.set_mailbox_capacity(4096);
+        if let Some(changed) = self.at_start.take() {
+            let done = self.commit(changed);
+            ctx.spawn(done.map(|_, journal, ctx| journal.offer_work(ctx)));
+        }
+        ctx.run_interval(Duration::from_mins(1), |journal, ctx| journal.keep_house(ctx));
+        self.offer_work(ctx);
+    }
+}
+
+impl Handler<Append> for Journal {
+    type Result = ResponseActFuture<Self, Result<book::Appended, JournalError>>;
+
+    fn handle(&mut self, Append(carried): Append, ctx: &mut Self::Context) -> Self::Result {
+        let codes: usize = carried.iter().map(|c| c.redirects.len()).sum();
+        let full = self.book.len() + codes > self.settings.max_open;
+        if let Some(refusal) = self.working().err().or(full.then_some(JournalError::Full)) {
+            return Box::pin(async move { Err(refusal) }.into_actor(self));
+        }
+        let (appended, changed) = self.book.append(carried, self.now());
+        metrics::grants_received(appended.received as u64);
+        let done = self.commit(changed);
+        self.offer_work(ctx);
+        Box::pin(done.map(move |outcome, _, _| outcome.map(|()| appended)))
+    }
+}
+
+impl<S: Step> Handler<Claim<S>> for Journal {
+    type Result = ResponseFuture<Result<Vec<Lease<S::Work>>, JournalError>>;
+
+    fn handle(&mut self, claim: Claim<S>, ctx: &mut Self::Context) -> Self::Result {
+        if let Err(error) = self.working() {
+            return Box::pin(async move { Err(error) });
+        }
+        if !self.may_claim(claim.task) {
+            return Box::pin(async { Ok(Vec::new()) });
+        }
+        let grants = self.book.claim(claim.task, claim.slots, self.now());
+        self.set_timer(ctx);
+        let task = claim.task;
+        let mut leases = Vec::with_capacity(grants.len());
+        let mut unread = Vec::new();
+        for grant in grants {
+            let stored = matches!(&grant.state, State::Settling(s) if s.has_data) && S::NEEDS_DATA;
+            match stored.then(|| self.book.data(grant.id)) {
+                Some(None) => unread.push(grant),
+                data => {
+                    let work = S::work(&grant, data.flatten());
+                    leases.push(Lease {
+                        grant: grant.id,
+                        task,
+                        work,
+                    });
+                }
+            }
+        }
+        if unread.is_empty() {
+            return Box::pin(async move { Ok(leases) });
+        }
+        let store = self.settings.store.clone();
+        Box::pin(async move {
+            for grant in unread {
+                let data = store.data(grant.id).await.map_err(JournalError::Store)?;
+                leases.push(Lease {
+                    grant: grant.id,
+                    task,
+                    work: S::work(&grant, data),
+                });
+            }
+            Ok(leases)
+        })
+    }
+}
+
+impl Handler<Begin> for Journal {
+    type Result = ResponseActFuture<Self, Result<Begun, JournalError>>;
+
+    fn handle(&mut self, Begin { grant, task }: Begin, ctx: &mut Self::Context) -> Self::Result {
+        let stopped = task == Task::Exchange && self.draining;
+        if let Err(error) = self.working() {
+            return Box::pin(async move { Err(error) }.into_actor(self));
+        }
+        if stopped {
+            self.book.release(grant, task, self.now());
+            return Box::pin(async { Ok(Begun::Stale) }.into_actor(self));
+        }
+        let (begun, changed) = match self.book.begin(grant, task, self.now()) {
+            Beginning::Go(changed) => (Begun::Go, changed),
+            Beginning::Stale(changed) => (Begun::Stale, changed),
+        };
+        self.set_timer(ctx);
+        Box::pin(self.commit(changed).map(move |outcome, _, _| outcome.map(|()| begun)))
+    }
+}
+
+impl Handler<Report> for Journal {
+    type Result = ResponseActFuture<Self, Result<Reported, JournalError>>;
+
+    fn handle(&mut self, report: Report, ctx: &mut Self::Context) -> Self::Result {
+        if let Err(error) = self.working() {
+            return Box::pin(async move { Err(error) }.into_actor(self));
+        }
+        let Report {
+            grant,
+            task,
+            event,
+            data,
+        } = report;
+        if matches!(event, Event::CredentialsRefused) && !self.exchange_paused {
+            tracing::error!(
+                "Discord refused the application's credentials (invalid_client): no code is presented until they work; \
+                 check discord.application_id and CODEFERRY_CLIENT_SECRET"
+            );
+            self.exchange_paused = true;
+        }
+        metrics::attempt(task.name(), event.name());
+        match self.book.report(grant, task, event, data, self.now()) {
+            Ok(changed) => {
+                let done = self.commit(changed);
+                self.offer_work(ctx);
+                // Delivered and revoked wait for nothing: doing them again is harmless.
+                if matches!(task, Task::Deliver(_) | Task::Revoke) {
+                    ctx.spawn(done.map(|_, _, _| ()));
+                    return Box::pin(async { Ok(Reported::Kept) }.into_actor(self));
+                }
+                Box::pin(done.map(|outcome, _, _| outcome.map(|()| Reported::Kept)))
+            }
+            Err(illegal) => {
+                tracing::warn!(grant.id = %grant, %illegal, "a report came too late");
+                Box::pin(async { Ok(Reported::TooLate) }.into_actor(self))
+            }
+        }
+    }
+}
+
+impl Handler<Release> for Journal {
+    type Result = ();
+
+    fn handle(&mut self, Release { grant, task }: Release, ctx: &mut Self::Context) {
+        self.book.release(grant, task, self.now());
+        self.offer_work(ctx);
+    }
+}
+
+impl Handler<ReleaseStage> for Journal {
+    type Result = ResponseActFuture<Self, Result<(), JournalError>>;
+
+    fn handle(&mut self, ReleaseStage(task): ReleaseStage, _: &mut Self::Context) -> Self::Result {
+        let changed = self.book.release_stage(task, self.now());
+        self.commit(changed)
+    }
+}
+
+impl Handler<Watch> for Journal {
+    type Result = ();
+
+    fn handle(&mut self, Watch { task, who }: Watch, ctx: &mut Self::Context) {
+        self.watchers.insert(task, who);
+        self.offer_work(ctx);
+    }
+}
+
+impl Handler<ClaimRemovals> for Journal {
+    type Result = Vec<crate::store::Carrier>;
+
+    fn handle(&mut self, ClaimRemovals(most): ClaimRemovals, _: &mut Self::Context) -> Self::Result {
+        if self.failed.is_some() {
+            Vec::new()
+        } else {
+            self.book.claim_removals(most, self.now())
+        }
+    }
+}
+
+impl Handler<Removed> for Journal {
+    type Result = ();
+
+    fn handle(&mut self, Removed { message, again_in }: Removed, ctx: &mut Self::Context) {
+        let again_at = again_in.map(|wait| self.now() + wait);
+        let changed = self.book.removed(message, again_at);
+        let done = self.commit(changed);
+        ctx.spawn(done.map(|_, _, _| ()));
+    }
+}
+
+impl Handler<MoveCursor> for Journal {
+    type Result = ();
+
+    fn handle(&mut self, MoveCursor { channel, read_to }: MoveCursor, ctx: &mut Self::Context) {
+        let changed = self.book.move_cursor(channel, read_to);
+        let done = self.commit(changed);
+        ctx.spawn(done.map(|_, _, _| ()));
+    }
+}
+
+impl Handler<Cursor> for Journal {
+    type Result = Option<crate::ids::MessageId>;
+
+    fn handle(&mut self, Cursor(channel): Cursor, _: &mut Self::Context) -> Self::Result {
+        self.book.cursor(channel)
+    }
+}
+
+impl Handler<CorrectClock> for Journal {
+    type Result = ();
+
+    fn handle(&mut self, CorrectClock { skew_ms }: CorrectClock, _: &mut Self::Context) {
+        self.skew_ms = skew_ms;
+    }
+}
+
+impl Handler<ResumeExchange> for Journal {
+    type Result = ();
+
+    fn handle(&mut self, _: ResumeExchange, ctx: &mut Self::Context) {
+        if std::mem::take(&mut self.exchange_paused) {
+            tracing::info!("Discord accepts the application's credentials again");
+        }
+        self.offer_work(ctx);
+    }
+}
+
+impl Handler<Stalled> for Journal {
+    type Result = bool;
+
+    fn handle(&mut self, _: Stalled, _: &mut Self::Context) -> bool {
+        self.exchange_paused
+    }
+}
+
+impl Handler<Operate> for Journal {
+    type Result = ResponseActFuture<Self, Result<(), JournalError>>;
+
+    fn handle(&mut self, Operate { grant, event }: Operate, ctx: &mut Self::Context) -> Self::Result {
+        let operated = self.working().and_then(|()| {
+            self.book
+                .operate(grant, event, self.now())
+                .map_err(|illegal| JournalError::Refused(illegal.to_string()))
+        });
+        match operated {
+            Ok(changed) => {
+                let done = self.commit(changed);
+                self.offer_work(ctx);
+                done
+            }
+            Err(error) => Box::pin(async move { Err(error) }.into_actor(self)),
+        }
+    }
+}
+
+impl Handler<OutstandingWork> for Journal {
+    type Result = Outstanding;
+
+    fn handle(&mut self, _: OutstandingWork, _: &mut Self::Context) -> Self::Result {
+        let (tokens, steps) = self.book.outstanding();
+        Outstanding {
+            tokens,
+            steps,
+            failed: self.failed.clone(),
+        }
+    }
+}
+
+impl Handler<Drain> for Journal {
+    type Result = ();
+
+    fn handle(&mut self, _: Drain, ctx: &mut Self::Context) {
+        self.draining = true;
+        self.book.drain(self.now());
+        self.offer_work(ctx);
+    }
+}
+
+impl Handler<Close> for Journal {
+    type Result = ResponseFuture<Result<(), StoreError>>;
+
+    fn handle(&mut self, _: Close, _: &mut Self::Context) -> Self::Result {
+        let store = self.settings.store.clone();
+        async move { store.close().await }.boxed_local()
+    }
+}
+
+/// A grant by its id, for views.
+pub(super) fn find(book: &Book, id: GrantId) -> Option<&Grant> {
+    book.get(id)
+}

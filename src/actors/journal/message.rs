@@ -1,0 +1,211 @@
+//! What the journal is asked and told.
+
+use std::marker::PhantomData;
+use std::time::Duration;
+
+use actix::{Message, Recipient};
+
+use super::book::{Appended, Carried};
+use crate::grant::{Event, Task};
+use crate::ids::{ChannelId, GrantId, MessageId};
+use crate::secret::PersonalData;
+use crate::steps::Step;
+use crate::store::{Carrier, StoreError};
+
+/// Why the journal did not do what it was asked.
+#[derive(Debug, Clone, thiserror::Error)]
+pub enum JournalError {
+    /// The store failed; the process is about to end.
+    #[error("the store failed")]
+    Store(#[source] StoreError),
+    /// `journal.max_open` grants are open; codes stay in the channel.
+    #[error("the journal is full (`journal.max_open`)")]
+    Full,
+    /// It cannot happen to that grant.
+    #[error("{0}")]
+    Refused(String),
+}
+
+/// Takes in what carrier messages brought; answered once it is durable.
+#[derive(Message)]
+#[rtype(result = "Result<Appended, JournalError>")]
+pub struct Append(pub Vec<Carried>);
+
+/// Asks for as much work as there are free slots.
+#[derive(Message)]
+#[rtype(result = "Result<Vec<Lease<S::Work>>, JournalError>")]
+pub struct Claim<S: Step> {
+    /// Which task.
+    pub task: Task,
+    /// Free slots.
+    pub slots: usize,
+    /// The step that decides the type of the work.
+    pub step: PhantomData<fn() -> S>,
+}
+
+/// A stage's exclusive hold on a grant for one step.
+#[derive(Debug)]
+pub struct Lease<W> {
+    /// The grant.
+    pub grant: GrantId,
+    /// The task.
+    pub task: Task,
+    /// What the step needs to know.
+    pub work: W,
+}
+
+/// Asks whether a claimed step may begin; durable for an exchange.
+#[derive(Message)]
+#[rtype(result = "Result<Begun, JournalError>")]
+pub struct Begin {
+    /// The grant.
+    pub grant: GrantId,
+    /// The task.
+    pub task: Task,
+}
+
+/// Whether a step may begin.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Begun {
+    /// It may.
+    Go,
+    /// The grant has moved or must wait; the lease is gone.
+    Stale,
+}
+
+/// What a step came to.
+#[derive(Message)]
+#[rtype(result = "Result<Reported, JournalError>")]
+pub struct Report {
+    /// The grant.
+    pub grant: GrantId,
+    /// The task.
+    pub task: Task,
+    /// What happened.
+    pub event: Event,
+    /// The data that a fetch brought.
+    pub data: Option<PersonalData>,
+}
+
+/// What became of a report.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Reported {
+    /// It is kept; durable where something depends on it.
+    Kept,
+    /// The grant had moved on: a token in the report must be revoked by who holds it.
+    TooLate,
+}
+
+/// Gives a lease back.
+#[derive(Message)]
+#[rtype(result = "()")]
+pub struct Release {
+    /// The grant.
+    pub grant: GrantId,
+    /// The task.
+    pub task: Task,
+}
+
+/// Gives back every lease of a stage that died.
+#[derive(Message)]
+#[rtype(result = "Result<(), JournalError>")]
+pub struct ReleaseStage(pub Task);
+
+/// Wants to be told when there is work.
+#[derive(Message)]
+#[rtype(result = "()")]
+pub struct Watch {
+    /// Of this kind.
+    pub task: Task,
+    /// Who.
+    pub who: Recipient<WorkAvailable>,
+}
+
+/// There may be work. It may be lost: a poll every second covers it.
+#[derive(Message, Clone, Copy)]
+#[rtype(result = "()")]
+pub struct WorkAvailable;
+
+/// Asks for carrier messages whose removal is owed, this many at most.
+#[derive(Message)]
+#[rtype(result = "Vec<Carrier>")]
+pub struct ClaimRemovals(pub usize);
+
+/// What became of a removal.
+#[derive(Message)]
+#[rtype(result = "()")]
+pub struct Removed {
+    /// The message.
+    pub message: MessageId,
+    /// To be tried again after this; `None` where it is settled.
+    pub again_in: Option<Duration>,
+}
+
+/// A channel's history was read without a gap up to this message.
+#[derive(Message)]
+#[rtype(result = "()")]
+pub struct MoveCursor {
+    /// The channel.
+    pub channel: ChannelId,
+    /// The highest id read.
+    pub read_to: MessageId,
+}
+
+/// Asks for a channel's cursor.
+#[derive(Message)]
+#[rtype(result = "Option<MessageId>")]
+pub struct Cursor(pub ChannelId);
+
+/// Discord's clock minus ours.
+#[derive(Message)]
+#[rtype(result = "()")]
+pub struct CorrectClock {
+    /// In milliseconds.
+    pub skew_ms: i64,
+}
+
+/// The application's credentials work again.
+#[derive(Message)]
+#[rtype(result = "()")]
+pub struct ResumeExchange;
+
+/// Whether exchanges are paused because the application's credentials were refused.
+#[derive(Message)]
+#[rtype(result = "bool")]
+pub struct Stalled;
+
+/// An operator's word about one grant.
+#[derive(Message)]
+#[rtype(result = "Result<(), JournalError>")]
+pub struct Operate {
+    /// The grant.
+    pub grant: GrantId,
+    /// `Requeued` or `Dropped`.
+    pub event: Event,
+}
+
+/// Asks what is still under way.
+#[derive(Message)]
+#[rtype(result = "Outstanding")]
+pub struct OutstandingWork;
+
+/// What is still under way.
+#[derive(Debug, actix::MessageResponse)]
+pub struct Outstanding {
+    /// Grants that hold a token.
+    pub tokens: usize,
+    /// Steps under way.
+    pub steps: usize,
+    /// The store's error, if it failed.
+    pub failed: Option<StoreError>,
+}
+
+/// No code is claimed any more.
+#[derive(Message)]
+#[rtype(result = "()")]
+pub struct Drain;
+
+/// Ends the store cleanly; nothing may be asked afterwards.
+#[derive(Message)]
+#[rtype(result = "Result<(), StoreError>")]
+pub struct Close;

@@ -1,0 +1,279 @@
+//! What `debug` shows of the journal: never a secret, never content; a code by the first six digits of its hash.
+
+use std::collections::{BTreeMap, HashMap};
+
+use actix::{Handler, Message, ResponseFuture};
+use serde::{Deserialize, Serialize};
+
+use super::book::Book;
+use super::message::JournalError;
+use super::{Journal, find};
+use crate::grant::state::{DeliveryState, Revocation};
+use crate::grant::{ClosedGrant, Grant, Outcome, State};
+use crate::ids::{GrantId, Lane, UserId};
+use crate::time::{Timestamp, rfc3339};
+
+/// One grant as `debug queue list --json` shows it.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct GrantView {
+    /// Its id.
+    pub id: GrantId,
+    /// `received`, `exchanging`, `exchanged`, `settling` or `closed`.
+    pub state: String,
+    /// Known once it is settling.
+    pub outcome: Option<String>,
+    /// Why; on all but `completed`.
+    pub reason: Option<String>,
+    /// Who it belongs to.
+    pub person: Option<UserId>,
+    /// The lane it came through.
+    pub lane: Lane,
+    /// The first six hexadecimal digits of the code's hash.
+    pub code_hash: Option<String>,
+    /// When it was journalled.
+    #[serde(with = "rfc3339")]
+    pub received_at: Timestamp,
+    /// When its code dies, by Discord's clock.
+    pub deadline: Option<String>,
+    /// Presentations of the code, or failed attempts at what is owed.
+    pub attempts: u32,
+    /// By sink: `owed`, `parked`, `done` or `gave_up`.
+    pub deliveries: BTreeMap<String, String>,
+    /// `not_needed`, `owed` or `done`.
+    pub revocation: Option<String>,
+}
+
+impl GrantView {
+    /// The view of an open grant.
+    pub fn of(grant: &Grant) -> Self {
+        let mut view = Self {
+            id: grant.id,
+            state: grant.state.name().to_owned(),
+            outcome: None,
+            reason: None,
+            person: grant.person,
+            lane: grant.origin.lane,
+            code_hash: grant.code_hash.map(crate::ids::CodeHash::short),
+            received_at: grant.received_at,
+            deadline: Some(grant.deadline.to_string()),
+            attempts: 0,
+            deliveries: BTreeMap::new(),
+            revocation: None,
+        };
+        match &grant.state {
+            State::Received { presentations, .. } | State::Exchanging { presentations, .. } => {
+                view.attempts = presentations.count;
+            }
+            State::Exchanged {
+                attempts, unauthorized, ..
+            } => view.attempts = attempts.count + unauthorized,
+            State::Settling(settling) => {
+                view.outcome = Some(settling.outcome.name().to_owned());
+                view.reason = settling.reason.as_ref().map(ToString::to_string);
+                let owed = settling.deliveries.values().map(|d| d.attempts.count);
+                let revoking = match &settling.revocation {
+                    Revocation::Owed { attempts, .. } => attempts.count,
+                    _ => 0,
+                };
+                view.attempts = owed.max().unwrap_or(0).max(revoking);
+                view.deliveries = settling
+                    .deliveries
+                    .iter()
+                    .map(|(n, d)| (n.clone(), delivery(d.state)))
+                    .collect();
+                let revocation = match settling.revocation {
+                    Revocation::NotNeeded => "not_needed",
+                    Revocation::Owed { .. } => "owed",
+                    Revocation::Done => "done",
+                };
+                view.revocation = Some(revocation.to_owned());
+            }
+            State::Closed(_) => {}
+        }
+        view
+    }
+
+    /// The view of a closed grant.
+    pub fn of_closed(closed: &ClosedGrant) -> Self {
+        Self {
+            id: closed.id,
+            state: "closed".to_owned(),
+            outcome: Some(closed.outcome.name().to_owned()),
+            reason: closed.reason.as_ref().map(ToString::to_string),
+            person: None,
+            lane: closed.lane,
+            code_hash: None,
+            received_at: closed.received_at,
+            deadline: None,
+            attempts: 0,
+            deliveries: BTreeMap::new(),
+            revocation: None,
+        }
+    }
+
+    /// Whether any of its deliveries is parked.
+    pub fn is_parked(&self) -> bool {
+        self.deliveries.values().any(|state| state == "parked")
+    }
+}
+
+fn delivery(state: DeliveryState) -> String {
+    match state {
+        DeliveryState::Owed => "owed",
+        DeliveryState::Parked => "parked",
+        DeliveryState::Done => "done",
+        DeliveryState::GaveUp => "gave_up",
+    }
+    .to_owned()
+}
+
+/// Which grants to list.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+pub struct Filter {
+    /// At most this many; 0 for all.
+    pub limit: usize,
+    /// Only grants in this state.
+    pub state: Option<String>,
+    /// Only grants with a parked delivery.
+    pub parked: bool,
+}
+
+/// A page of grants, oldest first.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct Listing {
+    /// How many match.
+    pub total: usize,
+    /// The first of them.
+    pub grants: Vec<GrantView>,
+}
+
+impl Listing {
+    /// The open grants that match, oldest first.
+    pub fn of(grants: impl Iterator<Item = Grant>, filter: &Filter) -> Self {
+        let mut views: Vec<GrantView> = grants
+            .map(|g| GrantView::of(&g))
+            .filter(|v| filter.matches(v))
+            .collect();
+        views.sort_by_key(|v| v.id);
+        let total = views.len();
+        if filter.limit > 0 {
+            views.truncate(filter.limit);
+        }
+        Self { total, grants: views }
+    }
+}
+
+impl Filter {
+    /// Whether a grant is meant.
+    pub fn matches(&self, view: &GrantView) -> bool {
+        self.state.as_ref().is_none_or(|s| *s == view.state) && (!self.parked || view.is_parked())
+    }
+}
+
+/// Counts for `debug queue stats`.
+#[derive(Debug, Default, Serialize, Deserialize)]
+pub struct Stats {
+    /// Open grants by state.
+    pub open: BTreeMap<String, usize>,
+    /// Open grants with a parked delivery.
+    pub parked: usize,
+    /// Tokens that are held.
+    pub tokens_held: usize,
+    /// Carrier messages whose removal is not settled.
+    pub carrier_messages: usize,
+    /// Closed grants within `journal.closed_retention`, by outcome.
+    pub closed: BTreeMap<String, u64>,
+    /// Closed since the service started, by outcome; absent on a stopped store.
+    pub since_start: Option<BTreeMap<String, u64>>,
+    /// When the oldest open grant was received.
+    pub oldest_open: Option<String>,
+    /// Bytes on disk.
+    pub store_bytes: u64,
+}
+
+impl Stats {
+    /// The counts over open grants; the rest is the caller's to fill in.
+    pub fn over<'a>(grants: impl Iterator<Item = &'a Grant>) -> Self {
+        let mut stats = Self::default();
+        let mut oldest: Option<Timestamp> = None;
+        for grant in grants {
+            *stats.open.entry(grant.state.name().to_owned()).or_default() += 1;
+            stats.tokens_held += usize::from(grant.holds_token());
+            stats.parked += usize::from(GrantView::of(grant).is_parked());
+            oldest = Some(oldest.map_or(grant.received_at, |o| o.min(grant.received_at)));
+        }
+        stats.oldest_open = oldest.map(|o| o.to_string());
+        stats
+    }
+
+    /// Fills in outcomes by name.
+    pub fn by_name(outcomes: &HashMap<Outcome, u64>) -> BTreeMap<String, u64> {
+        outcomes
+            .iter()
+            .map(|(outcome, n)| (outcome.name().to_owned(), *n))
+            .collect()
+    }
+}
+
+/// Asks for a page of open grants.
+#[derive(Message)]
+#[rtype(result = "Listing")]
+pub struct List(pub Filter);
+
+/// Asks for one grant, open or closed.
+#[derive(Message)]
+#[rtype(result = "Result<Option<GrantView>, JournalError>")]
+pub struct Show(pub GrantId);
+
+/// Asks for the counts.
+#[derive(Message)]
+#[rtype(result = "Result<Stats, JournalError>")]
+pub struct CountAll;
+
+impl Handler<List> for Journal {
+    type Result = actix::MessageResult<List>;
+
+    fn handle(&mut self, List(filter): List, _: &mut Self::Context) -> Self::Result {
+        let mut matching: Vec<&Grant> = self.book.open().filter(|g| filter.matches(&GrantView::of(g))).collect();
+        matching.sort_by_key(|g| g.id);
+        let total = matching.len();
+        let limit = if filter.limit == 0 { total } else { filter.limit };
+        actix::MessageResult(Listing {
+            total,
+            grants: matching.into_iter().take(limit).map(GrantView::of).collect(),
+        })
+    }
+}
+
+impl Handler<Show> for Journal {
+    type Result = ResponseFuture<Result<Option<GrantView>, JournalError>>;
+
+    fn handle(&mut self, Show(id): Show, _: &mut Self::Context) -> Self::Result {
+        if let Some(grant) = find(&self.book, id) {
+            let view = GrantView::of(grant);
+            return Box::pin(async move { Ok(Some(view)) });
+        }
+        let store = self.settings.store.clone();
+        Box::pin(async move {
+            let closed = store.closed(id).await.map_err(JournalError::Store)?;
+            Ok(closed.as_ref().map(GrantView::of_closed))
+        })
+    }
+}
+
+impl Handler<CountAll> for Journal {
+    type Result = ResponseFuture<Result<Stats, JournalError>>;
+
+    fn handle(&mut self, _: CountAll, _: &mut Self::Context) -> Self::Result {
+        let mut stats = Stats::over(self.book.open());
+        stats.carrier_messages = Book::carriers(&self.book);
+        stats.since_start = Some(Stats::by_name(&self.outcomes));
+        let store = self.settings.store.clone();
+        Box::pin(async move {
+            let closed = store.closed_totals().await.map_err(JournalError::Store)?;
+            stats.closed = closed.iter().map(|(o, n)| (o.name().to_owned(), n)).collect();
+            stats.store_bytes = store.size().await.map_err(JournalError::Store)?;
+            Ok(stats)
+        })
+    }
+}

@@ -1,0 +1,236 @@
+//! The `Pipeline`: builds the actors, watches them, rebuilds a dead stage, and drains in two phases.
+//!
+//! A dead journal or a failed store ends everything: nothing may be claimed or begun that cannot be written down.
+
+use std::rc::Rc;
+use std::time::Duration;
+
+use actix::{Actor, ActorFutureExt, Addr, AsyncContext, Context, Handler, Message, ResponseFuture, WrapFuture, fut};
+use futures_util::FutureExt;
+use futures_util::future::LocalBoxFuture;
+use rand::distr::{Alphanumeric, SampleString};
+use rand::rngs::StdRng;
+use tokio::sync::watch;
+
+use super::governor::Governor;
+use super::journal::Journal;
+use super::journal::message::{Close, Drain, OutstandingWork, ReleaseStage, ResumeExchange, Stalled};
+use super::listener::{DrainIntake, Fatal, Listener};
+use super::stage::{DrainStage, Stage};
+use crate::grant::Task;
+use crate::secret::AccessToken;
+use crate::steps::Step;
+use crate::steps::port::{RevokeAnswer, TokenEndpoint};
+use crate::store::{CommitterHandle, Health, StoreError};
+
+/// How often the actors are looked at.
+const WATCH_EVERY: Duration = Duration::from_secs(1);
+/// How often refused credentials are tried again, by revoking a token that nobody has.
+const PROBE_EVERY: Duration = Duration::from_mins(1);
+/// After a store failure, tokens that cannot be stored are revoked within this.
+const AFTER_STORE_FAILURE: Duration = Duration::from_secs(4);
+/// Deliveries under way get this long once nothing else is left to wait for: they are journalled and repeatable.
+const LAST_DELIVERIES: Duration = Duration::from_secs(5);
+
+/// Why the pipeline ended by itself.
+#[derive(Debug, Clone)]
+pub enum Ended {
+    /// The store failed, or a commit hung.
+    Store(StoreError),
+    /// Something that only an operator can put right.
+    Operator(Fatal),
+    /// The journal died: a bug.
+    JournalDied,
+}
+
+/// A stage of whatever step.
+trait Running {
+    fn is_alive(&self) -> bool;
+    fn drain(&self) -> LocalBoxFuture<'static, ()>;
+}
+
+impl<S: Step> Running for Addr<Stage<S>> {
+    fn is_alive(&self) -> bool {
+        self.connected()
+    }
+
+    fn drain(&self) -> LocalBoxFuture<'static, ()> {
+        self.send(DrainStage).map(|_| ()).boxed_local()
+    }
+}
+
+struct Kept {
+    task: Task,
+    make: Box<dyn Fn() -> Box<dyn Running>>,
+    running: Box<dyn Running>,
+}
+
+/// The actors that stand around the journal.
+pub struct Pipeline {
+    journal: Addr<Journal>,
+    governor: Addr<Governor>,
+    listener: Option<Addr<Listener>>,
+    stages: Vec<Kept>,
+    store: CommitterHandle,
+    endpoint: Rc<dyn TokenEndpoint>,
+    ended: watch::Sender<Option<Ended>>,
+    random: StdRng,
+}
+
+impl Pipeline {
+    /// A pipeline without stages.
+    pub fn new(
+        journal: Addr<Journal>,
+        governor: Addr<Governor>,
+        store: CommitterHandle,
+        endpoint: Rc<dyn TokenEndpoint>,
+        ended: watch::Sender<Option<Ended>>,
+        random: StdRng,
+    ) -> Self {
+        Self {
+            journal,
+            governor,
+            listener: None,
+            stages: Vec::new(),
+            store,
+            endpoint,
+            ended,
+            random,
+        }
+    }
+
+    /// Adds a stage; it starts at once, and again should it die.
+    pub fn add_stage<S: Step>(&mut self, step: &Rc<S>, task: Task, slots: usize) {
+        let (step, journal, governor) = (Rc::clone(step), self.journal.clone(), self.governor.clone());
+        let make = move || -> Box<dyn Running> {
+            Box::new(Stage::new(Rc::clone(&step), task, slots, journal.clone(), governor.clone()).start())
+        };
+        let running = make();
+        self.stages.push(Kept {
+            task,
+            make: Box::new(make),
+            running,
+        });
+    }
+
+    /// Gives it the listener to drain.
+    pub fn add_listener(&mut self, listener: Addr<Listener>) {
+        self.listener = Some(listener);
+    }
+
+    fn end(&self, why: Ended) {
+        self.ended.send_if_modified(|ended| {
+            let first = ended.is_none();
+            if first {
+                *ended = Some(why);
+            }
+            first
+        });
+    }
+
+    fn look_after(&mut self, ctx: &mut Context<Self>) {
+        if !self.journal.connected() {
+            self.end(Ended::JournalDied);
+        }
+        match self.store.health() {
+            Health::Fine => {}
+            Health::Hung => {
+                tracing::error!("a commit hangs: the process ends before more is begun");
+                self.end(Ended::Store(StoreError::Hung));
+            }
+            Health::Failed(error) => self.end(Ended::Store(error)),
+        }
+        for kept in &mut self.stages {
+            if kept.running.is_alive() {
+                continue;
+            }
+            tracing::error!(
+                step = kept.task.name(),
+                "a stage died: its leases are released and it is built anew"
+            );
+            let release = self.journal.send(ReleaseStage(kept.task));
+            kept.running = (kept.make)();
+            ctx.spawn(fut::wrap_future::<_, Self>(release).map(|_, _, _| ()));
+        }
+    }
+
+    fn probe(&mut self, ctx: &mut Context<Self>) {
+        let token = AccessToken::new(Alphanumeric.sample_string(&mut self.random, 30));
+        let (journal, endpoint) = (self.journal.clone(), Rc::clone(&self.endpoint));
+        let probe = async move {
+            if journal.send(Stalled).await.unwrap_or(false)
+                && !matches!(endpoint.revoke(&token).await.outcome, RevokeAnswer::CredentialsRefused)
+            {
+                let _ = journal.send(ResumeExchange).await;
+            }
+        };
+        ctx.spawn(probe.into_actor(self).map(|(), _, _| ()));
+    }
+}
+
+impl Actor for Pipeline {
+    type Context = Context<Self>;
+
+    fn started(&mut self, ctx: &mut Self::Context) {
+        ctx.run_interval(WATCH_EVERY, |pipeline, ctx| pipeline.look_after(ctx));
+        ctx.run_interval(PROBE_EVERY, |pipeline, ctx| pipeline.probe(ctx));
+    }
+}
+
+/// Drains in two phases: no code is presented any more and every token held is revoked; then the last deliveries.
+/// Answered once the store is closed. Whoever waits bounds it by the grace.
+#[derive(Message)]
+#[rtype(result = "Result<(), StoreError>")]
+pub struct Shutdown;
+
+impl Handler<Shutdown> for Pipeline {
+    type Result = ResponseFuture<Result<(), StoreError>>;
+
+    fn handle(&mut self, _: Shutdown, _: &mut Self::Context) -> Self::Result {
+        let (journal, listener) = (self.journal.clone(), self.listener.clone());
+        let first: Vec<_> = self
+            .stages
+            .iter()
+            .filter(|k| k.task == Task::Exchange)
+            .map(|k| k.running.drain())
+            .collect();
+        let last: Vec<_> = self
+            .stages
+            .iter()
+            .filter(|k| k.task != Task::Exchange)
+            .map(|k| k.running.drain())
+            .collect();
+        Box::pin(async move {
+            if let Some(listener) = listener {
+                let _ = listener.send(DrainIntake).await;
+            }
+            futures_util::future::join_all(first).await;
+            let _ = journal.send(Drain).await;
+            until(&journal, |tokens, _| tokens == 0).await?;
+            futures_util::future::join_all(last).await;
+            let _ = tokio::time::timeout(LAST_DELIVERIES, until(&journal, |_, steps| steps == 0)).await;
+            journal.send(Close).await.unwrap_or(Err(StoreError::Closed))
+        })
+    }
+}
+
+/// Waits until what is outstanding satisfies a condition.
+async fn until(journal: &Addr<Journal>, enough: impl Fn(usize, usize) -> bool) -> Result<(), StoreError> {
+    loop {
+        let Ok(outstanding) = journal.send(OutstandingWork).await else {
+            return Err(StoreError::Closed);
+        };
+        if let Some(error) = outstanding.failed {
+            return Err(error);
+        }
+        if enough(outstanding.tokens, outstanding.steps) {
+            return Ok(());
+        }
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+}
+
+/// How long the process stays after a store failure, so that tokens that could not be stored are revoked.
+pub const fn time_to_revoke_after_store_failure() -> Duration {
+    AFTER_STORE_FAILURE
+}

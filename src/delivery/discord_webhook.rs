@@ -1,0 +1,178 @@
+//! A short embed, posted through a Discord webhook within that channel's webhook budget.
+//!
+//! A post is not idempotent and Discord offers no key for it, so the result's id stands in the footer: after an unknown
+//! outcome the channel is read, and a post with that id is adopted instead of sent again.
+
+use std::rc::Rc;
+use std::time::Duration;
+
+use futures_util::FutureExt;
+use futures_util::future::LocalBoxFuture;
+use serde_json::{Value, json};
+
+use super::port::{Delivery, DeliveryAnswer, Sink};
+use crate::actors::governor::Permit;
+use crate::grant::Reason;
+use crate::ids::{ChannelId, MessageId, WebhookId, snowflake_at};
+use crate::steps::port::{Answered, BotError};
+use crate::steps::step::settle_permit;
+
+/// An earlier post is looked for this long before the result was settled: Discord's clock is not ours.
+const CLOCKS_DIFFER: Duration = Duration::from_mins(2);
+
+/// Posts through webhooks and reads back what was posted.
+pub trait WebhookPost {
+    /// Posts with `wait=true`.
+    fn execute<'a>(&'a self, webhook: WebhookId, body: &'a Value) -> LocalBoxFuture<'a, Answered<PostAnswer>>;
+    /// The webhook's posts in that channel newer than a snowflake.
+    fn recent(
+        &self,
+        channel: ChannelId,
+        webhook: WebhookId,
+        after: u64,
+    ) -> LocalBoxFuture<'_, Result<Vec<RecentPost>, BotError>>;
+}
+
+/// What a post led to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum PostAnswer {
+    /// Discord saved it under this id.
+    Posted(MessageId),
+    /// The connection was never opened: surely not posted.
+    NotSent,
+    /// 429: not posted; again after this long.
+    Deferred(Duration),
+    /// Anything else without a clear word: it may be posted.
+    Unknown(Reason),
+    /// It will never work as it is: 400, 401, 403, 404.
+    Refused {
+        /// The status, such as `http_404`.
+        reason: Reason,
+        /// Discord's own error code, such as 10015 (unknown webhook) or 50027 (wrong token); 0 where there was none.
+        code: u32,
+    },
+}
+
+/// One post of a webhook, read back.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RecentPost {
+    /// Its id.
+    pub id: MessageId,
+    /// The footer texts of its embeds.
+    pub footers: Vec<String>,
+}
+
+/// A webhook that shows results to people.
+pub struct DiscordWebhook {
+    posts: Rc<dyn WebhookPost>,
+    channel: ChannelId,
+    webhook: WebhookId,
+}
+
+impl DiscordWebhook {
+    /// A sink for this webhook, which posts into this channel.
+    pub fn new(posts: Rc<dyn WebhookPost>, channel: ChannelId, webhook: WebhookId) -> Self {
+        Self {
+            posts,
+            channel,
+            webhook,
+        }
+    }
+}
+
+impl Sink for DiscordWebhook {
+    fn channel(&self) -> Option<ChannelId> {
+        Some(self.channel)
+    }
+
+    fn deliver<'a>(&'a self, delivery: &'a Delivery, permit: Permit) -> LocalBoxFuture<'a, DeliveryAnswer> {
+        async move {
+            let mark = delivery.id.to_string();
+            if delivery.uncertain {
+                match self
+                    .posts
+                    .recent(
+                        self.channel,
+                        self.webhook,
+                        snowflake_at(delivery.settled_at - CLOCKS_DIFFER),
+                    )
+                    .await
+                {
+                    Ok(posts) if posts.iter().any(|p| p.footers.contains(&mark)) => {
+                        drop(permit);
+                        return DeliveryAnswer::Delivered;
+                    }
+                    Ok(_) => {}
+                    Err(_) => {
+                        drop(permit);
+                        let reason = "the channel cannot be read to look for an earlier post";
+                        return DeliveryAnswer::Retry {
+                            after: None,
+                            uncertain: true,
+                            reason,
+                        };
+                    }
+                }
+            }
+            let answer = self.posts.execute(self.webhook, &embed(delivery, &mark)).await;
+            settle_permit(permit, answer.feedback);
+            let again = |after, uncertain, reason| DeliveryAnswer::Retry {
+                after,
+                uncertain,
+                reason,
+            };
+            match answer.outcome {
+                PostAnswer::Posted(_) => DeliveryAnswer::Delivered,
+                PostAnswer::NotSent => again(None, false, "Discord cannot be reached"),
+                PostAnswer::Deferred(after) => again(Some(after), false, "Discord's limit"),
+                PostAnswer::Unknown(_) => again(None, true, "Discord's answer did not tell"),
+                PostAnswer::Refused { .. } => DeliveryAnswer::Refused {
+                    reason: "Discord refused the post",
+                },
+            }
+        }
+        .boxed_local()
+    }
+}
+
+/// The post: who, what for, how it ended. No e-mail, no lists; names are cut and cannot ping anybody.
+fn embed(delivery: &Delivery, mark: &str) -> Value {
+    let result: Value = serde_json::from_str(delivery.body.expose()).unwrap_or_default();
+    let outcome = delivery.kind.trim_start_matches("authorization.");
+    let name = ["global_name", "username"]
+        .iter()
+        .find_map(|key| result["user"][key].as_str())
+        .unwrap_or_default();
+    let name: String = name.chars().filter(|c| !"`*_~|<>@\\".contains(*c)).take(80).collect();
+    let who = match (delivery.user, name.is_empty()) {
+        (Some(user), true) => format!("<@{user}>"),
+        (Some(user), false) => format!("<@{user}> ({name})"),
+        (None, _) => "somebody unknown".to_owned(),
+    };
+    let mut fields = vec![json!({ "name": "person", "value": who, "inline": true })];
+    for (label, value) in [("purpose", &result["state"]["purpose"]), ("reason", &result["reason"])] {
+        if let Some(text) = value.as_str() {
+            fields.push(json!({ "name": label, "value": text, "inline": true }));
+        }
+    }
+    let missing: Vec<&str> = result["missing"]
+        .as_array()
+        .into_iter()
+        .flatten()
+        .filter_map(Value::as_str)
+        .collect();
+    if !missing.is_empty() {
+        fields.push(json!({ "name": "missing", "value": missing.join(", "), "inline": true }));
+    }
+    let colour = if outcome == "completed" { 0x2e_a0_43 } else { 0xd2_99_22 };
+    json!({
+        "allowed_mentions": { "parse": [] },
+        "embeds": [{
+            "title": format!("Authorization {}", outcome.replace('_', " ")),
+            "color": colour,
+            "fields": fields,
+            "timestamp": result["settled_at"],
+            "footer": { "text": mark },
+        }],
+    })
+}

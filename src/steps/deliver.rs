@@ -1,0 +1,91 @@
+//! Delivers one result to one sink. Doing it again is harmless: the grant's id tells a repeat.
+
+use std::rc::Rc;
+
+use futures_util::future::LocalBoxFuture;
+
+use super::step::{Need, Performed, Step};
+use crate::actors::governor::{Budget, Permit, Urgency};
+use crate::delivery::result::ResultFormat;
+use crate::delivery::{DeliveryAnswer, Sink};
+use crate::grant::{Event, Grant, State};
+use crate::secret::PersonalData;
+
+/// The delivery to one sink.
+pub struct Deliver {
+    name: String,
+    sink: Rc<dyn Sink>,
+    format: ResultFormat,
+}
+
+/// What a delivery needs.
+pub struct Work {
+    grant: Box<Grant>,
+    data: Option<PersonalData>,
+}
+
+impl Deliver {
+    /// A delivery to the sink of this name.
+    pub fn new(name: String, sink: Rc<dyn Sink>, format: ResultFormat) -> Self {
+        Self { name, sink, format }
+    }
+}
+
+impl Step for Deliver {
+    type Work = Work;
+    const NEEDS_DATA: bool = true;
+
+    fn work(grant: &Grant, data: Option<PersonalData>) -> Work {
+        Work {
+            grant: Box::new(grant.clone()),
+            data,
+        }
+    }
+
+    fn needs(&self, _: &Work) -> Option<Need> {
+        let channel = self.sink.channel()?;
+        Some(Need {
+            budget: Budget::Webhook,
+            channel: Some(channel),
+            urgency: Urgency::Deliver,
+        })
+    }
+
+    fn perform<'a>(&'a self, work: &'a Work, permit: Permit) -> LocalBoxFuture<'a, Performed> {
+        Box::pin(async move {
+            let State::Settling(settling) = &work.grant.state else {
+                return Event::Aged.into();
+            };
+            let uncertain = settling.deliveries.get(&self.name).is_some_and(|d| d.uncertain);
+            let delivery = self
+                .format
+                .delivery(&work.grant, settling, work.data.as_ref(), uncertain);
+            let sink = self.name.clone();
+            match self.sink.deliver(&delivery, permit).await {
+                DeliveryAnswer::Delivered => Event::Delivered { sink },
+                DeliveryAnswer::Retry {
+                    after,
+                    uncertain,
+                    reason,
+                } => {
+                    tracing::warn!(grant.id = %work.grant.id, sink, reason, "a delivery failed and will be made again");
+                    Event::DeliveryFailed { sink, after, uncertain }
+                }
+                DeliveryAnswer::Refused { reason } => {
+                    tracing::error!(grant.id = %work.grant.id, sink, reason, "a delivery was refused and is parked");
+                    Event::DeliveryRefused { sink }
+                }
+            }
+            .into()
+        })
+    }
+
+    fn after_panic(&self, _: &Work) -> Performed {
+        Event::DeliveryFailed {
+            sink: self.name.clone(),
+            after: None,
+            uncertain: true,
+        }
+        .into()
+    }
+}

@@ -1,0 +1,101 @@
+//! Presents an authorization code once (RFC 6749 section 4.1.3).
+
+use std::rc::Rc;
+use std::time::Duration;
+
+use futures_util::future::LocalBoxFuture;
+
+use super::port::{ExchangeAnswer, RevokeAnswer, TokenEndpoint};
+use super::step::{Need, Performed, Step, settle_permit};
+use crate::actors::governor::{Budget, Permit, Urgency};
+use crate::grant::{Event, Grant, State};
+use crate::intake::pkce;
+use crate::secret::{AccessToken, AuthorizationCode, Key, PersonalData, RawState};
+
+/// The exchange.
+pub struct Exchange {
+    endpoint: Rc<dyn TokenEndpoint>,
+    pkce_key: Key,
+}
+
+/// What presenting a code needs.
+pub struct Work {
+    code: AuthorizationCode,
+    /// The state from which the verifier is derived; only where the link was minted with PKCE.
+    minted_with_pkce: Option<RawState>,
+}
+
+impl Exchange {
+    /// An exchange with this endpoint; verifiers are derived with this key.
+    pub fn new(endpoint: Rc<dyn TokenEndpoint>, pkce_key: Key) -> Self {
+        Self { endpoint, pkce_key }
+    }
+}
+
+impl Step for Exchange {
+    type Work = Work;
+
+    fn work(grant: &Grant, _: Option<PersonalData>) -> Work {
+        let code = match &grant.state {
+            State::Received { code, .. } => code.clone(),
+            _ => AuthorizationCode::new(""),
+        };
+        Work {
+            code,
+            minted_with_pkce: grant.requested.raw.clone().filter(|_| grant.requested.pkce),
+        }
+    }
+
+    fn needs(&self, _: &Work) -> Option<Need> {
+        Some(Need {
+            budget: Budget::OAuth,
+            channel: None,
+            urgency: Urgency::Exchange,
+        })
+    }
+
+    fn perform<'a>(&'a self, work: &'a Work, permit: Permit) -> LocalBoxFuture<'a, Performed> {
+        Box::pin(async move {
+            let verifier = work
+                .minted_with_pkce
+                .as_ref()
+                .map(|raw| pkce::verifier(&self.pkce_key, raw.expose()));
+            let answer = self.endpoint.exchange(&work.code, verifier.as_ref()).await;
+            settle_permit(permit, answer.feedback);
+            let event = match answer.outcome {
+                ExchangeAnswer::Token(token) => Event::Exchanged(token),
+                ExchangeAnswer::NotSent => Event::NotSent,
+                ExchangeAnswer::Deferred(after) => Event::Deferred { after },
+                ExchangeAnswer::Unclear(_) => Event::Unclear,
+                ExchangeAnswer::CutOff => Event::CutOff,
+                ExchangeAnswer::Refused(reason) => Event::Refused(reason),
+                ExchangeAnswer::CredentialsRefused => Event::CredentialsRefused,
+            };
+            event.into()
+        })
+    }
+
+    fn after_panic(&self, _: &Work) -> Performed {
+        Event::CutOff.into()
+    }
+
+    fn token_of(event: &Event) -> Option<AccessToken> {
+        match event {
+            Event::Exchanged(token) => Some(token.access.clone()),
+            _ => None,
+        }
+    }
+
+    fn abandon(&self, token: AccessToken) -> LocalBoxFuture<'_, ()> {
+        Box::pin(async move {
+            // The process ends within seconds of a store failure: a few quick attempts are all there is time for.
+            for _ in 0..3 {
+                if let RevokeAnswer::Revoked = self.endpoint.revoke(&token).await.outcome {
+                    return;
+                }
+                tokio::time::sleep(Duration::from_millis(300)).await;
+            }
+            tracing::error!("a token that could not be stored could not be revoked either");
+        })
+    }
+}

@@ -1,0 +1,162 @@
+//! Fetches what the person approved, with their token: the user first, then what else the configuration asks for.
+
+use std::rc::Rc;
+use std::time::Duration;
+
+use actix::Addr;
+use futures_util::future::LocalBoxFuture;
+
+use super::port::{FetchAnswer, Resource, ResourceServer};
+use super::step::{Need, Performed, Step, settle_permit};
+use crate::actors::governor::{Acquire, Budget, Governor, Permit, Urgency};
+use crate::grant::retry::FETCH_GIVE_UP;
+use crate::grant::state::Token;
+use crate::grant::{Event, Grant, Reason, State};
+use crate::ids::UserId;
+use crate::secret::{AccessToken, PersonalData};
+use crate::time::{SharedClock, Timestamp};
+
+/// The fetch.
+pub struct Fetch {
+    server: Rc<dyn ResourceServer>,
+    /// What is fetched; `User` first.
+    resources: Vec<Resource>,
+    /// Each call after the first takes a permit of its own.
+    governor: Addr<Governor>,
+    clock: SharedClock,
+}
+
+/// What fetching needs.
+pub struct Work {
+    token: Token,
+    /// From here on a resource that still fails is done without.
+    give_up_at: Timestamp,
+}
+
+enum Attempt {
+    Got { json: PersonalData, user: Option<UserId> },
+    Ends(Event),
+    Missing,
+    Later(Option<Duration>),
+}
+
+impl Fetch {
+    /// A fetch of these resources.
+    pub fn new(
+        server: Rc<dyn ResourceServer>,
+        resources: Vec<Resource>,
+        governor: Addr<Governor>,
+        clock: SharedClock,
+    ) -> Self {
+        Self {
+            server,
+            resources,
+            governor,
+            clock,
+        }
+    }
+
+    async fn fetch_one(&self, token: &AccessToken, resource: Resource, permit: Permit) -> Attempt {
+        let answer = self.server.fetch(token, resource).await;
+        settle_permit(permit, answer.feedback);
+        match answer.outcome {
+            FetchAnswer::Data { json, user } => Attempt::Got { json, user },
+            FetchAnswer::Unauthorized => Attempt::Ends(Event::Unauthorized),
+            FetchAnswer::Refused(reason) if resource == Resource::User => Attempt::Ends(Event::FetchRefused(reason)),
+            FetchAnswer::Refused(reason) => {
+                tracing::warn!(resource = resource.name(), %reason, "a resource was refused: the result goes without it");
+                Attempt::Missing
+            }
+            FetchAnswer::Retry { after, .. } => Attempt::Later(after),
+        }
+    }
+
+    async fn fetch_all(&self, work: &Work, first: Permit) -> Performed {
+        let mut permit = Some(first);
+        let mut person = None;
+        let mut missing = Vec::new();
+        let mut members = String::from("{");
+        for resource in &self.resources {
+            let permit = match permit.take() {
+                Some(permit) => permit,
+                None => match self.another_permit().await {
+                    Some(permit) => permit,
+                    None => return Event::FetchDeferred { after: None }.into(),
+                },
+            };
+            let last_try = self.clock.now() >= work.give_up_at && *resource != Resource::User;
+            let json = match self.fetch_one(&work.token.access, *resource, permit).await {
+                Attempt::Got { json, user } => {
+                    person = person.or(user);
+                    json
+                }
+                Attempt::Ends(event) => return event.into(),
+                Attempt::Later(after) if !last_try => return Event::FetchDeferred { after }.into(),
+                Attempt::Missing | Attempt::Later(_) => {
+                    missing.push(resource.name().to_owned());
+                    PersonalData::new("null")
+                }
+            };
+            if members.len() > 1 {
+                members.push(',');
+            }
+            members.push('"');
+            members.push_str(resource.name());
+            members.push_str("\":");
+            members.push_str(json.expose());
+        }
+        members.push('}');
+        match person {
+            Some(person) => Performed {
+                event: Event::Fetched { person, missing },
+                data: Some(PersonalData::new(members)),
+            },
+            None => Event::FetchRefused(Reason::new("no_user_id")).into(),
+        }
+    }
+
+    async fn another_permit(&self) -> Option<Permit> {
+        let acquire = Acquire {
+            budget: Budget::OAuth,
+            channel: None,
+            urgency: Urgency::Fetch,
+        };
+        self.governor.send(acquire).await.ok()?.ok()
+    }
+}
+
+impl Step for Fetch {
+    type Work = Work;
+
+    fn work(grant: &Grant, _: Option<PersonalData>) -> Work {
+        match &grant.state {
+            State::Exchanged { token, attempts, .. } => Work {
+                token: token.clone(),
+                give_up_at: attempts.since + FETCH_GIVE_UP,
+            },
+            _ => Work {
+                token: Token {
+                    access: AccessToken::new(""),
+                    scopes: Vec::new(),
+                },
+                give_up_at: grant.received_at,
+            },
+        }
+    }
+
+    fn needs(&self, _: &Work) -> Option<Need> {
+        Some(Need {
+            budget: Budget::OAuth,
+            channel: None,
+            urgency: Urgency::Fetch,
+        })
+    }
+
+    fn perform<'a>(&'a self, work: &'a Work, permit: Permit) -> LocalBoxFuture<'a, Performed> {
+        Box::pin(self.fetch_all(work, permit))
+    }
+
+    fn after_panic(&self, _: &Work) -> Performed {
+        Event::FetchDeferred { after: None }.into()
+    }
+}

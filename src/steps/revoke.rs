@@ -1,0 +1,71 @@
+//! Revokes a token (RFC 7009). Idempotent, never given up.
+
+use std::rc::Rc;
+
+use futures_util::future::LocalBoxFuture;
+
+use super::port::{RevokeAnswer, TokenEndpoint};
+use super::step::{Need, Performed, Step, settle_permit};
+use crate::actors::governor::{Budget, Permit, Urgency};
+use crate::grant::state::Revocation;
+use crate::grant::{Event, Grant, State};
+use crate::secret::{AccessToken, PersonalData};
+
+/// The revocation.
+pub struct Revoke {
+    endpoint: Rc<dyn TokenEndpoint>,
+}
+
+impl Revoke {
+    /// A revocation with this endpoint.
+    pub fn new(endpoint: Rc<dyn TokenEndpoint>) -> Self {
+        Self { endpoint }
+    }
+}
+
+impl Step for Revoke {
+    type Work = AccessToken;
+
+    fn work(grant: &Grant, _: Option<PersonalData>) -> AccessToken {
+        match &grant.state {
+            State::Settling(s) => match &s.revocation {
+                Revocation::Owed { token, .. } => token.clone(),
+                _ => AccessToken::new(""),
+            },
+            _ => AccessToken::new(""),
+        }
+    }
+
+    fn needs(&self, _: &AccessToken) -> Option<Need> {
+        Some(Need {
+            budget: Budget::OAuth,
+            channel: None,
+            urgency: Urgency::Revoke,
+        })
+    }
+
+    fn perform<'a>(&'a self, token: &'a AccessToken, permit: Permit) -> LocalBoxFuture<'a, Performed> {
+        Box::pin(async move {
+            let answer = self.endpoint.revoke(token).await;
+            settle_permit(permit, answer.feedback);
+            match answer.outcome {
+                RevokeAnswer::Revoked => Event::Revoked.into(),
+                RevokeAnswer::Retry { after, reason } => {
+                    tracing::warn!(%reason, "a revocation failed and will be made again");
+                    Event::RevocationFailed { after }.into()
+                }
+                RevokeAnswer::CredentialsRefused => {
+                    tracing::error!(
+                        "Discord refused the application's credentials (invalid_client): a token cannot be revoked; \
+                         check discord.application_id and CODEFERRY_CLIENT_SECRET"
+                    );
+                    Event::RevocationFailed { after: None }.into()
+                }
+            }
+        })
+    }
+
+    fn after_panic(&self, _: &AccessToken) -> Performed {
+        Event::RevocationFailed { after: None }.into()
+    }
+}

@@ -1,0 +1,72 @@
+//! What a stage needs of its step.
+
+use futures_util::future::LocalBoxFuture;
+
+use crate::actors::governor::{Budget, Permit, Urgency};
+use crate::grant::{Event, Grant};
+use crate::ids::ChannelId;
+use crate::secret::{AccessToken, PersonalData};
+
+/// One outside call.
+pub trait Step: 'static {
+    /// What the call needs to know; typed, so that a fetcher cannot claim a code.
+    type Work: Send + 'static;
+    /// Whether the work needs the data that was fetched.
+    const NEEDS_DATA: bool = false;
+
+    /// The work that a grant which wants this step gives.
+    fn work(grant: &Grant, data: Option<PersonalData>) -> Self::Work;
+
+    /// The permit it needs; `None` where no limit of Discord's is touched.
+    fn needs(&self, work: &Self::Work) -> Option<Need>;
+
+    /// Makes the call. The permit is completed with what the answer said.
+    fn perform<'a>(&'a self, work: &'a Self::Work, permit: Permit) -> LocalBoxFuture<'a, Performed>;
+
+    /// What a panic during the call counts as.
+    fn after_panic(&self, work: &Self::Work) -> Performed;
+
+    /// The token that an event brought, if any.
+    fn token_of(_event: &Event) -> Option<AccessToken> {
+        None
+    }
+
+    /// Ends a token that could not be stored.
+    fn abandon(&self, _token: AccessToken) -> LocalBoxFuture<'_, ()> {
+        Box::pin(async {})
+    }
+}
+
+/// A permit that is needed.
+#[derive(Debug, Clone, Copy)]
+pub struct Need {
+    /// Which budget.
+    pub budget: Budget,
+    /// The channel, for a `webhook` budget.
+    pub channel: Option<ChannelId>,
+    /// Who goes first.
+    pub urgency: Urgency,
+}
+
+/// What a call came to.
+#[derive(Debug)]
+pub struct Performed {
+    /// What happened.
+    pub event: Event,
+    /// The data that a fetch brought.
+    pub data: Option<PersonalData>,
+}
+
+impl From<Event> for Performed {
+    fn from(event: Event) -> Self {
+        Self { event, data: None }
+    }
+}
+
+/// Ends a permit with what an answer said, or without one.
+pub fn settle_permit(permit: Permit, feedback: Option<super::HttpFeedback>) {
+    match feedback {
+        Some(feedback) => permit.complete(feedback),
+        None => permit.fail(),
+    }
+}
