@@ -157,7 +157,6 @@ pub fn closed(n: u64, outcome: Outcome, closed_at: Timestamp) -> ClosedGrant {
         lane: Lane(0),
         outcome,
         reason: (outcome != Outcome::Completed).then(|| Reason::new("invalid_grant")),
-        presented: 1,
     }
 }
 
