@@ -1,1 +1,12 @@
-//! The command line; one file per command.
+//! The command line; one file per command. Human output goes to stdout, logs to stderr.
+
+mod app;
+pub mod config;
+pub mod debug;
+pub mod demo;
+pub mod link;
+pub mod out;
+pub mod run;
+pub mod simulate;
+
+pub use app::{Cli, Command, Global, main};

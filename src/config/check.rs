@@ -22,6 +22,10 @@ pub(super) struct Checker<'a> {
     pub faults: ConfigErrors,
 }
 
+/// A value could not be read; its fault has been named.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Named;
+
 impl Checker<'_> {
     /// Names a fault at a key.
     pub(super) fn bad(&mut self, key: &str, problem: impl Into<String>, cure: impl Into<String>) {
@@ -126,20 +130,19 @@ impl Checker<'_> {
         None
     }
 
-    /// An address with its port; `""` is `Some(None)`.
-    pub(super) fn listen(&mut self, key: &str, text: &str) -> Option<Option<SocketAddr>> {
+    /// An address with its port; `""` is none.
+    pub(super) fn listen(&mut self, key: &str, text: &str) -> Result<Option<SocketAddr>, Named> {
         if text.is_empty() {
-            return Some(None);
+            return Ok(None);
         }
-        let address = text.parse().ok();
-        if address.is_none() {
+        text.parse().map(Some).map_err(|_| {
             self.bad(
                 key,
                 format!("is {}, not an address with a port", shown(text)),
                 "write for example \"127.0.0.1:8080\" or \"[::1]:8080\", or \"\" for none",
             );
-        }
-        address.map(Some)
+            Named
+        })
     }
 
     /// A path, from the configuration file's folder.

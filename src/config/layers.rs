@@ -173,13 +173,7 @@ pub(super) fn defaults() -> Node {
 
 /// A file's text as a tree. Every syntax error is named; then there is no tree.
 pub(super) fn parse_file(text: &str, path: &Path) -> Result<Node, ConfigErrors> {
-    let line_of = |offset: usize| {
-        text.as_bytes()[..offset.min(text.len())]
-            .iter()
-            .filter(|b| **b == b'\n')
-            .count()
-            + 1
-    };
+    let line_of = |offset: usize| text.as_bytes()[..offset.min(text.len())].split(|b| *b == b'\n').count();
     let (table, errors) = DeTable::parse_recoverable(text);
     if errors.is_empty() {
         let path: Arc<Path> = path.into();

@@ -120,7 +120,7 @@ impl Layers {
                 Self::merge(Ok(Some((text, &shown))), base, &locator.environment)
             }
             Err(error) => {
-                let line = bytes[..error.valid_up_to()].iter().filter(|b| **b == b'\n').count() + 1;
+                let line = bytes[..error.valid_up_to()].split(|b| *b == b'\n').count();
                 let faults = fault(format!("line {line} is not UTF-8"), "save the file as UTF-8");
                 Self::merge(Err(faults), base, &locator.environment)
             }

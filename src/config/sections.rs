@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::check::Checker;
+use super::check::{Checker, Named};
 use super::checked::{
     AfterReceipt, ControlConfig, DiscordConfig, FetchConfig, IntakeConfig, JournalConfig, LaneConfig, LimitsConfig,
     LogConfig, LogFormat, LogLevel, RateLimit, ShutdownConfig, StageConfig, StagesConfig, StateConfig, StateMode,
@@ -102,9 +102,11 @@ impl Checker<'_> {
         let after_receipt = after_receipt
             .and_then(|w| self.word("intake.after_receipt", w, AfterReceipt::WORDS, AfterReceipt::from_word));
         let listen = self.given("intake.http.listen", raw.http.listen.as_ref());
-        let http_listen = listen.and_then(|text| self.listen("intake.http.listen", text));
+        let http_listen = listen
+            .ok_or(Named)
+            .and_then(|text| self.listen("intake.http.listen", text));
         let lanes = self.lanes(&raw.lanes);
-        if raw.lanes.is_empty() && http_listen == Some(None) {
+        if raw.lanes.is_empty() && matches!(http_listen, Ok(None)) {
             self.missing(
                 "intake.lanes",
                 "codes must come from somewhere: add `[[intake.lanes]]` with `channel_id` and `webhook_id`, or set `intake.http.listen`",
@@ -116,7 +118,7 @@ impl Checker<'_> {
             after_receipt: after_receipt?,
             poll_every: poll_every?,
             lanes: lanes?,
-            http_listen: http_listen?,
+            http_listen: http_listen.ok()?,
         })
     }
 
@@ -282,15 +284,15 @@ impl Checker<'_> {
         let invalid_requests = invalid_requests.and_then(|n| self.number("limits.invalid_requests", n, 0..=9_999));
         Some(LimitsConfig {
             webhook: webhook?,
-            global: global?,
-            oauth: oauth?,
+            global: global.ok()?,
+            oauth: oauth.ok()?,
             invalid_requests: invalid_requests?,
         })
     }
 
-    fn rate(&mut self, key: &str, raw: Option<&RawLimit<RawPerSecond>>) -> Option<Option<RateLimit>> {
-        match self.given(key, raw)? {
-            RawLimit::Word(word) => self.off(key, word).then_some(None),
+    fn rate(&mut self, key: &str, raw: Option<&RawLimit<RawPerSecond>>) -> Result<Option<RateLimit>, Named> {
+        match self.given(key, raw).ok_or(Named)? {
+            RawLimit::Word(word) => self.off(key, word).then_some(None).ok_or(Named),
             RawLimit::On(limit) => {
                 let mut count = |name: &str, n: Option<u64>| {
                     let key = format!("{key}.{name}");
@@ -298,9 +300,9 @@ impl Checker<'_> {
                 };
                 let per_second = count("per_second", limit.per_second);
                 let burst = count("burst", limit.burst);
-                Some(Some(RateLimit {
-                    per_second: per_second?,
-                    burst: burst?,
+                Ok(Some(RateLimit {
+                    per_second: per_second.ok_or(Named)?,
+                    burst: burst.ok_or(Named)?,
                 }))
             }
         }
@@ -366,10 +368,10 @@ impl Checker<'_> {
             }
         });
         let listen = self.given("control.listen", raw.listen.as_ref());
-        let listen = listen.and_then(|text| self.listen("control.listen", text));
+        let listen = listen.ok_or(Named).and_then(|text| self.listen("control.listen", text));
         Some(ControlConfig {
             socket: socket?,
-            listen: listen?,
+            listen: listen.ok()?,
         })
     }
 

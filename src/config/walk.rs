@@ -33,16 +33,12 @@ impl Walk<'_> {
                 true
             }
             (Data::List(items), Shape::List(of)) => {
-                let mut index = 0;
+                let mut fits = true;
                 // An element that does not fit makes the list void: taking it out would renumber the others.
-                items
-                    .iter_mut()
-                    .map(|item| {
-                        let fits = self.keep(item, of, &format!("{path}[{index}]"));
-                        index += 1;
-                        fits
-                    })
-                    .fold(true, |all, fits| all && fits)
+                for (i, item) in items.iter_mut().enumerate() {
+                    fits &= self.keep(item, of, &format!("{path}[{i}]"));
+                }
+                fits
             }
             (Data::Scalar(toml::Value::String(_)), Shape::Text | Shape::Id | Shape::Limit(_)) => true,
             (Data::Scalar(toml::Value::Integer(_)), Shape::Id) => true,

@@ -1,0 +1,166 @@
+//! `config`: check, show and describe the configuration.
+
+use std::fmt::Write as _;
+
+use clap::Subcommand;
+use serde_json::{Map, Value, json};
+
+use super::{Global, out};
+use crate::config::{self, Config, ConfigErrors, Layers, Locator, Origin, Place, SinkKind};
+use crate::lifecycle::Exit;
+
+/// Arguments of `config`.
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// The commands of `config`.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Report every error at once, or what would run
+    Check,
+    /// Print every value in force and where it came from; secrets only as set or not set
+    Show,
+    /// Print the JSON schema
+    Schema,
+}
+
+/// Runs a command of `config`.
+pub fn run(args: &Args, global: &Global) -> anyhow::Result<Exit> {
+    match args.command {
+        Command::Check => check(&global.locator()?, global.json),
+        Command::Show => show(&global.locator()?, global.json),
+        Command::Schema => {
+            out::line(serde_json::to_string_pretty(&config::schema())?)?;
+            Ok(Exit::Fine)
+        }
+    }
+}
+
+fn check(locator: &Locator, json: bool) -> anyhow::Result<Exit> {
+    let checked = config::check(locator);
+    if json {
+        let exit = checked.as_ref().map_or_else(ConfigErrors::exit, |_| Exit::Fine);
+        out::json(&match &checked {
+            Ok(config) => json!({ "ok": true, "errors": [], "would_run": would_run(config) }),
+            Err(errors) => json!({ "ok": false, "errors": errors.errors().iter().map(fault).collect::<Vec<_>>() }),
+        })?;
+        return Ok(exit);
+    }
+    let config = checked?;
+    let lines: Vec<_> = would_run(&config).iter().map(|line| format!("\n  {line}")).collect();
+    out::line(format!(
+        "configuration is fine; `codeferry run` would start{}",
+        lines.concat()
+    ))?;
+    Ok(Exit::Fine)
+}
+
+fn fault(error: &config::ConfigError) -> Value {
+    let (file, line, variable) = match &error.place {
+        Place::File(path, line) => (Some(path.display().to_string()), *line, None),
+        Place::Variable(name) => (None, None, Some(name)),
+        Place::Nowhere => (None, None, None),
+    };
+    json!({
+        "file": file,
+        "line": line,
+        "variable": variable,
+        "key": error.key,
+        "problem": error.problem,
+        "cure": error.cure,
+    })
+}
+
+/// What `run` would open and do, a line each.
+fn would_run(config: &Config) -> Vec<String> {
+    let mut lines = vec![format!(
+        "application {} against {}, redirect {}",
+        config.discord.application_id, config.discord.api_base, config.discord.redirect_uri
+    )];
+    for lane in &config.intake.lanes {
+        lines.push(format!(
+            "lane {}: channel {}, webhook {}, up to {} in a message",
+            lane.lane,
+            lane.channel_id,
+            lane.webhook_id,
+            if lane.pack == 1 {
+                "1 code".into()
+            } else {
+                format!("{} codes", lane.pack)
+            }
+        ));
+    }
+    if let Some(address) = config.intake.http_listen {
+        lines.push(format!("direct intake on {address}"));
+    }
+    let resources: Vec<_> = config.fetch.resources.iter().map(|r| r.name()).collect();
+    lines.push(format!(
+        "fetch {} ({})",
+        resources.join(", "),
+        config.discord.scopes.join(" ")
+    ));
+    for sink in &config.sinks {
+        let to = match &sink.kind {
+            SinkKind::Jsonl { path, .. } => path.display().to_string(),
+            // Only the host: a query may hold what is nobody's business.
+            SinkKind::Http { url } => format!("{}://{}", url.scheme(), url.host_str().unwrap_or_default()),
+            SinkKind::DiscordWebhook { webhook_id } => format!("webhook {webhook_id}"),
+        };
+        lines.push(format!("deliver to `{}`: {} {to}", sink.name, sink.kind.name()));
+    }
+    lines.push(format!("journal in {}", config.journal.path.display()));
+    if let Some(socket) = &config.control.socket {
+        lines.push(format!("control on {}", socket.display()));
+    }
+    if let Some(address) = config.control.listen {
+        lines.push(format!("control on {address}"));
+    }
+    lines
+}
+
+fn show(locator: &Locator, json: bool) -> anyhow::Result<Exit> {
+    let layers = Layers::read(locator);
+    layers.check()?;
+    let secrets = config::secrets_given(&locator.environment);
+    let word = |given: bool| if given { "set" } else { "not set" };
+    if json {
+        let mut values = Map::new();
+        for value in layers.effective() {
+            let mut shown = json!({ "value": serde_json::to_value(&value.value)?, "from": value.origin.layer() });
+            match &value.origin {
+                Origin::Default => {}
+                Origin::File(path, line) => {
+                    shown["file"] = path.display().to_string().into();
+                    shown["line"] = (*line).into();
+                }
+                Origin::Environment(name) => shown["variable"] = name.as_str().into(),
+            }
+            values.insert(value.key, shown);
+        }
+        let secrets: Map<_, _> = secrets
+            .into_iter()
+            .map(|(name, given)| (name.to_owned(), word(given).into()))
+            .collect();
+        out::json(&json!({ "values": values, "secrets": secrets }))?;
+        return Ok(Exit::Fine);
+    }
+    let mut text = String::new();
+    for value in layers.effective() {
+        let from = match &value.origin {
+            Origin::Default => "default".to_owned(),
+            Origin::File(path, line) => format!("file {}:{line}", path.display()),
+            Origin::Environment(name) => format!("environment {name}"),
+        };
+        let assigned = format!("{} = {}", value.key, value.value);
+        writeln!(text, "{assigned:<60}  # {from}")?;
+    }
+    for (name, given) in secrets {
+        writeln!(text, "{name:<60}  # {}", word(given))?;
+    }
+    out::write(&[&text])?;
+    Ok(Exit::Fine)
+}
