@@ -16,6 +16,7 @@ pub mod intake;
 pub mod lifecycle;
 pub mod metrics;
 pub mod secret;
+pub mod service;
 pub mod simulator;
 pub mod steps;
 pub mod store;

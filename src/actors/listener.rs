@@ -22,6 +22,7 @@ use crate::grant::retry::LONGEST_WAIT;
 use crate::ids::{ChannelId, Lane, MessageId, WebhookId, snowflake_at};
 use crate::metrics::{self, MessageResult};
 use crate::steps::port::{BotApi, BotError, ChannelMessage, GatewayNote};
+use crate::store::{Change, CommitterHandle};
 use crate::time::{SharedClock, Timestamp};
 
 /// Ids newer than this may still be joined by older ones: messages become visible out of id order.
@@ -75,6 +76,29 @@ pub struct Settings {
     pub on_fatal: Rc<dyn Fn(Fatal)>,
     /// Told of READY.
     pub on_ready: Rc<dyn Fn()>,
+    /// Counts IDENTIFYs across restarts.
+    pub identifies: Identifies,
+}
+
+/// IDENTIFYs of the last day, across restarts: at 1,000 a day Discord resets the bot's token.
+pub struct Identifies {
+    at: Vec<Timestamp>,
+    most: usize,
+    store: CommitterHandle,
+}
+
+impl Identifies {
+    /// Goes on from what the store held.
+    pub fn new(at: Vec<Timestamp>, most: usize, store: CommitterHandle) -> Self {
+        Self { at, most, store }
+    }
+
+    /// Counts one; whether that is still fine, and the change that makes it durable.
+    fn count(&mut self, now: Timestamp) -> (bool, Change) {
+        self.at.retain(|at| now.since(*at) < Duration::from_hours(24));
+        self.at.push(now);
+        (self.at.len() <= self.most, Change::PutIdentifies(self.at.clone()))
+    }
 }
 
 /// Something that only an operator can put right.
@@ -84,6 +108,8 @@ pub enum Fatal {
     Gateway(Option<u16>),
     /// A bot route was refused for good.
     Bot(BotError),
+    /// So many sessions were begun that the bot's token is in danger.
+    TooManyIdentifies,
 }
 
 /// See the file's head.
@@ -98,6 +124,7 @@ pub struct Listener {
     after_receipt: AfterReceipt,
     on_fatal: Rc<dyn Fn(Fatal)>,
     on_ready: Rc<dyn Fn()>,
+    identifies: Identifies,
     journal: Addr<Journal>,
     /// Channels whose history is being read; a second reading at once would only race the first.
     reading: HashSet<ChannelId>,
@@ -137,6 +164,7 @@ impl Listener {
             after_receipt: settings.after_receipt,
             on_fatal: settings.on_fatal,
             on_ready: settings.on_ready,
+            identifies: settings.identifies,
             journal,
             reading: HashSet::new(),
             read_again: HashSet::new(),
@@ -398,7 +426,14 @@ impl StreamHandler<GatewayNote> for Listener {
                 tracing::info!("the gateway session was resumed");
                 self.read_all(ctx);
             }
-            GatewayNote::Identifying => tracing::debug!("identifying to the gateway"),
+            GatewayNote::Identifying => {
+                let (fine, change) = self.identifies.count(self.clock.now());
+                let durable = self.identifies.store.commit(vec![change]);
+                ctx.spawn(durable.into_actor(self).map(|_, _, _| ()));
+                if !fine {
+                    (self.on_fatal)(Fatal::TooManyIdentifies);
+                }
+            }
             GatewayNote::Unparsed(kind) => {
                 tracing::warn!(kind, "a gateway event could not be parsed: the history is read instead");
                 metrics::message(MessageResult::Malformed);

@@ -1,7 +1,18 @@
 //! `run`: the service.
 
+use std::rc::Rc;
+use std::time::Duration;
+
+use actix::System;
+use tokio::sync::watch;
+
 use super::Global;
-use crate::lifecycle::Exit;
+use crate::actors::governor::Retune;
+use crate::actors::pipeline::{Ended, Shutdown, time_to_revoke_after_store_failure};
+use crate::config::{Config, Secrets};
+use crate::lifecycle::{Exit, Failure, Request, Signals};
+use crate::service::{self, Service};
+use crate::time::SystemClock;
 
 /// Arguments of `run`: everything it needs stands in the configuration.
 #[derive(Debug, clap::Args)]
@@ -9,6 +20,128 @@ pub struct Args {}
 
 /// Runs the service until it is told to end.
 pub fn run(_args: &Args, global: &Global) -> anyhow::Result<Exit> {
-    let (_config, _secrets) = global.load()?;
-    Err(anyhow::anyhow!("not built in"))
+    let (config, secrets) = global.load()?;
+    // No core dump may hold a token.
+    let _ = rustix::process::setrlimit(
+        rustix::process::Resource::Core,
+        rustix::process::Rlimit {
+            current: Some(0),
+            maximum: Some(0),
+        },
+    );
+    System::new()
+        .block_on(serve(config, secrets, global))
+        .map_err(Into::into)
+}
+
+async fn serve(config: Config, secrets: Secrets, global: &Global) -> Result<Exit, Failure> {
+    let mut signals =
+        Signals::listen().map_err(|e| Failure::new(Exit::Bug, "signals cannot be listened to").source(e))?;
+    let started = tokio::time::Instant::now();
+    let ready = Rc::new(move || {
+        let ms = started.elapsed().as_millis() as u64;
+        tracing::info!(after_start_ms = ms, "READY: codes are taken");
+    });
+    let starting = Service::start(&config, &secrets, SystemClock::shared(), ready);
+    tokio::pin!(starting);
+    let mut service = loop {
+        tokio::select! {
+            started = &mut starting => break started?,
+            request = signals.next() => match request {
+                Request::Reload => {}
+                // Nothing is in hand yet but what the journal holds.
+                Request::Drain | Request::Force => return Ok(Exit::Fine),
+            },
+        }
+    };
+    let mut ended = service.ended.clone();
+    loop {
+        tokio::select! {
+            request = signals.next() => match request {
+                Request::Drain => return drain(&mut service, &config, &mut signals).await,
+                Request::Force => return Ok(Exit::Forced),
+                Request::Reload => reload(&service, &config, global).await,
+            },
+            why = first(&mut ended) => return end(&mut service, why, &config, &mut signals).await,
+        }
+    }
+}
+
+/// Waits for the reason of an end.
+async fn first(ended: &mut watch::Receiver<Option<Ended>>) -> Ended {
+    loop {
+        if let Some(why) = ended.borrow_and_update().clone() {
+            return why;
+        }
+        if ended.changed().await.is_err() {
+            return Ended::JournalDied;
+        }
+    }
+}
+
+async fn drain(service: &mut Service, config: &Config, signals: &mut Signals) -> Result<Exit, Failure> {
+    signals.drain_began();
+    tracing::info!(
+        grace_s = config.shutdown.grace.as_secs(),
+        "draining: press Ctrl-C again to stop at once"
+    );
+    let shutdown = service.pipeline.send(Shutdown);
+    let exit = tokio::select! {
+        outcome = tokio::time::timeout(config.shutdown.grace, shutdown) => match outcome {
+            Ok(Ok(Ok(()))) => Exit::Fine,
+            Ok(Ok(Err(error))) => return Err(service::of_end(Ended::Store(error))),
+            Ok(Err(_)) => Exit::Bug,
+            Err(_) => {
+                tracing::warn!("the grace is over: what is left is in the journal and goes on at the next start");
+                Exit::Forced
+            }
+        },
+        () = forced(signals) => {
+            tracing::warn!("stopped at once: what was in hand is in the journal");
+            Exit::Forced
+        }
+    };
+    if exit == Exit::Fine {
+        service.close_gateway().await;
+        tracing::info!("drained and closed");
+    }
+    Ok(exit)
+}
+
+async fn forced(signals: &mut Signals) {
+    while signals.next().await != Request::Force {}
+}
+
+async fn end(service: &mut Service, why: Ended, config: &Config, signals: &mut Signals) -> Result<Exit, Failure> {
+    match &why {
+        // Exchangers that hold a token that cannot be stored revoke it now.
+        Ended::Store(_) => tokio::time::sleep(time_to_revoke_after_store_failure()).await,
+        Ended::Operator(_) => {
+            let _ = drain(service, config, signals).await;
+        }
+        Ended::JournalDied => tokio::time::sleep(Duration::from_millis(100)).await,
+    }
+    Err(service::of_end(why))
+}
+
+/// Applies `[limits]` and `[log]` of the configuration as it stands now, and says what needs a restart.
+async fn reload(service: &Service, running: &Config, global: &Global) {
+    let new = match global.load_config() {
+        Ok(new) => new,
+        Err(error) => {
+            tracing::error!("the configuration was not reloaded: {error:#}");
+            return;
+        }
+    };
+    let changes = running.differences(&new);
+    if changes.is_empty() {
+        tracing::info!("the configuration has not changed");
+        return;
+    }
+    let _ = service.governor.send(Retune(service::limits(&new.limits))).await;
+    global.telemetry.apply(&new.log);
+    tracing::info!(applied = ?changes.applied, "configuration reloaded");
+    if !changes.needs_restart.is_empty() {
+        tracing::warn!(keys = ?changes.needs_restart, "these keys have changed and need a restart");
+    }
 }

@@ -6,6 +6,7 @@ pub mod feedback;
 pub mod fetch;
 pub mod port;
 pub mod revoke;
+pub mod skew;
 pub mod step;
 
 pub use deliver::Deliver;

@@ -1,0 +1,562 @@
+//! Puts the running service together from a checked configuration, and takes it apart again.
+//!
+//! It owns the order of a start: the store first, then who we are, then the actors with the history reading, and the
+//! gateway last; what can be checked beside that is checked while codes already flow.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::rc::Rc;
+use std::time::Duration;
+
+use actix::{Actor, Addr};
+use futures_util::FutureExt;
+use futures_util::future::LocalBoxFuture;
+use rand::SeedableRng;
+use rand::distr::{Alphanumeric, SampleString};
+use rand::rngs::StdRng;
+use tokio::sync::{mpsc, watch};
+
+use crate::actors::governor::{self, Governor, LedgerError, Limits, Observe, RateLimit, SpendingLedger, WebhookLimit};
+use crate::actors::journal::book::Book;
+use crate::actors::journal::message::CorrectClock;
+use crate::actors::journal::{self, Journal};
+use crate::actors::listener::gatekeeper::Gatekeeper;
+use crate::actors::listener::{self, Fatal, Listener, WatchedLane};
+use crate::actors::pipeline::{Ended, Pipeline};
+use crate::config::{AfterReceipt, Config, LimitsConfig, Secrets, SinkKind, StateMode, WireVersion};
+use crate::delivery::Sink;
+use crate::delivery::discord_webhook::DiscordWebhook;
+use crate::delivery::http::Callback;
+use crate::delivery::jsonl::JsonLines;
+use crate::delivery::result::ResultFormat;
+use crate::discord::bot::{BotSettings, HttpBotApi};
+use crate::discord::gateway::{GatewaySession, GatewaySettings};
+use crate::discord::http::ApiBase;
+use crate::discord::http_post::Poster;
+use crate::discord::resources::HttpResourceServer;
+use crate::discord::token_endpoint::{HttpTokenEndpoint, TokenEndpointSettings};
+use crate::discord::webhook_post::HttpWebhookPost;
+use crate::grant::{Policy, Task};
+use crate::ids::{ChannelId, WebhookId};
+use crate::intake::message::Accept;
+use crate::intake::state::{self, StateKey, StateRules};
+use crate::lifecycle::{Exit, Failure};
+use crate::secret::AccessToken;
+use crate::steps::port::{ApplicationFacts, BotApi, BotError, RevokeAnswer, TokenEndpoint};
+use crate::steps::skew::SkewWatch;
+use crate::steps::{Deliver, Exchange, Fetch, Revoke};
+use crate::store::{self, Change, Committer, CommitterHandle, StoreOptions};
+use crate::time::{SharedClock, Timestamp};
+
+/// A commit that takes longer than this is taken for a hung disk; the process is gone within 5 s.
+const HUNG_AFTER: Duration = Duration::from_secs(4);
+/// Notes of the gateway that wait for the listener; more are dropped, for the history has them.
+const NOTES: usize = 4096;
+/// IDENTIFYs a day before we stop: at 1,000 Discord resets the bot's token.
+const IDENTIFIES_A_DAY: usize = 950;
+
+/// A running service.
+pub struct Service {
+    /// The journal, for the control interface.
+    pub journal: Addr<Journal>,
+    /// The governor, for the control interface and live limits.
+    pub governor: Addr<Governor>,
+    /// The actors' keeper: `Shutdown` drains.
+    pub pipeline: Addr<Pipeline>,
+    /// The store's handle.
+    pub store: CommitterHandle,
+    /// Why it ended by itself, once it has.
+    pub ended: watch::Receiver<Option<Ended>>,
+    gateway: Option<GatewaySession>,
+}
+
+/// Persists webhook spending through the store.
+struct Ledger(CommitterHandle);
+
+impl SpendingLedger for Ledger {
+    fn persist(&self, channel: ChannelId, sent_at: Vec<Timestamp>) -> LocalBoxFuture<'static, Result<(), LedgerError>> {
+        let durable = self.0.commit(vec![Change::PutSpending { channel, sent_at }]);
+        async move { durable.await.map_err(|e| LedgerError(Box::new(e))) }.boxed_local()
+    }
+}
+
+impl Service {
+    /// Opens the store and starts everything. `on_ready` is called when a gateway session began.
+    pub async fn start(
+        config: &Config,
+        secrets: &Secrets,
+        clock: SharedClock,
+        on_ready: Rc<dyn Fn()>,
+    ) -> Result<Self, Failure> {
+        let mut random: StdRng = rand::make_rng();
+        let options = StoreOptions {
+            cache_mb: config.journal.cache_mb,
+            ..StoreOptions::new(&config.journal.path, clock.clone())
+        };
+        let opened = store::open(&options).map_err(|error| {
+            let exit = if error.is_locked() { Exit::Failed } else { Exit::Store };
+            Failure::new(exit, "the journal cannot be opened").source(error)
+        })?;
+        for notice in &opened.notices {
+            tracing::warn!("{notice}");
+        }
+        let loaded = opened.loaded;
+        tracing::info!(path = %config.journal.path.display(), open = loaded.grants.len(), closed = loaded.closed, "journal opened");
+        let code_hash_key = store::keys::code_hash_key(config.data_folder())
+            .map_err(|e| Failure::new(Exit::Store, "the key that hashes codes cannot be read").source(e))?;
+        let store = Committer::spawn(opened.store, HUNG_AFTER)
+            .map_err(|e| Failure::new(Exit::Bug, "the store's thread cannot be started").source(e))?;
+
+        let setup = |e| Failure::new(Exit::Usage, "an HTTP client cannot be made").source(e);
+        let base = ApiBase::parse(config.discord.api_base.as_str())
+            .map_err(|e| Failure::new(Exit::Usage, "discord.api_base cannot be used").source(e))?;
+        let bot_token = secrets
+            .bot_token
+            .clone()
+            .ok_or_else(|| Failure::new(Exit::Usage, "no bot token").way_out("set CODEFERRY_BOT_TOKEN"))?;
+        let (feedback, mut observed) = mpsc::channel(256);
+        let bot = Rc::new(
+            HttpBotApi::new(
+                BotSettings {
+                    api_base: base.clone(),
+                    token: bot_token.clone(),
+                    webhook_tokens: secrets.webhook_tokens.clone(),
+                    timeout: Duration::from_secs(10),
+                },
+                feedback,
+            )
+            .map_err(setup)?,
+        );
+        let facts = who_we_are(&*bot, config).await?;
+
+        let lanes: Vec<WatchedLane> = config
+            .intake
+            .lanes
+            .iter()
+            .map(|l| WatchedLane {
+                lane: l.lane,
+                channel: l.channel_id,
+                webhook: l.webhook_id,
+            })
+            .collect();
+        let governor = Governor::new(governor::Settings {
+            limits: limits(&config.limits),
+            lanes: lanes.iter().map(|l| (l.channel, l.lane)).collect(),
+            spending: loaded.spending.clone(),
+            ledger: Box::new(Ledger(store.clone())),
+            clock: clock.clone(),
+        })
+        .start();
+        let observer = governor.clone();
+        let observe = async move {
+            while let Some(feedback) = observed.recv().await {
+                let _ = observer.send(Observe(feedback)).await;
+            }
+        };
+        spawn(observe);
+
+        let identifies = loaded.identifies.clone();
+        let policy = Policy {
+            code_lifetime: config.intake.code_lifetime,
+            sinks: config.sinks.iter().map(|s| s.name.clone()).collect(),
+            keep_parked: config.journal.keep_parked,
+        };
+        let keep = config.intake.after_receipt == AfterReceipt::Keep;
+        let book = Book::new(loaded, policy, keep, StdRng::from_rng(&mut random), clock.now());
+        let journal = Journal::new(
+            journal::Settings {
+                store: store.clone(),
+                clock: clock.clone(),
+                max_open: usize::try_from(config.journal.max_open).unwrap_or(usize::MAX),
+                closed_retention: config.journal.closed_retention,
+                on_closed: None,
+            },
+            book,
+        )
+        .start();
+
+        let endpoint = HttpTokenEndpoint::new(&TokenEndpointSettings {
+            api_base: base.clone(),
+            application: config.discord.application_id,
+            secret: secrets.client_secret.clone(),
+            redirect_uri: config.discord.redirect_uri.clone(),
+            exchange_timeout: config.stages.exchange.timeout,
+            revoke_timeout: config.stages.revoke.timeout,
+        })
+        .map_err(setup)?;
+        let endpoint = watch_clock(Rc::new(endpoint), &journal, clock.clone());
+        let server = HttpResourceServer::new(base.clone(), config.discord.guild_id, config.stages.fetch.timeout)
+            .map_err(setup)?;
+
+        let (end, ended) = watch::channel(None);
+        let mut pipeline = Pipeline::new(
+            journal.clone(),
+            governor.clone(),
+            store.clone(),
+            Rc::clone(&endpoint),
+            end.clone(),
+            StdRng::from_rng(&mut random),
+        );
+        let stages = &config.stages;
+        let exchange = Rc::new(Exchange::new(Rc::clone(&endpoint), secrets.pkce_key.clone()));
+        pipeline.add_stage(&exchange, Task::Exchange, stages.exchange.slots);
+        let resources = config.fetch.resources.clone();
+        let fetch = Rc::new(Fetch::new(Rc::new(server), resources, governor.clone(), clock.clone()));
+        pipeline.add_stage(&fetch, Task::Fetch, stages.fetch.slots);
+        pipeline.add_stage(
+            &Rc::new(Revoke::new(Rc::clone(&endpoint))),
+            Task::Revoke,
+            stages.revoke.slots,
+        );
+        let format = ResultFormat {
+            purposes: config.state.purposes.clone().into(),
+            with_raw_state: config.state.mode != StateMode::Signed,
+        };
+        for (index, (name, sink)) in sinks(config, secrets, &base, &bot, &clock)
+            .await?
+            .into_iter()
+            .enumerate()
+        {
+            let deliver = Rc::new(Deliver::new(name, sink, format.clone()));
+            let task = Task::Deliver(u8::try_from(index).unwrap_or(u8::MAX));
+            pipeline.add_stage(&deliver, task, stages.deliver.slots);
+        }
+
+        let (notes, noted) = mpsc::channel(NOTES);
+        let fatal = end.clone();
+        let gatekeeper = Gatekeeper::new(
+            &lanes,
+            facts.bot,
+            accept(config, secrets),
+            states(config, secrets),
+            code_hash_key,
+        );
+        let listener = Listener::new(
+            listener::Settings {
+                lanes: lanes.clone(),
+                gatekeeper,
+                bot: Rc::clone(&bot) as Rc<dyn BotApi>,
+                notes: noted,
+                clock: clock.clone(),
+                code_lifetime: config.intake.code_lifetime,
+                poll_every: config.intake.poll_every,
+                after_receipt: match config.intake.after_receipt {
+                    AfterReceipt::Delete => listener::AfterReceipt::Delete,
+                    AfterReceipt::React => listener::AfterReceipt::React,
+                    AfterReceipt::Keep => listener::AfterReceipt::Keep,
+                },
+                on_fatal: Rc::new(move |why| {
+                    fatal.send_if_modified(|ended| {
+                        let first = ended.is_none();
+                        if first {
+                            *ended = Some(Ended::Operator(why.clone()));
+                        }
+                        first
+                    });
+                }),
+                on_ready,
+                identifies: listener::Identifies::new(identifies, IDENTIFIES_A_DAY, store.clone()),
+            },
+            journal.clone(),
+        )
+        .start();
+        pipeline.add_listener(listener);
+        let pipeline = pipeline.start();
+
+        let checks = surroundings(
+            Rc::clone(&bot),
+            lanes.clone(),
+            endpoint,
+            Alphanumeric.sample_string(&mut random, 30),
+        );
+        let (failed, checked) = tokio::sync::oneshot::channel();
+        spawn(checks.map(|outcome| drop(failed.send(outcome))));
+        let session = GatewaySession::start(
+            &bot,
+            GatewaySettings {
+                token: bot_token,
+                channels: lanes.iter().map(|l| l.channel).collect::<BTreeSet<_>>(),
+                message_content: facts.message_content,
+            },
+            notes,
+        )
+        .await;
+        if let Ok(Err(failure)) = checked.await {
+            return Err(failure);
+        }
+        let gateway = session.map_err(|error| of_bot("the gateway cannot be found", error))?;
+        Ok(Self {
+            journal,
+            governor,
+            pipeline,
+            store,
+            ended,
+            gateway: Some(gateway),
+        })
+    }
+
+    /// Ends the gateway session, waiting at most a moment.
+    pub async fn close_gateway(&mut self) {
+        if let Some(session) = self.gateway.take() {
+            let _ = tokio::time::timeout(Duration::from_secs(2), session.shutdown()).await;
+        }
+    }
+}
+
+/// Asks Discord who we are, for as long as it cannot be reached: codes wait in the channel meanwhile.
+async fn who_we_are(bot: &dyn BotApi, config: &Config) -> Result<ApplicationFacts, Failure> {
+    let mut wait = Duration::from_millis(500);
+    let facts = loop {
+        match bot.application().await {
+            Ok(facts) => break facts,
+            Err(BotError::Transient { reason, .. }) => {
+                tracing::warn!(
+                    reason,
+                    wait_s = wait.as_secs_f32(),
+                    "Discord cannot be reached and is tried again"
+                );
+                tokio::time::sleep(wait).await;
+                wait = (wait * 2).min(Duration::from_secs(15));
+            }
+            Err(error) => return Err(of_bot("Discord does not accept the bot", error)),
+        }
+    };
+    if facts.id != config.discord.application_id {
+        return Err(Failure::new(
+            Exit::Usage,
+            format!(
+                "the bot token belongs to application {}, but discord.application_id is {}",
+                facts.id, config.discord.application_id
+            ),
+        )
+        .way_out("use the token and the id of one application, from its pages \"Bot\" and \"General Information\""));
+    }
+    if !facts.redirect_uris.is_empty() && !facts.redirect_uris.contains(&config.discord.redirect_uri) {
+        return Err(Failure::new(
+            Exit::Usage,
+            format!(
+                "discord.redirect_uri `{}` is not registered with the application",
+                config.discord.redirect_uri
+            ),
+        )
+        .way_out("add it, character by character, under \"OAuth2\" > \"Redirects\" in the developer portal"));
+    }
+    if !facts.message_content {
+        tracing::info!("MESSAGE_CONTENT is off for this application: messages are read by their mention of the bot");
+    }
+    tracing::info!(application = %facts.id, bot = %facts.bot, "Discord knows the bot");
+    Ok(facts)
+}
+
+/// What can be checked while codes already flow. A passing fault is no failure; the parts retry by themselves.
+async fn surroundings(
+    bot: Rc<HttpBotApi>,
+    lanes: Vec<WatchedLane>,
+    endpoint: Rc<dyn TokenEndpoint>,
+    nobodys_token: String,
+) -> Result<(), Failure> {
+    let probe = async {
+        match endpoint.revoke(&AccessToken::new(nobodys_token)).await.outcome {
+            RevokeAnswer::CredentialsRefused => Err(Failure::new(
+                Exit::Usage,
+                "Discord refuses the application's credentials (invalid_client)",
+            )
+            .way_out("check discord.application_id and CODEFERRY_CLIENT_SECRET (page \"OAuth2\" of the portal)")),
+            RevokeAnswer::Revoked | RevokeAnswer::Retry { .. } => Ok(()),
+        }
+    };
+    let looked = lanes.iter().map(|lane| async {
+        match bot.channel(lane.channel).await {
+            Ok(()) | Err(BotError::Transient { .. }) => {}
+            Err(error) => return Err(of_bot(&format!("lane {}: channel {}", lane.lane, lane.channel), error)),
+        }
+        match bot.webhook_channel(lane.webhook).await {
+            Ok(channel) if channel == lane.channel => Ok(()),
+            Ok(channel) => Err(Failure::new(
+                Exit::Usage,
+                format!(
+                    "lane {}: webhook {} posts into channel {channel}, not {}",
+                    lane.lane, lane.webhook, lane.channel
+                ),
+            )
+            .way_out("correct intake.lanes, or move the webhook")),
+            // Without MANAGE_WEBHOOKS it cannot be looked at; the first message will show.
+            Err(BotError::Forbidden { .. } | BotError::Transient { .. }) => Ok(()),
+            Err(error) => Err(of_bot(&format!("lane {}: webhook {}", lane.lane, lane.webhook), error)),
+        }
+    });
+    let (probed, looked) = futures_util::future::join(probe, futures_util::future::join_all(looked)).await;
+    probed?;
+    looked.into_iter().collect()
+}
+
+/// A bot route's refusal as a failure with its exit code and the way out.
+pub fn of_bot(what: &str, error: BotError) -> Failure {
+    let (exit, advice) = match &error {
+        BotError::Unauthorized => (
+            Exit::Usage,
+            "check CODEFERRY_BOT_TOKEN (page \"Bot\" of the portal; reset it there if in doubt)",
+        ),
+        BotError::Forbidden { .. } => (
+            Exit::Usage,
+            "give the bot View Channel and Read Message History in that channel",
+        ),
+        BotError::NotFound { .. } => (
+            Exit::Usage,
+            "check the id in intake.lanes, and that the bot is a member of that server",
+        ),
+        BotError::Transient { .. } => (Exit::Failed, "check the network and discord.api_base, then start again"),
+    };
+    Failure::new(exit, what).source(error).way_out(advice)
+}
+
+/// What ended the service by itself, as a failure with its exit code and the way out.
+pub fn of_end(ended: Ended) -> Failure {
+    match ended {
+        Ended::Store(error) => {
+            let advice = if error.is_disk_full() {
+                "free some room on the disk and start again; codes that came meanwhile are in the channel"
+            } else {
+                "look at the disk, then start again; `codeferry debug verify` checks the journal"
+            };
+            Failure::new(Exit::Store, "the journal cannot be written")
+                .source(error)
+                .way_out(advice)
+        }
+        Ended::JournalDied => Failure::new(Exit::Bug, "the journal died; please report the lines above"),
+        Ended::Operator(Fatal::Bot(error)) => of_bot("a channel cannot be read any more", error),
+        Ended::Operator(Fatal::TooManyIdentifies) => Failure::new(
+            Exit::Failed,
+            format!(
+                "{IDENTIFIES_A_DAY} gateway sessions were begun within a day; at 1,000 Discord resets the bot's token"
+            ),
+        )
+        .way_out("find out why the service restarts or loses its session so often, then start it tomorrow"),
+        Ended::Operator(Fatal::Gateway(code)) => {
+            let (message, advice) = match code {
+                Some(4004) => (
+                    "the gateway refused the bot's token (close code 4004)",
+                    "check CODEFERRY_BOT_TOKEN",
+                ),
+                Some(4014) => (
+                    "the gateway refused an intent (close code 4014)",
+                    "switch on MESSAGE CONTENT INTENT on the page \"Bot\" of the portal, or off, and start again",
+                ),
+                _ => (
+                    "the gateway closed the session for good",
+                    "see the log; check the bot's page in the portal",
+                ),
+            };
+            Failure::new(Exit::Usage, message).way_out(advice)
+        }
+    }
+}
+
+fn accept(config: &Config, secrets: &Secrets) -> Accept {
+    let accepts = |version| config.intake.accept.contains(&version);
+    Accept {
+        v0: accepts(WireVersion::V0),
+        v1: secrets.relay_key.clone().filter(|_| accepts(WireVersion::V1)),
+    }
+}
+
+fn states(config: &Config, secrets: &Secrets) -> StateRules {
+    StateRules {
+        mode: match config.state.mode {
+            StateMode::Signed => state::StateMode::Signed,
+            StateMode::UserId => state::StateMode::UserId,
+            StateMode::Any => state::StateMode::Any,
+        },
+        key: StateKey::new(&secrets.state_key),
+        code_lifetime: config.intake.code_lifetime,
+        purposes: config.state.purposes.len(),
+    }
+}
+
+/// The governor's limits.
+pub fn limits(config: &LimitsConfig) -> Limits {
+    let rate = |r: crate::config::RateLimit| RateLimit {
+        per_second: r.per_second,
+        burst: r.burst,
+    };
+    Limits {
+        webhook: config.webhook.map(|w| WebhookLimit {
+            per_minute: w.per_minute,
+            burst: w.burst,
+        }),
+        global: config.global.map(rate),
+        oauth: config.oauth.map(rate),
+        invalid_requests: config.invalid_requests,
+    }
+}
+
+fn watch_clock(endpoint: Rc<dyn TokenEndpoint>, journal: &Addr<Journal>, clock: SharedClock) -> Rc<dyn TokenEndpoint> {
+    let journal = journal.clone();
+    let told = std::cell::Cell::new(0_i64);
+    let tell = move |skew_ms: i64| {
+        if (skew_ms - told.get()).abs() < 1_500 {
+            return;
+        }
+        if skew_ms != 0 {
+            tracing::warn!(
+                skew_ms,
+                "this machine's clock is not Discord's: codes are aged by Discord's"
+            );
+        }
+        told.set(skew_ms);
+        let _ = journal.try_send(CorrectClock { skew_ms });
+    };
+    Rc::new(SkewWatch::new(endpoint, clock, Box::new(tell)))
+}
+
+async fn sinks(
+    config: &Config,
+    secrets: &Secrets,
+    base: &ApiBase,
+    bot: &Rc<HttpBotApi>,
+    clock: &SharedClock,
+) -> Result<Vec<(String, Rc<dyn Sink>)>, Failure> {
+    let setup = |e| Failure::new(Exit::Usage, "an HTTP client cannot be made").source(e);
+    let timeout = config.stages.deliver.timeout;
+    let tokens: &BTreeMap<WebhookId, _> = &secrets.webhook_tokens;
+    let mut made: Vec<(String, Rc<dyn Sink>)> = Vec::new();
+    for sink in &config.sinks {
+        let made_one: Rc<dyn Sink> = match &sink.kind {
+            SinkKind::Jsonl { path, rotate_mb } => {
+                JsonLines::open(path, rotate_mb.map(|mb| mb * 1_000_000), clock.clone()).map_err(|e| {
+                    Failure::new(Exit::Usage, format!("delivery `{}`", sink.name))
+                        .source(e)
+                        .way_out("correct the path, or let the user that runs codeferry write there")
+                })?
+            }
+            SinkKind::Http { url } => {
+                let secret = secrets.callback_secret.as_ref().ok_or_else(|| {
+                    Failure::new(Exit::Usage, "no callback secret").way_out("set CODEFERRY_CALLBACK_SECRET")
+                })?;
+                let poster = Rc::new(Poster::new(timeout).map_err(setup)?);
+                let callback = Callback::new(url.to_string(), secret, poster, clock.clone())
+                    .map_err(|e| Failure::new(Exit::Usage, format!("delivery `{}`", sink.name)).source(e))?;
+                Rc::new(callback)
+            }
+            SinkKind::DiscordWebhook { webhook_id } => {
+                let channel = bot
+                    .webhook_channel(*webhook_id)
+                    .await
+                    .map_err(|e| of_bot(&format!("delivery `{}`: webhook {webhook_id}", sink.name), e))?;
+                let posts =
+                    HttpWebhookPost::new(base.clone(), tokens.clone(), timeout, Rc::clone(bot)).map_err(setup)?;
+                Rc::new(DiscordWebhook::new(Rc::new(posts), channel, *webhook_id))
+            }
+        };
+        made.push((sink.name.clone(), made_one));
+    }
+    Ok(made)
+}
+
+/// Tasks of the start that belong to no actor end with the runtime.
+#[expect(
+    clippy::disallowed_methods,
+    reason = "they serve the whole service and end with its runtime"
+)]
+fn spawn(task: impl Future<Output = ()> + 'static) {
+    tokio::task::spawn_local(task);
+}
