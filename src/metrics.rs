@@ -1,54 +1,243 @@
-//! Names of the metrics, as functions, so that no call site spells one.
+//! Names and registration of the metrics. Every other place counts through the functions here, never through a name.
+//!
+//! Nothing here may carry a person, a code or a token: labels are closed sets, a lane's number, or a sink's configured name.
 
-use metrics::counter;
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
+
+use metrics::{Unit, counter, describe_counter, describe_gauge, describe_histogram, gauge, histogram};
+use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle, PrometheusRecorder};
 
 use crate::grant::Outcome;
+use crate::ids::Lane;
 
-/// What a channel message turned out to be.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum MessageResult {
-    /// A redirect was journalled.
-    Accepted,
-    /// A redirect was known already.
-    Duplicate,
-    /// From a lane's webhook, but not understood.
-    Malformed,
-    /// Not from a lane's webhook: a spoof, or talk.
-    Foreign,
+const MESSAGES: &str = "codeferry_messages_total";
+const RECEIVED: &str = "codeferry_grants_received_total";
+const CLOSED: &str = "codeferry_grants_closed_total";
+const ATTEMPTS: &str = "codeferry_attempts_total";
+const GIVEN_UP: &str = "codeferry_deliveries_given_up_total";
+const PRESENTED: &str = "codeferry_posted_to_presented_seconds";
+const REVOKED: &str = "codeferry_posted_to_revoked_seconds";
+const OPEN: &str = "codeferry_open_grants";
+const SPENT: &str = "codeferry_budget_spent";
+
+/// Seconds. A code lives about 100 of them; what is later was a revocation that had to be repeated.
+const BUCKETS: [f64; 17] = [
+    0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 100.0, 300.0, 1800.0, 7200.0,
+];
+
+/// The exporter keeps single samples until it sorts them into buckets, which nothing else makes it do unless somebody
+/// reads the metrics; so every so many samples do.
+const SAMPLES_KEPT: u32 = 1024;
+
+static EXPORTER: OnceLock<PrometheusHandle> = OnceLock::new();
+static SAMPLES: AtomicU32 = AtomicU32::new(0);
+
+macro_rules! labels {
+    ($($(#[$doc:meta])* $name:ident { $($(#[$case_doc:meta])* $case:ident = $text:literal),+ $(,)? })+) => {$(
+        $(#[$doc])*
+        #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+        pub enum $name {
+            $($(#[$case_doc])* $case),+
+        }
+
+        impl $name {
+            /// Every value.
+            pub const ALL: &[Self] = &[$(Self::$case),+];
+
+            /// The label's text.
+            pub const fn name(self) -> &'static str {
+                match self {
+                    $(Self::$case => $text),+
+                }
+            }
+        }
+    )+};
 }
 
-impl MessageResult {
-    const fn name(self) -> &'static str {
-        match self {
-            Self::Accepted => "accepted",
-            Self::Duplicate => "duplicate",
-            Self::Malformed => "malformed",
-            Self::Foreign => "foreign",
-        }
+labels! {
+    /// What a channel message, or one redirect in it, turned out to be.
+    MessageResult {
+        /// A redirect was journalled.
+        Accepted = "accepted",
+        /// A redirect was known already.
+        Duplicate = "duplicate",
+        /// From a lane's webhook, but not understood.
+        Malformed = "malformed",
+        /// Not from a lane's webhook: a spoof, or talk.
+        Foreign = "foreign",
+    }
+
+    /// Where an open grant stands.
+    OpenState {
+        /// The code waits.
+        Received = "received",
+        /// The code is being presented.
+        Exchanging = "exchanging",
+        /// A token is held.
+        Exchanged = "exchanged",
+        /// Deliveries or the revocation are owed.
+        Settling = "settling",
+        /// Only parked deliveries are left.
+        Parked = "parked",
     }
 }
 
-/// Counts one message.
+/// Makes the metrics of this process be kept, once. Before it they cost next to nothing and go nowhere. Where another
+/// recorder is in place already it stays.
+pub fn install() {
+    let recorder = recorder();
+    let exporter = recorder.handle();
+    if metrics::set_global_recorder(recorder).is_ok() {
+        describe();
+        let _ = EXPORTER.set(exporter);
+    }
+}
+
+/// All metrics in Prometheus' text format; empty before [`install`].
+pub fn render() -> String {
+    EXPORTER.get().map(PrometheusHandle::render).unwrap_or_default()
+}
+
+/// A message was read.
 pub fn message(result: MessageResult) {
     messages(result, 1);
 }
 
-/// Counts messages or redirects: `codeferry_messages_total{result}`.
+/// So many messages, or redirects in one, were read.
 pub fn messages(result: MessageResult, n: u64) {
-    counter!("codeferry_messages_total", "result" => result.name()).increment(n);
+    counter!(MESSAGES, "result" => result.name()).increment(n);
 }
 
-/// Counts new grants: `codeferry_grants_received_total`.
+/// So many grants were journalled.
 pub fn grants_received(n: u64) {
-    counter!("codeferry_grants_received_total").increment(n);
+    counter!(RECEIVED).increment(n);
 }
 
-/// Counts closed grants: `codeferry_grants_closed_total{outcome}`.
+/// A grant closed.
 pub fn grant_closed(outcome: Outcome) {
-    counter!("codeferry_grants_closed_total", "outcome" => outcome.name()).increment(1);
+    counter!(CLOSED, "outcome" => outcome.name()).increment(1);
 }
 
-/// Counts attempts: `codeferry_attempts_total{step,answer}`.
+/// An attempt at a step ended: the task's name and the name of the event that was reported, both closed sets of `grant`.
 pub fn attempt(step: &'static str, answer: &'static str) {
-    counter!("codeferry_attempts_total", "step" => step, "answer" => answer).increment(1);
+    counter!(ATTEMPTS, "step" => step, "answer" => answer).increment(1);
+}
+
+/// A delivery was given up after having been parked; the sink by its configured name.
+pub fn delivery_given_up(sink: &str) {
+    counter!(GIVEN_UP, "sink" => sink.to_owned()).increment(1);
+}
+
+/// How old a code was, by its carrier message, when it was presented.
+pub fn posted_to_presented(age: Duration) {
+    histogram!(PRESENTED).record(age);
+    keep_small();
+}
+
+/// How long it took from a carrier message to the end of its token.
+pub fn posted_to_revoked(age: Duration) {
+    histogram!(REVOKED).record(age);
+    keep_small();
+}
+
+/// How many open grants stand somewhere.
+pub fn open_grants(state: OpenState, count: usize) {
+    gauge!(OPEN, "state" => state.name()).set(count as f64);
+}
+
+/// How much of a budget is spent; `lane` for a lane's own.
+pub fn budget_spent(budget: &'static str, lane: Option<Lane>, spent: u32) {
+    match lane {
+        Some(lane) => gauge!(SPENT, "budget" => budget, "lane" => lane.to_string()).set(spent),
+        None => gauge!(SPENT, "budget" => budget).set(spent),
+    }
+}
+
+fn keep_small() {
+    if let Some(exporter) = EXPORTER.get()
+        && SAMPLES.fetch_add(1, Ordering::Relaxed) % SAMPLES_KEPT == SAMPLES_KEPT - 1
+    {
+        exporter.run_upkeep();
+    }
+}
+
+fn recorder() -> PrometheusRecorder {
+    PrometheusBuilder::new()
+        .set_buckets_for_metric(Matcher::Suffix("_seconds".to_owned()), &BUCKETS)
+        .expect("there are buckets")
+        .build_recorder()
+}
+
+/// Describes every metric and starts the counters at 0, so that a rate over the first event is a rate.
+fn describe() {
+    describe_counter!(
+        MESSAGES,
+        "Messages read in the lanes' channels, by what became of them."
+    );
+    describe_counter!(RECEIVED, "Grants journalled.");
+    describe_counter!(CLOSED, "Grants closed, by outcome.");
+    describe_counter!(ATTEMPTS, "Outside calls of the stages, by how they ended.");
+    describe_counter!(GIVEN_UP, "Deliveries given up, by sink.");
+    describe_histogram!(PRESENTED, Unit::Seconds, "A code's age when it was presented.");
+    describe_histogram!(REVOKED, Unit::Seconds, "From a code's posting to the end of its token.");
+    describe_gauge!(OPEN, "Open grants, by where they stand.");
+    describe_gauge!(
+        SPENT,
+        "Spent of a budget: webhook in a minute, global and oauth in a second, invalid_requests in ten minutes."
+    );
+    for &result in MessageResult::ALL {
+        messages(result, 0);
+    }
+    grants_received(0);
+    for outcome in Outcome::ALL {
+        counter!(CLOSED, "outcome" => outcome.name()).increment(0);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_metric_is_exposed_under_its_name() {
+        let recorder = recorder();
+        let text = metrics::with_local_recorder(&recorder, || {
+            describe();
+            message(MessageResult::Foreign);
+            grants_received(1);
+            grant_closed(Outcome::WrongPerson);
+            attempt("exchange", "cut_off");
+            delivery_given_up("archive");
+            posted_to_presented(Duration::from_millis(400));
+            posted_to_revoked(Duration::from_hours(24));
+            open_grants(OpenState::Settling, 7);
+            budget_spent("webhook", Some(Lane(2)), 29);
+            budget_spent("oauth", None, 3);
+            recorder.handle().render()
+        });
+        for line in [
+            "codeferry_messages_total{result=\"accepted\"} 0",
+            "codeferry_messages_total{result=\"foreign\"} 1",
+            "codeferry_grants_received_total 1",
+            "codeferry_grants_closed_total{outcome=\"wrong_person\"} 1",
+            "codeferry_grants_closed_total{outcome=\"completed\"} 0",
+            "codeferry_attempts_total{step=\"exchange\",answer=\"cut_off\"} 1",
+            "codeferry_deliveries_given_up_total{sink=\"archive\"} 1",
+            "codeferry_posted_to_presented_seconds_bucket{le=\"0.25\"} 0",
+            "codeferry_posted_to_presented_seconds_bucket{le=\"0.5\"} 1",
+            "codeferry_posted_to_revoked_seconds_bucket{le=\"7200\"} 0",
+            "codeferry_posted_to_revoked_seconds_bucket{le=\"+Inf\"} 1",
+            "codeferry_open_grants{state=\"settling\"} 7",
+            "codeferry_budget_spent{budget=\"webhook\",lane=\"2\"} 29",
+            "codeferry_budget_spent{budget=\"oauth\"} 3",
+            "# HELP codeferry_grants_received_total Grants journalled.",
+        ] {
+            assert!(
+                text.lines().any(|found| found == line),
+                "`{line}` is missing in:\n{text}"
+            );
+        }
+    }
 }

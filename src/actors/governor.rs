@@ -27,6 +27,7 @@ use self::budgets::{Budgets, Key, Taken, Verdict, Want};
 use self::moment::Moment;
 use self::permit::{Answer, Ending, Reply, Return, Slot};
 use crate::ids::{ChannelId, Lane};
+use crate::metrics;
 use crate::steps::HttpFeedback;
 use crate::time::{SharedClock, Timestamp};
 
@@ -191,7 +192,7 @@ impl Handler<Retune> for Governor {
     }
 }
 
-/// Asks for every budget as people see it.
+/// Asks for every budget as people see it, and brings the metrics of the budgets up to date.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Inspect;
 
@@ -204,7 +205,14 @@ impl Handler<Inspect> for Governor {
 
     fn handle(&mut self, _: Inspect, _: &mut Self::Context) -> Vec<BudgetView> {
         self.take_back();
-        self.budgets.views(&self.lanes, self.now(), self.clock.now())
+        let views = self.budgets.views(&self.lanes, self.now(), self.clock.now());
+        for view in views
+            .iter()
+            .filter(|view| view.channel.is_none() || view.lane.is_some())
+        {
+            metrics::budget_spent(view.budget, view.lane, view.spent);
+        }
+        views
     }
 }
 
