@@ -1,0 +1,37 @@
+# Aliases: each recipe is the one command it stands for. `.ci/run` runs the first three without just.
+
+default:
+    @just --list
+
+# Formats everything.
+fmt:
+    cargo fmt
+
+# Lints everything; a warning is an error.
+lint:
+    cargo fmt --check
+    cargo clippy --all-targets --locked -- -D warnings
+
+# Runs all tests.
+test:
+    cargo test --locked
+
+# Builds the documentation of this crate, private items included.
+doc:
+    RUSTDOCFLAGS="-D warnings" cargo doc --locked --no-deps --document-private-items
+
+# Checks licences, sources and duplicates (needs cargo-deny); `cargo deny check advisories` needs the network too.
+deny:
+    cargo deny --locked --offline check bans licenses sources
+
+# What every change must pass.
+ci:
+    .ci/run
+
+# Shows the whole way of a code against the embedded Discord.
+demo *args:
+    cargo run --release --locked -- demo {{args}}
+
+# Measures speed and size against the embedded Discord.
+bench *args:
+    cargo bench --locked --bench pipeline -- {{args}}
