@@ -91,7 +91,8 @@ pub enum Key {
     OAuth,
     /// One channel's webhooks.
     Webhook(ChannelId),
-    /// One stage's calls under the global budget: one route's limit is no reason to stop the other routes.
+    /// One stage's calls that are neither webhook posts nor to an OAuth2 endpoint: one route's limit is no reason to stop
+    /// the others.
     Route(Urgency),
 }
 
@@ -292,11 +293,12 @@ impl Budgets {
             return None;
         }
         self.closed.retain(|_, until| *until > now);
-        let shared = match want.budget {
-            Budget::Webhook => None,
-            Budget::OAuth | Budget::Global => Some(Key::Global),
+        let (global, oauth) = match want.budget {
+            Budget::Webhook => (None, None),
+            Budget::Global => (Some(Key::Global), None),
+            Budget::OAuth => (Some(Key::Global), Some(Key::OAuth)),
         };
-        let keys = [Some(Key::Everything), shared, own_key(want)];
+        let keys = [Some(Key::Everything), global, oauth, own_key(want)];
         let ends = keys.into_iter().flatten().filter_map(|key| self.closed.get(&key));
         ends.max().copied()
     }
@@ -328,8 +330,9 @@ impl Budgets {
 fn own_key(want: Want) -> Option<Key> {
     match want.budget {
         Budget::Webhook => want.channel.map(Key::Webhook),
-        Budget::OAuth => Some(Key::OAuth),
-        Budget::Global => Some(Key::Route(want.urgency)),
+        // What fetches call are no OAuth2 endpoints: their limits must not hold up a code that dies.
+        Budget::OAuth if want.urgency != Urgency::Fetch => Some(Key::OAuth),
+        Budget::OAuth | Budget::Global => Some(Key::Route(want.urgency)),
     }
 }
 
