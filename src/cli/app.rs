@@ -129,7 +129,7 @@ fn dispatch(command: &Command, global: &Global) -> anyhow::Result<Exit> {
     match command {
         Command::Demo(args) => demo::run(args, global),
         Command::Run(args) => run::run(args, global),
-        Command::Simulate(args) => simulate::run(args, global),
+        Command::Simulate(args) => simulate::run(args, global.json).map(|()| Exit::Fine),
         Command::Link(args) => link::run(args, global),
         Command::Debug(args) => debug::run(args, global),
         Command::Config(args) => config::run(args, global),

@@ -1,25 +1,221 @@
-//! `simulate`: the embedded Discord alone.
+//! `codeferry simulate`: the embedded Discord by itself, with a configuration that points a service at it. Runs until Ctrl-C.
 
-use std::net::SocketAddr;
+use std::fmt::Write as _;
+use std::io::Write as _;
 
-use super::Global;
-use crate::lifecycle::Exit;
+use anyhow::Context;
+use serde_json::{Value, json};
+use tokio::signal::unix::{SignalKind, signal};
 
-/// Arguments of `simulate`.
+use crate::simulator::limits::LimitSettings;
+use crate::simulator::{Description, Simulator, SimulatorOptions};
+
+/// Arguments of `codeferry simulate`.
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// Where it listens; loopback addresses only, port 0 takes a free one
-    #[arg(long, default_value = "127.0.0.1:8180", value_name = "ADDRESS")]
-    pub listen: SocketAddr,
+    /// Port on 127.0.0.1; 0 takes a free one
+    #[arg(long, default_value_t = 8180)]
+    pub port: u16,
+    /// Switch every rate limit off
+    #[arg(long)]
+    pub no_limits: bool,
+    /// The Gateway's heartbeat interval, such as `41250ms` or `200ms`
+    #[arg(long, value_name = "DURATION", value_parser = humantime::parse_duration)]
+    pub heartbeat: Option<std::time::Duration>,
+    /// How long a code lives, such as `100s`
+    #[arg(long, value_name = "DURATION", value_parser = humantime::parse_duration)]
+    pub code_lifetime: Option<std::time::Duration>,
+    /// How many intake channels there are
+    #[arg(long, value_name = "COUNT")]
+    pub lanes: Option<u8>,
     /// How many synthetic people there are
-    #[arg(long, default_value_t = 60, value_parser = clap::value_parser!(u32).range(0..=100_000))]
-    pub people: u32,
-    /// The seed of chance
-    #[arg(long, default_value_t = 1)]
-    pub seed: u64,
+    #[arg(long, value_name = "COUNT", value_parser = clap::value_parser!(u32).range(0..=100_000))]
+    pub people: Option<u32>,
+    /// The redirect URI that is registered; may be given several times
+    #[arg(long, value_name = "URI")]
+    pub redirect_uri: Vec<String>,
+    /// The seed of chance: the same one gives the same secrets
+    #[arg(long)]
+    pub seed: Option<u64>,
+    /// All other settings as a JSON object; the flags win
+    #[arg(long, value_name = "JSON", value_parser = read_options)]
+    pub options: Option<SimulatorOptions>,
 }
 
-/// Runs the embedded Discord until it is told to end.
-pub fn run(_args: &Args, _global: &Global) -> anyhow::Result<Exit> {
-    Err(anyhow::anyhow!("not built in"))
+fn read_options(text: &str) -> Result<SimulatorOptions, serde_json::Error> {
+    serde_json::from_str(text)
+}
+
+impl Args {
+    fn to_options(&self) -> SimulatorOptions {
+        let mut options = self.options.clone().unwrap_or_default();
+        options.port = self.port;
+        let ms = |duration: std::time::Duration| u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
+        if self.no_limits {
+            options.limits = LimitSettings::off();
+        }
+        if let Some(heartbeat) = self.heartbeat {
+            options.gateway.heartbeat_interval_ms = ms(heartbeat);
+        }
+        if let Some(lifetime) = self.code_lifetime {
+            options.code_lifetime_ms = ms(lifetime);
+        }
+        options.lanes = self.lanes.unwrap_or(options.lanes);
+        options.people = self.people.unwrap_or(options.people);
+        options.seed = self.seed.or(options.seed);
+        if !self.redirect_uri.is_empty() {
+            options.application.redirect_uris.clone_from(&self.redirect_uri);
+        }
+        options
+    }
+}
+
+/// Starts the simulator, prints how to use it, and waits for Ctrl-C or SIGTERM.
+pub fn run(args: &Args, json: bool) -> anyhow::Result<()> {
+    let options = args.to_options();
+    let simulator =
+        Simulator::start(options).with_context(|| format!("cannot listen on port `{}` of 127.0.0.1", args.port))?;
+    let about = simulator.describe();
+    let relay_key = simulator.random_text(43);
+    let text = if json {
+        format!("{}\n", machine(&about, &relay_key)?)
+    } else {
+        human(&about, &relay_key)
+    };
+    let mut out = std::io::stdout().lock();
+    out.write_all(text.as_bytes())
+        .and_then(|()| out.flush())
+        .context("cannot print")?;
+    drop(out);
+
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .context("cannot start a runtime")?;
+    runtime.block_on(async {
+        let mut interrupt = signal(SignalKind::interrupt())?;
+        let mut terminate = signal(SignalKind::terminate())?;
+        tokio::select! {
+            _ = interrupt.recv() => {}
+            _ = terminate.recv() => {}
+        }
+        std::io::Result::Ok(())
+    })?;
+    simulator.stop();
+    Ok(())
+}
+
+/// A configuration that `codeferry run` takes as it is.
+fn config(about: &Description) -> String {
+    let mut text = format!(
+        "[discord]\napi_base = \"{}\"\nauthorize_url = \"{}\"\napplication_id = \"{}\"\nredirect_uri = \"{}\"\nguild_id = \"{}\"\n",
+        about.api_base, about.authorize_url, about.application_id, about.redirect_uri, about.guild_id
+    );
+    for lane in &about.lanes {
+        let _ = writeln!(
+            text,
+            "\n[[intake.lanes]]\nchannel_id = \"{}\"\nwebhook_id = \"{}\"",
+            lane.channel_id, lane.webhook.id
+        );
+    }
+    text.push_str("\n[[delivery]]\nname = \"results\"\nkind = \"jsonl\"\npath = \"data/results.jsonl\"\n");
+    text
+}
+
+/// The secrets that go with it.
+fn environment(about: &Description, relay_key: &str) -> Vec<(&'static str, String)> {
+    let tokens: Vec<_> = about
+        .lanes
+        .iter()
+        .chain([&about.results])
+        .map(|lane| format!("{}:{}", lane.webhook.id, lane.webhook.token))
+        .collect();
+    vec![
+        ("CODEFERRY_BOT_TOKEN", about.bot_token.clone()),
+        ("CODEFERRY_CLIENT_SECRET", about.client_secret.clone()),
+        ("CODEFERRY_RELAY_KEY", relay_key.to_owned()),
+        ("CODEFERRY_WEBHOOK_TOKENS", tokens.join(",")),
+    ]
+}
+
+fn machine(about: &Description, relay_key: &str) -> serde_json::Result<Value> {
+    let mut value = serde_json::to_value(about)?;
+    value["config"] = json!(config(about));
+    let variables = environment(about, relay_key).into_iter();
+    value["environment"] = variables.map(|(name, value)| (name.to_owned(), json!(value))).collect();
+    Ok(value)
+}
+
+fn human(about: &Description, relay_key: &str) -> String {
+    let mut text = format!(
+        "An embedded Discord runs at {}. Ctrl-C ends it.\n\nSave as codeferry.toml:\n\n{}\nSet in the environment:\n\n",
+        about.base_url,
+        config(about)
+    );
+    for (name, value) in environment(about, relay_key) {
+        let _ = writeln!(text, "export {name}='{value}'");
+    }
+    text.push_str("\nPost messages to:\n\n");
+    for lane in &about.lanes {
+        let _ = writeln!(text, "{}?wait=true", lane.webhook.url);
+    }
+    let _ = write!(
+        text,
+        "\nThen: codeferry run. Faults, posts and the record: {}/_sim/faults, /_sim/post, /_sim/codes, /_sim/ledger\n",
+        about.base_url
+    );
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::Parser;
+
+    #[derive(Parser)]
+    struct Line {
+        #[command(flatten)]
+        args: Args,
+    }
+
+    fn options(words: &[&str]) -> SimulatorOptions {
+        let words = std::iter::once("simulate").chain(words.iter().copied());
+        Line::try_parse_from(words).expect("a good line").args.to_options()
+    }
+
+    #[test]
+    fn flags_win_over_the_json_object() {
+        let options = options(&[
+            "--port",
+            "0",
+            "--no-limits",
+            "--heartbeat",
+            "200ms",
+            "--code-lifetime",
+            "30s",
+            "--options",
+            r#"{"lanes": 3, "port": 5, "code_lifetime_ms": 1, "seed": 9}"#,
+        ]);
+        assert_eq!((options.port, options.lanes, options.seed), (0, 3, Some(9)));
+        assert!(!options.limits.enabled);
+        assert_eq!(options.gateway.heartbeat_interval_ms, 200);
+        assert_eq!(options.code_lifetime_ms, 30_000);
+        assert!(Line::try_parse_from(["simulate", "--options", "{\"nothing\": 1}"]).is_err());
+    }
+
+    #[test]
+    fn what_is_printed_is_a_configuration_with_every_lane_and_its_secrets() {
+        let simulator = Simulator::start(options(&["--port", "0", "--lanes", "2"])).expect("it starts");
+        let about = simulator.describe();
+        let machine = machine(&about, "a relay key").expect("JSON");
+        let config: toml::Value = toml::from_str(machine["config"].as_str().expect("a text")).expect("TOML");
+        assert_eq!(config["discord"]["api_base"].as_str(), Some(about.api_base.as_str()));
+        assert_eq!(config["intake"]["lanes"].as_array().map(Vec::len), Some(2));
+        assert_eq!(machine["environment"]["CODEFERRY_BOT_TOKEN"], about.bot_token.as_str());
+        let tokens = machine["environment"]["CODEFERRY_WEBHOOK_TOKENS"]
+            .as_str()
+            .expect("a text");
+        assert_eq!(tokens.split(',').count(), 3);
+        assert!(human(&about, "k").contains("export CODEFERRY_CLIENT_SECRET='"));
+    }
 }

@@ -104,6 +104,9 @@ pub enum Fault {
     Edge {
         /// What it looks like.
         form: EdgeForm,
+        /// `Retry-After`, in seconds; a ban has none.
+        #[serde(default)]
+        retry_after: Option<u64>,
     },
     /// Waits before the request is looked at.
     Delay {
@@ -371,13 +374,10 @@ impl Fault {
                     .by_the_edge(),
                     FaultBody::Empty => Answer::empty(*status),
                 };
-                match retry_after {
-                    Some(seconds) => answer.with_header("Retry-After", seconds.to_string()),
-                    None => answer,
-                }
+                with_retry_after(answer, *retry_after)
             }
             Self::RateLimited { scope, retry_after_ms } => refusal(*scope, retry_after_ms * 1_000, milliseconds),
-            Self::Edge { form } => form.answer(),
+            Self::Edge { form, retry_after } => with_retry_after(form.answer(), *retry_after),
             Self::Redirect { status, location } => Answer::redirect(*status, location.clone()),
             Self::Forbidden => Answer::error(403, 50013, "Missing Permissions"),
             _ => return None,
@@ -426,6 +426,13 @@ impl Fault {
             Self::Drip { ms } => Transport::Drip(Duration::from_millis(*ms)),
             _ => Transport::Whole,
         }
+    }
+}
+
+fn with_retry_after(answer: Answer, seconds: Option<u64>) -> Answer {
+    match seconds {
+        Some(seconds) => answer.with_header("Retry-After", seconds.to_string()),
+        None => answer,
     }
 }
 

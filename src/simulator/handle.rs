@@ -18,7 +18,7 @@ use super::server::Simulator;
 use super::state::{Effects, State, intent};
 use super::world::{
     FIRST_LANE_CHANNEL, FIRST_LANE_WEBHOOK, GUILD_ID, OTHER_BOT_ID, OWNER_ID, RESULT_CHANNEL, RESULT_WEBHOOK,
-    STRANGE_WEBHOOK, nth_person_id,
+    STRANGE_WEBHOOK, nth_person_id, text,
 };
 
 /// Everything needed to point a service at the simulator. Its secrets open nothing but the simulator.
@@ -314,6 +314,11 @@ impl Simulator {
         channel.map_or_else(Vec::new, |c| {
             c.messages.values().map(|m| m.draft.content.clone()).collect()
         })
+    }
+
+    /// Text of `[A-Za-z0-9]` by chance, from the simulator's seed.
+    pub fn random_text(&self, length: usize) -> String {
+        text(&mut self.state.lock().world.rng, length)
     }
 
     /// Sets a person.

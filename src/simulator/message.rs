@@ -9,6 +9,8 @@ use crate::ids::snowflake_time;
 
 /// The longest content, in characters (Discord Docs/Resources/Webhook).
 pub const MAX_CONTENT: usize = 2_000;
+/// The most characters in all embeds of a message together.
+pub const MAX_EMBEDS: usize = 6_000;
 /// `SUPPRESS_EMBEDS`.
 pub const SUPPRESS_EMBEDS: u64 = 4;
 
@@ -124,6 +126,13 @@ impl Draft {
             }
             Some(_) => return Err(wrong("embeds", "Only iterables may be used in a ListType.")),
         };
+        if embeds.iter().map(embed_length).sum::<usize>() > MAX_EMBEDS {
+            return Err(Answer::invalid_form(
+                "embeds",
+                "MAX_EMBED_SIZE_EXCEEDED",
+                "Embed size exceeds maximum size of 6000",
+            ));
+        }
         let username = match get("username") {
             None => None,
             Some(Value::String(name)) if (1..=80).contains(&name.chars().count()) => Some(name.clone()),
@@ -202,6 +211,17 @@ impl Draft {
         let end = rest.find(|c: char| c.is_whitespace() || c == '>').unwrap_or(rest.len());
         Some(&rest[..end])
     }
+}
+
+/// What counts of an embed: title, description, fields, footer and author.
+fn embed_length(embed: &Value) -> usize {
+    let count = |value: &Value| value.as_str().map_or(0, |text| text.chars().count());
+    let fields = embed["fields"].as_array().into_iter().flatten();
+    count(&embed["title"])
+        + count(&embed["description"])
+        + count(&embed["footer"]["text"])
+        + count(&embed["author"]["name"])
+        + fields.map(|f| count(&f["name"]) + count(&f["value"])).sum::<usize>()
 }
 
 fn list<'a>(allowed: &'a Value, field: &str) -> impl Iterator<Item = &'a str> {
@@ -333,6 +353,10 @@ mod tests {
             2_000
         );
         assert!(Draft::read(&json!({"embeds": [{"title": "t"}]})).is_ok());
+        let long = "x".repeat(3_000);
+        let embed = json!({"description": long, "footer": {"text": "f"}});
+        assert!(Draft::read(&json!({"embeds": [embed]})).is_ok());
+        refused(json!({"embeds": [embed, embed]}), 50035);
     }
 
     #[test]

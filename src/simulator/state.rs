@@ -241,3 +241,6 @@ impl Directory for Bots {
             .is_some_and(|c| c.recipient.is_some() || c.permissions.view)
     }
 }
+
+#[cfg(test)]
+mod tests;

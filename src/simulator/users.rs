@@ -80,9 +80,12 @@ pub fn me(inner: &mut Inner, call: &Call<'_>, effects: &mut Effects) -> Result<A
     ))
 }
 
-/// `GET /users/@me/guilds`.
+/// `GET /users/@me/guilds`. The bot is in one guild.
 pub fn guilds(inner: &mut Inner, call: &Call<'_>, effects: &mut Effects) -> Result<Answer, Answer> {
-    let bearer = bearer(inner, call, Endpoint::Guilds, Some("guilds"), effects)?;
+    let user_id = match call.auth {
+        Auth::Bot => super::world::OWNER_ID,
+        _ => bearer(inner, call, Endpoint::Guilds, Some("guilds"), effects)?.user_id,
+    };
     let number = |name: &str| match call.query.get(name) {
         None => Ok(None),
         Some(text) => text
@@ -99,10 +102,17 @@ pub fn guilds(inner: &mut Inner, call: &Call<'_>, effects: &mut Effects) -> Resu
             "int value should be between 1 and 200.",
         ));
     }
-    let guilds = inner
+    let mut guilds = inner
         .world
-        .person(bearer.user_id)
+        .person(user_id)
         .guilds_json(call.query.is_true("with_counts"));
+    if matches!(call.auth, Auth::Bot) {
+        let own = GUILD_ID.to_string();
+        guilds.retain(|g| g["id"] == own);
+        for guild in &mut guilds {
+            guild["owner"] = json!(false);
+        }
+    }
     let id = |guild: &Value| guild["id"].as_str().and_then(|s| s.parse::<u64>().ok()).unwrap_or(0);
     let page: Vec<_> = guilds
         .into_iter()

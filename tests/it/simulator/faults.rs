@@ -1,11 +1,13 @@
 //! Faults as a client meets them.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use reqwest::Method;
 use serde_json::json;
+use tokio::time::Instant;
 
 use super::support::{Discord, answer, header};
+use codeferry::simulator::limits::{EdgeForm, Scope};
 use codeferry::simulator::{Endpoint, Fault, FaultBody, FaultRule};
 
 fn once(endpoint: Endpoint, fault: Fault) -> FaultRule {
@@ -130,7 +132,6 @@ async fn bodies_are_spoiled_in_every_way() {
 }
 
 #[tokio::test]
-#[expect(clippy::disallowed_types, reason = "real sockets run in real time")]
 async fn a_delay_holds_up_the_one_request_and_no_other() {
     let discord = Discord::start();
     let token = discord.token(&["identify"]).await;
@@ -147,5 +148,35 @@ async fn a_delay_holds_up_the_one_request_and_no_other() {
         assert_eq!(status, 200);
         assert!(started.elapsed() >= delay);
         assert!(quick < delay, "{quick:?}");
+    }
+}
+
+#[tokio::test]
+async fn every_shape_of_429_is_told_apart_by_its_headers() {
+    let discord = Discord::start();
+    let edge = |form, retry_after| Fault::Edge { form, retry_after };
+    let limited = |scope| Fault::RateLimited {
+        scope,
+        retry_after_ms: 1_412,
+    };
+    // The fault, then `Via`, `Retry-After` and `X-RateLimit-Scope`.
+    let cases = [
+        (limited(Scope::User), (true, Some("2"), Some("user"))),
+        (limited(Scope::Shared), (true, Some("2"), Some("shared"))),
+        (limited(Scope::Global), (true, Some("2"), Some("global"))),
+        (edge(EdgeForm::Json, None), (false, None, None)),
+        (edge(EdgeForm::Text, None), (false, None, None)),
+        (edge(EdgeForm::Html, Some(3_600)), (false, Some("3600"), None)),
+    ];
+    for (fault, wanted) in cases {
+        discord.simulator.faults().add(once(Endpoint::Token, fault.clone()));
+        let response = discord.exchange_request("x").send().await.expect("an answer");
+        assert_eq!(response.status(), 429);
+        let seen = (
+            header(&response, "via").is_some(),
+            header(&response, "retry-after"),
+            header(&response, "x-ratelimit-scope"),
+        );
+        assert_eq!(seen, wanted, "{fault:?}");
     }
 }

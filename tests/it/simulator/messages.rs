@@ -300,3 +300,21 @@ async fn a_direct_message_goes_to_a_person() {
     let (status, message) = answer(discord.as_bot(Method::POST, &path).json(&json!({"content": "hello"}))).await;
     assert_eq!((status, &message["content"]), (200, &json!("hello")));
 }
+
+#[tokio::test]
+async fn a_link_in_a_message_is_called_by_the_crawler() {
+    let discord = Discord::start();
+    let link = format!("{}/nothing/here?code=x", discord.about.api_base);
+    discord
+        .post(&format!("<@{}> see {link} now", discord.about.bot_id))
+        .await;
+    assert_eq!(discord.simulator.ledger().answer_count("unknown", 404), 0);
+    let called = async {
+        while discord.simulator.ledger().answer_count("unknown", 404) == 0 {
+            tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+        }
+    };
+    tokio::time::timeout(std::time::Duration::from_secs(10), called)
+        .await
+        .expect("the crawler calls within seconds");
+}

@@ -2,8 +2,10 @@
 
 mod consent;
 mod faults;
+mod life;
 mod limits;
 mod messages;
 mod openapi;
+mod serenity;
 mod support;
 mod tokens;
