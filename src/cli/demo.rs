@@ -1,13 +1,36 @@
 //! `demo`: the whole way of a code, on this machine alone.
+//!
+//! The embedded Discord and a relay run in this process; the service is a child process, so that its restart in the
+//! middle is a real one. What came of every code is read from the service's journal and judged by Discord's own ledger.
 
+mod account;
+mod child;
+mod script;
+
+use std::net::TcpListener;
+use std::path::Path;
+use std::time::Duration;
+
+use anyhow::Context;
+use rand::SeedableRng;
+use rand::rngs::StdRng;
+
+use self::account::Account;
+use self::child::Child;
+use self::script::Stage;
 use super::Global;
+use crate::config::Locator;
+use crate::ids::UserId;
 use crate::lifecycle::Exit;
+use crate::secret::Key;
+use crate::simulator::relay::{Relay, RelaySettings};
+use crate::simulator::{FaultRule, Simulator, SimulatorOptions};
 
 /// Arguments of `demo`.
 #[derive(Debug, clap::Args)]
 pub struct Args {
     /// How many synthetic people take part
-    #[arg(long, default_value_t = 60, value_parser = clap::value_parser!(u32).range(1..=100_000))]
+    #[arg(long, default_value_t = 60, value_parser = clap::value_parser!(u32).range(1..=1_000))]
     pub people: u32,
     /// The seed of chance; the same seed makes the same people do the same things
     #[arg(long, default_value_t = 1)]
@@ -15,9 +38,148 @@ pub struct Args {
     /// Keep the demo's data in this folder instead of a temporary one
     #[arg(long, value_name = "FOLDER")]
     pub data: Option<std::path::PathBuf>,
+    /// One more fault of the embedded Discord, as JSON, to see a promise broken
+    #[arg(long, value_name = "JSON", value_parser = read_fault)]
+    pub fault: Vec<FaultRule>,
+    /// How long to wait for the last codes, in seconds
+    #[arg(long, default_value_t = 60)]
+    pub patience: u64,
+}
+
+fn read_fault(text: &str) -> Result<FaultRule, serde_json::Error> {
+    serde_json::from_str(text)
 }
 
 /// Runs the demo; [`Exit::Failed`] if and only if a promise was broken.
-pub fn run(_args: &Args, _global: &Global) -> anyhow::Result<Exit> {
-    Err(anyhow::anyhow!("not built in"))
+pub fn run(args: &Args, global: &Global) -> anyhow::Result<Exit> {
+    let folder = Folder::make(args.data.as_deref())?;
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .context("cannot start a runtime")?;
+    let local = tokio::task::LocalSet::new();
+    let account = local.block_on(&runtime, play(args, global, folder.path()))?;
+    if global.json {
+        println!("{}", serde_json::to_string(&account.json()).context("cannot print")?);
+    } else {
+        print!("{}", account.table());
+    }
+    Ok(if account.kept() { Exit::Fine } else { Exit::Failed })
+}
+
+async fn play(args: &Args, global: &Global, folder: &Path) -> anyhow::Result<Account> {
+    let started = tokio::time::Instant::now();
+    // Bound first: the redirect URI must be registered before the relay answers there.
+    let listener = TcpListener::bind("127.0.0.1:0").context("cannot listen on 127.0.0.1")?;
+    let redirect_uri = format!("http://{}/oauth", listener.local_addr().context("no local address")?);
+    let mut options = SimulatorOptions {
+        people: args.people,
+        seed: Some(args.seed),
+        ..SimulatorOptions::default()
+    };
+    options.application.redirect_uris = vec![redirect_uri.clone()];
+    // A real interval is 41 s, longer than the demo: heartbeats should be seen too.
+    options.gateway.heartbeat_interval_ms = 5_000;
+    let simulator = Simulator::start(options).context("cannot start the embedded Discord")?;
+    for fault in &args.fault {
+        simulator.faults().add(fault.clone());
+    }
+    let about = simulator.describe();
+    let relay_key = simulator.random_text(43);
+    let lane = about.lanes.first().context("the embedded Discord has no lane")?;
+    let bot: UserId = about.bot_id.parse().context("the bot's id")?;
+    let relay = Relay::start(
+        listener,
+        RelaySettings {
+            webhook_url: lane.webhook.url.clone(),
+            bot,
+            relay_key: Key::new(relay_key.as_bytes()),
+        },
+    )
+    .context("cannot start the relay")?;
+
+    let file = folder.join("codeferry.toml");
+    std::fs::write(&file, configuration(&about, &redirect_uri)).context("cannot write the demo's configuration")?;
+    let environment = vec![
+        ("CODEFERRY_BOT_TOKEN".to_owned(), about.bot_token.clone()),
+        ("CODEFERRY_CLIENT_SECRET".to_owned(), about.client_secret.clone()),
+        ("CODEFERRY_RELAY_KEY".to_owned(), relay_key.clone()),
+        (
+            "CODEFERRY_WEBHOOK_TOKENS".to_owned(),
+            format!("{}:{}", lane.webhook.id, lane.webhook.token),
+        ),
+    ];
+    let locator = Locator {
+        config: Some(file.clone()),
+        environment: environment.iter().cloned().collect(),
+        folder: folder.to_owned(),
+    };
+    let (config, secrets) = crate::config::load(&locator)?;
+    let mut service = Child::start(&file, &environment, folder)?;
+    let stage = Stage {
+        simulator: &simulator,
+        relay: &relay,
+        config: &config,
+        secrets: &secrets,
+        people: args.people,
+        quiet: global.json,
+    };
+    let mut random = StdRng::seed_from_u64(args.seed);
+    let played = stage.play(&mut service, &mut random, &about).await?;
+    stage
+        .wait_for_the_last(folder, Duration::from_secs(args.patience), &played)
+        .await;
+    let clean_end = service.stop().await?;
+    let mut account = Account::read(&config, folder, &simulator, &played)?;
+    account.clean_end = clean_end;
+    account.seconds = started.elapsed().as_secs_f64();
+    Ok(account)
+}
+
+fn configuration(about: &crate::simulator::Description, redirect_uri: &str) -> String {
+    let lane = &about.lanes[0];
+    format!(
+        "[discord]\napi_base = \"{}\"\nauthorize_url = \"{}\"\napplication_id = \"{}\"\nredirect_uri = \"{redirect_uri}\"\n\n\
+         [[intake.lanes]]\nchannel_id = \"{}\"\nwebhook_id = \"{}\"\n\n\
+         [[delivery]]\nname = \"results\"\nkind = \"jsonl\"\npath = \"results.jsonl\"\n",
+        about.api_base, about.authorize_url, about.application_id, lane.channel_id, lane.webhook.id
+    )
+}
+
+/// The demo's folder: removed at the end unless it was named.
+struct Folder {
+    path: std::path::PathBuf,
+    temporary: bool,
+}
+
+impl Folder {
+    fn make(named: Option<&Path>) -> anyhow::Result<Self> {
+        let path = match named {
+            Some(path) => path.to_owned(),
+            None => std::env::temp_dir().join(format!("codeferry-demo-{}", std::process::id())),
+        };
+        std::fs::create_dir_all(&path).with_context(|| format!("cannot make `{}`", path.display()))?;
+        let path = path.canonicalize().context("the demo's folder")?;
+        anyhow::ensure!(
+            std::fs::read_dir(&path).context("the demo's folder")?.next().is_none(),
+            "`{}` is not empty: the demo wants a folder of its own",
+            path.display()
+        );
+        Ok(Self {
+            path,
+            temporary: named.is_none(),
+        })
+    }
+
+    fn path(&self) -> &Path {
+        &self.path
+    }
+}
+
+impl Drop for Folder {
+    fn drop(&mut self) {
+        if self.temporary {
+            let _ = std::fs::remove_dir_all(&self.path);
+        }
+    }
 }

@@ -1,0 +1,244 @@
+//! What happens in the demo, and when: people of every kind, spoofs, and everything that goes wrong with Discord.
+
+use std::cell::RefCell;
+use std::collections::BTreeSet;
+use std::path::Path;
+use std::rc::Rc;
+use std::time::Duration;
+
+use indicatif::{ProgressBar, ProgressStyle};
+use rand::RngExt;
+use rand::rngs::StdRng;
+use tokio::time::Instant;
+
+use super::child::Child;
+use crate::cli::link::mint;
+use crate::config::{Config, Secrets};
+use crate::ids::UserId;
+use crate::intake::v1::{self, Redirect};
+use crate::secret::Key;
+use crate::simulator::gateway::GatewayFault;
+use crate::simulator::limits::Scope;
+use crate::simulator::people::{Behaviour, browser, walk};
+use crate::simulator::relay::Relay;
+use crate::simulator::{CodeRequest, Description, Endpoint, Fault, FaultRule, PostAuthor, PostRequest, Simulator};
+use crate::time::{Clock, SystemClock};
+
+/// The demo's surroundings.
+pub struct Stage<'a> {
+    pub simulator: &'a Simulator,
+    pub relay: &'a Relay,
+    pub config: &'a Config,
+    pub secrets: &'a Secrets,
+    pub people: u32,
+    pub quiet: bool,
+}
+
+/// What was played.
+#[derive(Debug, Default)]
+pub struct Played {
+    /// Codes that came back through the relay.
+    pub codes: BTreeSet<String>,
+    /// Denials that came back through the relay.
+    pub denials: usize,
+    /// Codes that were posted by somebody who may not.
+    pub spoofs: Vec<String>,
+    /// Messages that say nothing.
+    pub rubbish: usize,
+    /// People who got stuck.
+    pub stuck: usize,
+    /// The service ended although nobody asked it to.
+    pub died: bool,
+}
+
+/// People arrive over this long.
+const ARRIVALS: Duration = Duration::from_secs(24);
+
+impl Stage<'_> {
+    /// Plays everything; people walk at their own pace beside it.
+    pub async fn play(&self, service: &mut Child, random: &mut StdRng, about: &Description) -> anyhow::Result<Played> {
+        let played = Rc::new(RefCell::new(Played::default()));
+        let http = browser();
+        let start = Instant::now();
+        let bar = self.bar();
+        let mut walks = Vec::new();
+        for n in 0..self.people {
+            let user: UserId = about.people[n as usize].parse()?;
+            let link = mint(self.config, self.secrets, user, 0, SystemClock.now(), random.random());
+            // A third of them come at once, in the middle: a burst.
+            let at = if n % 3 == 0 {
+                ARRIVALS / 3
+            } else {
+                ARRIVALS * n / self.people
+            };
+            let behaviour = behaviour(n);
+            // One link is approved by somebody else.
+            let who = if n == 4 {
+                UserId(about.people[0].parse::<UserId>()?.0)
+            } else {
+                user
+            };
+            let (http, played) = (http.clone(), Rc::clone(&played));
+            walks.push(tokio::task::spawn_local(async move {
+                tokio::time::sleep_until(start + at).await;
+                let visit = walk(&http, &link.url, who.0, behaviour).await;
+                let mut played = played.borrow_mut();
+                match visit {
+                    Ok(visit) => {
+                        played.codes.extend(visit.codes);
+                        played.denials += usize::from(visit.denied);
+                    }
+                    Err(_) => played.stuck += 1,
+                }
+            }));
+        }
+        let mut restarted = false;
+        for second in 0_u64.. {
+            tokio::time::sleep_until(start + Duration::from_secs(second)).await;
+            self.incident(second, about, &played);
+            if second == 16 {
+                bar.set_message("the service is killed and started again");
+                service.kill_and_start(Duration::from_secs(2)).await?;
+                restarted = true;
+            }
+            if service.has_ended() {
+                played.borrow_mut().died = true;
+            }
+            let (taken, posted, messages) = self.relay.counts();
+            bar.set_position(posted);
+            bar.set_message(format!("{taken} redirects, {posted} posted in {messages} messages"));
+            if restarted && walks.iter().all(tokio::task::JoinHandle::is_finished) && taken == posted {
+                break;
+            }
+            if second > 120 {
+                break;
+            }
+        }
+        bar.finish_and_clear();
+        Ok(played.take())
+    }
+
+    fn incident(&self, second: u64, about: &Description, played: &RefCell<Played>) {
+        let faults = self.simulator.faults();
+        let gateway = self.simulator.gateway();
+        match second {
+            2 => {
+                let limited = Fault::RateLimited {
+                    scope: Scope::User,
+                    retry_after_ms: 1_500,
+                };
+                faults.add(FaultRule::on(Endpoint::Token, limited).times(1));
+            }
+            4 => {
+                let bad_gateway = Fault::Status {
+                    status: 502,
+                    body: crate::simulator::FaultBody::Html,
+                    retry_after: None,
+                    after_work: false,
+                };
+                faults.add(FaultRule::on(Endpoint::Token, bad_gateway).times(1));
+            }
+            5 => self.spoof(about, played),
+            7 => gateway.fault(GatewayFault::DropConnections),
+            10 => gateway.fault(GatewayFault::Duplicate { count: 3 }),
+            11 => {
+                // The session is invalid and the gateway away: what is posted meanwhile is never replayed.
+                gateway.fault(GatewayFault::Refuse { for_ms: 3_000 });
+                gateway.fault(GatewayFault::Invalidate { resumable: false });
+                gateway.fault(GatewayFault::DropConnections);
+            }
+            _ => {}
+        }
+    }
+
+    /// Codes posted by a person, by another bot, through another webhook, with a wrong MAC; and rubbish.
+    fn spoof(&self, about: &Description, played: &RefCell<Played>) {
+        let id = |text: &str| text.parse::<u64>().unwrap_or_default();
+        let lane = &about.lanes[0];
+        let channel = id(&lane.channel_id);
+        let bot = UserId(id(&about.bot_id));
+        let key = self.secrets.relay_key.clone().unwrap_or_else(|| Key::new(*b""));
+        let codes = self
+            .simulator
+            .mint_codes(&CodeRequest::of(id(&about.people[1])).times(5));
+        let signed = |code: &String, key: &Key| {
+            let time = SystemClock.now().as_secs();
+            v1::encode(
+                bot,
+                &[Redirect {
+                    time,
+                    result: Ok(code.clone()),
+                    state: None,
+                }],
+                key,
+            )
+        };
+        let wrong_key = Key::new(*b"not the relay's key, not the relay's key");
+        let strange = about.strange_webhook.as_ref().map_or(0, |w| id(&w.id));
+        let posts = [
+            PostRequest::new(
+                channel,
+                PostAuthor::Person(id(&about.people[2])),
+                signed(&codes[0], &key),
+            ),
+            PostRequest::new(channel, PostAuthor::OtherBot, signed(&codes[1], &key)),
+            PostRequest::webhook(strange, signed(&codes[2], &key)),
+            PostRequest::webhook(id(&about.results.webhook.id), signed(&codes[3], &key)),
+            PostRequest::webhook(id(&lane.webhook.id), signed(&codes[4], &wrong_key)),
+            PostRequest::webhook(id(&lane.webhook.id), format!("<@{bot}>{{\"nonsense\":true}}")),
+        ];
+        for post in posts {
+            self.simulator.post(post);
+        }
+        let mut played = played.borrow_mut();
+        played.spoofs = codes;
+        played.rubbish += 1;
+    }
+
+    /// Waits until as many results were delivered as codes and denials came back, less what sends none.
+    pub async fn wait_for_the_last(&self, folder: &Path, patience: Duration, played: &Played) {
+        let until = Instant::now() + patience;
+        let expected = played.codes.len() + played.denials;
+        let bar = self.bar();
+        while Instant::now() < until {
+            let delivered = std::fs::read_to_string(folder.join("results.jsonl")).map_or(0, |t| t.lines().count());
+            let summary = self.simulator.summary();
+            bar.set_position(delivered as u64);
+            bar.set_message(format!(
+                "{delivered} results of {expected}, {} tokens alive",
+                summary.tokens_left
+            ));
+            // A double click whose second code lost sends no result, so the count alone does not tell the end.
+            let doubles = (0..self.people)
+                .filter(|n| behaviour(*n) == Behaviour::DoubleClick)
+                .count();
+            if delivered + doubles >= expected && summary.tokens_left == 0 {
+                break;
+            }
+            tokio::time::sleep(Duration::from_millis(200)).await;
+        }
+        bar.finish_and_clear();
+    }
+
+    fn bar(&self) -> ProgressBar {
+        if self.quiet {
+            return ProgressBar::hidden();
+        }
+        let style = ProgressStyle::with_template("{spinner} [{elapsed}] {wide_bar} {pos}/{len}  {msg}");
+        let bar = ProgressBar::new(u64::from(self.people));
+        style
+            .map(|style| bar.with_style(style))
+            .unwrap_or_else(|_| ProgressBar::hidden())
+    }
+}
+
+/// What the n-th person does.
+fn behaviour(n: u32) -> Behaviour {
+    match n % 10 {
+        3 => Behaviour::Deny,
+        5 => Behaviour::Slow,
+        7 => Behaviour::DoubleClick,
+        9 => Behaviour::Reload,
+        _ => Behaviour::Approve,
+    }
+}
