@@ -29,6 +29,7 @@ const ANSWER_CAP: usize = 4 * 1024 * 1024;
 const LONGEST_SLEEP: Duration = Duration::from_secs(5);
 /// Tries of one call whose 429s are short.
 const TRIES: u32 = 3;
+
 /// The client of the bot's routes.
 pub struct Caller {
     base: ApiBase,

@@ -233,6 +233,10 @@ async fn call(
         return Err(Judged::Unclear(Reason::new("not_json")));
     }
     let body = http::read_capped(response, ANSWER_CAP).await?;
+    // serde would read a list as a struct's fields in order, and its first item as the token.
+    if body.trim_ascii_start().starts_with(b"[") {
+        return Err(Judged::Unclear(Reason::new("wrong_shape")));
+    }
     let mut answer = HttpResponse::new(body.to_vec());
     // The crate knows 200 as the only success.
     *answer.status_mut() = if status.is_success() { StatusCode::OK } else { status };

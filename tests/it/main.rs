@@ -1,4 +1,5 @@
 //! The integration tests, real sockets and real processes: one binary, so that everything is linked once.
 
+mod discord;
 mod simulator;
 mod store;
