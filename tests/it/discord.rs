@@ -3,6 +3,7 @@
 mod bot;
 mod fault_server;
 mod gateway;
+mod gateway_stub;
 mod resources;
 mod token_endpoint;
 mod webhook_post;
