@@ -1,7 +1,7 @@
 //! The bot's routes: lenient reading, limits, and what an error is taken for.
 
 use std::collections::BTreeMap;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use codeferry::discord::bot::{BotSettings, HttpBotApi};
 use codeferry::ids::{ApplicationId, ChannelId, MessageId, UserId, WebhookId};
@@ -9,6 +9,8 @@ use codeferry::secret::{BotToken, WebhookToken};
 use codeferry::steps::HttpFeedback;
 use codeferry::steps::port::{BotApi, BotError, HistoryPage};
 use tokio::sync::mpsc;
+
+use tokio::time::Instant;
 
 use super::fault_server::{FaultServer, Play, Seen, answer, endless_head, json};
 use super::{base, check_silent};

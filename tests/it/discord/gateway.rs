@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use codeferry::discord::bot::{BotSettings, HttpBotApi};
 use codeferry::discord::gateway::{GatewaySession, GatewaySettings};
@@ -12,7 +12,7 @@ use codeferry::secret::BotToken;
 use codeferry::steps::port::{BotError, GatewayNote};
 use serde_json::{Value, json};
 use tokio::sync::mpsc;
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 
 use super::check_silent;
 use super::fault_server::{FaultServer, Play, answer, closed_port, json as told};

@@ -1,11 +1,13 @@
 //! The resource server: what every kind of answer to a fetch is taken for.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use codeferry::discord::resources::HttpResourceServer;
 use codeferry::ids::{GuildId, UserId};
 use codeferry::secret::AccessToken;
 use codeferry::steps::port::{FetchAnswer, Resource, ResourceServer};
+
+use tokio::time::Instant;
 
 use super::fault_server::{FaultServer, Play, answer, endless_head, head, json};
 use super::{base, check_silent};

@@ -1,13 +1,15 @@
 //! The token endpoint: what every kind of answer to an exchange or a revocation is taken for.
 
 use std::net::SocketAddr;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use codeferry::discord::http::ApiBase;
 use codeferry::discord::token_endpoint::{HttpTokenEndpoint, TokenEndpointSettings};
 use codeferry::ids::ApplicationId;
 use codeferry::secret::{AccessToken, AuthorizationCode, ClientSecret, CodeVerifier};
 use codeferry::steps::port::{Answered, ExchangeAnswer, RevokeAnswer, TokenEndpoint};
+
+use tokio::time::Instant;
 
 use super::check_silent;
 use super::fault_server::{FaultServer, Play, answer, closed_port, endless_head, head, json};
