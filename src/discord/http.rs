@@ -163,6 +163,11 @@ pub enum Connections {
 /// A client with our settings: no redirects (they would carry secrets elsewhere), no silent retries, one total timeout
 /// from the first byte of the connection to the last byte of the answer.
 pub fn client(base: &ApiBase, connections: Connections, total: Duration) -> Result<reqwest::Client, SetupError> {
+    client_for(base.is_loopback(), connections, total)
+}
+
+/// The same for addresses on this machine, or for `https` addresses beyond it.
+pub fn client_for(loopback: bool, connections: Connections, total: Duration) -> Result<reqwest::Client, SetupError> {
     let mut builder = reqwest::Client::builder()
         .user_agent(USER_AGENT)
         .redirect(reqwest::redirect::Policy::none())
@@ -176,7 +181,7 @@ pub fn client(base: &ApiBase, connections: Connections, total: Duration) -> Resu
         builder = builder.pool_max_idle_per_host(0);
     }
     // A proxy from the environment is for the way out of this machine, and must not see loopback traffic.
-    builder = if base.is_loopback() {
+    builder = if loopback {
         builder.no_proxy()
     } else {
         builder.https_only(true)
@@ -252,10 +257,6 @@ pub async fn read_rate_limit(feedback: &mut HttpFeedback, response: reqwest::Res
 
 /// The wait that an answer asks for, if it names one: the longest of header and body, within an hour.
 pub fn named_wait(feedback: &HttpFeedback) -> Option<Duration> {
-    let header = |name| {
-        let seconds: f64 = feedback.header(name)?.trim().parse().ok()?;
-        seconds_of(seconds)
-    };
     // Discord's old API versions count in milliseconds; its edge never does. No route of ours is closed for an hour.
     let sane = |wait: Duration| {
         let wait = if wait > LONGEST_WAIT && !feedback.is_from_edge() {
@@ -265,9 +266,9 @@ pub fn named_wait(feedback: &HttpFeedback) -> Option<Duration> {
         };
         wait.clamp(SHORTEST_WAIT, LONGEST_WAIT)
     };
-    header("retry-after")
+    retry_after(feedback)
         .max(feedback.body_retry_after)
-        .or_else(|| header("x-ratelimit-reset-after").filter(|_| feedback.status == 429))
+        .or_else(|| header_seconds(feedback, "x-ratelimit-reset-after").filter(|_| feedback.status == 429))
         .map(sane)
 }
 
@@ -280,6 +281,15 @@ pub fn wait_after_limit(feedback: &HttpFeedback) -> Duration {
 /// The reason of an answer that is told by its status alone, such as `http_502`.
 pub fn status_reason(status: u16) -> Reason {
     Reason::new(&format!("http_{status}"))
+}
+
+/// `Retry-After` as it stands, in seconds, whole or with a fraction. A date counts as absent.
+pub fn retry_after(feedback: &HttpFeedback) -> Option<Duration> {
+    header_seconds(feedback, "retry-after")
+}
+
+fn header_seconds(feedback: &HttpFeedback, name: &str) -> Option<Duration> {
+    seconds_of(feedback.header(name)?.trim().parse().ok()?)
 }
 
 fn seconds_of(seconds: f64) -> Option<Duration> {

@@ -1,6 +1,8 @@
 //! The adapters that speak to Discord, against servers on loopback that misbehave in every way we could think of.
 
 mod bot;
+mod callback_post;
+mod embedded;
 mod fault_server;
 mod gateway;
 mod gateway_stub;

@@ -4,7 +4,8 @@ use std::collections::BTreeMap;
 use std::rc::Rc;
 use std::time::Duration;
 
-use codeferry::discord::webhook_post::{HttpWebhookPost, PostAnswer};
+use codeferry::delivery::discord_webhook::{PostAnswer, WebhookPost};
+use codeferry::discord::webhook_post::HttpWebhookPost;
 use codeferry::ids::{ChannelId, MessageId, WebhookId};
 use codeferry::secret::WebhookToken;
 use serde_json::json as value;

@@ -1,0 +1,77 @@
+//! The callback's way out.
+
+use std::time::Duration;
+
+use codeferry::delivery::http::{HttpFailure, HttpPost, HttpReply};
+use codeferry::discord::callback_post::HttpCallbackPost;
+
+use super::fault_server::{FaultServer, Play, answer, closed_port, endless_head};
+
+fn poster() -> HttpCallbackPost {
+    HttpCallbackPost::new(Duration::from_millis(600)).expect("good settings")
+}
+
+async fn posted(play: Play) -> Result<HttpReply, HttpFailure> {
+    let server = FaultServer::start(vec![play]).await;
+    let url = format!("http://{}/hook?x=1", server.address());
+    poster().post(&url, &[], "{}").await
+}
+
+fn status(status: u16) -> Result<HttpReply, HttpFailure> {
+    Ok(HttpReply {
+        status,
+        retry_after: None,
+    })
+}
+
+#[tokio::test]
+async fn a_callback_is_posted_as_it_was_signed() {
+    let server = FaultServer::start(vec![answer(204, "", "", "")]).await;
+    let url = format!("http://{}/hook?x=1", server.address());
+    let headers = [
+        ("webhook-id", "01".to_owned()),
+        ("webhook-signature", "v1,x".to_owned()),
+    ];
+    let body = r#"{"id": "01"}"#;
+    let poster = poster();
+    for _ in 0..2 {
+        assert_eq!(poster.post(&url, &headers, body).await, status(204));
+    }
+    let seen = server.seen().await;
+    assert_eq!(seen[0].line, "POST /hook?x=1");
+    assert_eq!(seen[0].body, body);
+    assert_eq!(seen[0].header("webhook-id"), Some("01"));
+    assert_eq!(seen[0].header("webhook-signature"), Some("v1,x"));
+    assert_eq!(seen[0].header("content-type"), Some("application/json"));
+    assert_eq!(server.connections(), 1);
+}
+
+#[tokio::test]
+async fn every_other_answer_is_told_apart() {
+    for (play, expected) in [
+        (answer(500, "text/html", "", "<html>"), status(500)),
+        (answer(302, "", "Location: http://127.0.0.1:1/\r\n", ""), status(302)),
+        (Play::Flood(endless_head(200), 40), status(200)),
+        (
+            answer(503, "", "Retry-After: 90\r\n", ""),
+            Ok(HttpReply {
+                status: 503,
+                retry_after: Some(Duration::from_secs(90)),
+            }),
+        ),
+        (
+            answer(503, "", "Retry-After: Tue, 14 Nov 2023 22:13:20 GMT\r\n", ""),
+            status(503),
+        ),
+        (Play::Reset, Err(HttpFailure::Unknown)),
+        (Play::Hang, Err(HttpFailure::Unknown)),
+        (Play::Cut(b"HTTP/1.1 20".to_vec()), Err(HttpFailure::Unknown)),
+    ] {
+        let shown = format!("{play:?}");
+        assert_eq!(posted(play).await, expected, "{shown}");
+    }
+    let nobody = format!("http://{}/", closed_port().await);
+    for url in [nobody.as_str(), "http://192.0.2.1/", "not a url", "file:///etc/passwd"] {
+        assert_eq!(poster().post(url, &[], "{}").await, Err(HttpFailure::NotSent), "{url}");
+    }
+}
