@@ -29,9 +29,10 @@ use crate::delivery::http::Callback;
 use crate::delivery::jsonl::JsonLines;
 use crate::delivery::result::ResultFormat;
 use crate::discord::bot::{BotSettings, HttpBotApi};
+use crate::discord::callback_post::HttpCallbackPost;
 use crate::discord::gateway::{GatewaySession, GatewaySettings};
 use crate::discord::http::ApiBase;
-use crate::discord::http_post::Poster;
+
 use crate::discord::resources::HttpResourceServer;
 use crate::discord::token_endpoint::{HttpTokenEndpoint, TokenEndpointSettings};
 use crate::discord::webhook_post::HttpWebhookPost;
@@ -532,7 +533,7 @@ async fn sinks(
                 let secret = secrets.callback_secret.as_ref().ok_or_else(|| {
                     Failure::new(Exit::Usage, "no callback secret").way_out("set CODEFERRY_CALLBACK_SECRET")
                 })?;
-                let poster = Rc::new(Poster::new(timeout).map_err(setup)?);
+                let poster = Rc::new(HttpCallbackPost::new(timeout).map_err(setup)?);
                 let callback = Callback::new(url.to_string(), secret, poster, clock.clone())
                     .map_err(|e| Failure::new(Exit::Usage, format!("delivery `{}`", sink.name)).source(e))?;
                 Rc::new(callback)
@@ -553,10 +554,6 @@ async fn sinks(
 }
 
 /// Tasks of the start that belong to no actor end with the runtime.
-#[expect(
-    clippy::disallowed_methods,
-    reason = "they serve the whole service and end with its runtime"
-)]
 fn spawn(task: impl Future<Output = ()> + 'static) {
     tokio::task::spawn_local(task);
 }

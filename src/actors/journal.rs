@@ -33,6 +33,9 @@ use crate::time::{SharedClock, Timestamp};
 /// Closed grants swept in one go, at most: the store is free for commits again in milliseconds.
 const SWEEP: usize = 5_000;
 
+/// Told of a grant that closed.
+pub type OnClosed = dyn Fn(&ClosedGrant);
+
 /// What the journal is made of.
 pub struct Settings {
     /// Where changes become durable.
@@ -44,7 +47,7 @@ pub struct Settings {
     /// How long closed grants are kept.
     pub closed_retention: Duration,
     /// Told of every grant that closes, where anybody wants to know.
-    pub on_closed: Option<Rc<dyn Fn(&ClosedGrant)>>,
+    pub on_closed: Option<Rc<OnClosed>>,
 }
 
 /// The only truth about open grants.
@@ -201,7 +204,7 @@ impl Actor for Journal {
             let done = self.commit(changed);
             ctx.spawn(done.map(|_, journal, ctx| journal.offer_work(ctx)));
         }
-        ctx.run_interval(Duration::from_mins(1), |journal, ctx| journal.keep_house(ctx));
+        ctx.run_interval(Duration::from_mins(1), Self::keep_house);
         self.offer_work(ctx);
     }
 }

@@ -405,8 +405,8 @@ impl Actor for Listener {
 
     fn started(&mut self, ctx: &mut Self::Context) {
         self.read_all(ctx);
-        ctx.run_interval(self.poll_every, |listener, ctx| listener.read_all(ctx));
-        ctx.run_interval(Duration::from_secs(1), |listener, ctx| listener.remove_carriers(ctx));
+        ctx.run_interval(self.poll_every, Self::read_all);
+        ctx.run_interval(Duration::from_secs(1), Self::remove_carriers);
         if let Some(mut notes) = self.notes.take() {
             ctx.add_stream(futures_util::stream::poll_fn(move |cx| notes.poll_recv(cx)));
         }

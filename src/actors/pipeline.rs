@@ -172,8 +172,8 @@ impl Actor for Pipeline {
     type Context = Context<Self>;
 
     fn started(&mut self, ctx: &mut Self::Context) {
-        ctx.run_interval(WATCH_EVERY, |pipeline, ctx| pipeline.look_after(ctx));
-        ctx.run_interval(PROBE_EVERY, |pipeline, ctx| pipeline.probe(ctx));
+        ctx.run_interval(WATCH_EVERY, Self::look_after);
+        ctx.run_interval(PROBE_EVERY, Self::probe);
     }
 }
 

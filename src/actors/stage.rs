@@ -171,7 +171,7 @@ impl<S: Step> Actor for Stage<S> {
             })
             .into_actor(self);
         ctx.spawn(watch.map(|_, stage, ctx| stage.look_for_work(ctx)));
-        ctx.run_interval(POLL, |stage, ctx| stage.look_for_work(ctx));
+        ctx.run_interval(POLL, Self::look_for_work);
     }
 }
 

@@ -43,6 +43,10 @@ struct Flags {
 
 /// The commands.
 #[derive(Debug, Subcommand)]
+#[expect(
+    clippy::large_enum_variant,
+    reason = "there is one of it, for the life of the process"
+)]
 pub enum Command {
     /// Show the whole way of a code on this machine, without a Discord account
     Demo(demo::Args),

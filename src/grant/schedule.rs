@@ -90,10 +90,13 @@ impl Grant {
     }
 }
 
+/// A place in the queue: likely dead ones last, then the earlier moment first.
+type Place = (bool, Timestamp);
+
 /// The index. A grant's task is in it at most once: ready, waiting for its time, or (claimed) not at all.
 #[derive(Debug, Default)]
 pub struct Schedule {
-    ready: HashMap<Task, BTreeSet<((bool, Timestamp), GrantId)>>,
+    ready: HashMap<Task, BTreeSet<(Place, GrantId)>>,
     waiting: BTreeSet<(Timestamp, GrantId, Task)>,
     entries: HashMap<(GrantId, Task), Entry>,
 }

@@ -61,7 +61,7 @@ pub(super) fn parse(body: &str) -> Result<Parsed, Malformed> {
 /// Unix seconds, or milliseconds as JavaScript has them.
 fn seconds(number: f64) -> Option<Timestamp> {
     let millis = if number.abs() > 1e11 { number } else { number * 1000.0 };
-    (millis.is_finite() && millis >= 0.0 && millis < 1e14).then(|| Timestamp::from_millis(millis as i64))
+    ((0.0..1e14).contains(&millis)).then(|| Timestamp::from_millis(millis as i64))
 }
 
 /// Writes a message of version 0.

@@ -23,7 +23,7 @@ use crate::time::{Clock, SystemClock};
 
 /// Posts in any 4 s and in any 60 s: what waits meanwhile shares a message, and the minute's budget lasts the minute.
 /// One less than Discord allows, for our window and Discord's differ by the way between.
-const PACE: [(usize, Duration); 2] = [(2, Duration::from_secs(4)), (29, Duration::from_secs(60))];
+const PACE: [(usize, Duration); 2] = [(2, Duration::from_secs(4)), (29, Duration::from_mins(1))];
 
 /// A running relay.
 pub struct Relay {
@@ -107,7 +107,7 @@ async fn serve(
     started: std::sync::mpsc::Sender<ServerHandle>,
 ) -> io::Result<()> {
     let (redirects, waiting) = unbounded_channel();
-    let poster = actix_web::rt::spawn(post_all(waiting, settings, Arc::clone(&counts)));
+    let posted = Arc::clone(&counts);
     let server = HttpServer::new(move || {
         App::new()
             .app_data(web::Data::new(redirects.clone()))
@@ -119,9 +119,11 @@ async fn serve(
     .listen(listener)?
     .run();
     let _ = started.send(server.handle());
-    let outcome = server.await;
-    poster.abort();
-    outcome
+    let posting = post_all(waiting, settings, posted);
+    tokio::select! {
+        outcome = server => outcome,
+        () = posting => Ok(()),
+    }
 }
 
 /// One redirect of a browser.

@@ -226,9 +226,10 @@ impl Stage<'_> {
         }
         let style = ProgressStyle::with_template("{spinner} [{elapsed}] {wide_bar} {pos}/{len}  {msg}");
         let bar = ProgressBar::new(u64::from(self.people));
-        style
-            .map(|style| bar.with_style(style))
-            .unwrap_or_else(|_| ProgressBar::hidden())
+        match style {
+            Ok(style) => bar.with_style(style),
+            Err(_) => ProgressBar::hidden(),
+        }
     }
 }
 

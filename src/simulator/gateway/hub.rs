@@ -90,7 +90,7 @@ impl Gateway {
         let (response, session, frames) = actix_ws::handle(&request, payload)?;
         // Room for one more byte than a client may send, so that the limit is ours to judge.
         let frames = frames.max_frame_size(1 << 20);
-        actix_web::rt::spawn(connection::run(self.clone(), session, frames));
+        serve_beside(connection::run(self.clone(), session, frames));
         Ok(response)
     }
 
@@ -347,4 +347,12 @@ impl Session {
 
 pub(super) fn text(frame: &Value) -> Out {
     Out::Text(frame.to_string().into())
+}
+
+#[expect(
+    clippy::disallowed_methods,
+    reason = "a connection belongs to the web server's thread and ends with it"
+)]
+fn serve_beside(connection: impl Future<Output = ()> + 'static) {
+    actix_web::rt::spawn(connection);
 }

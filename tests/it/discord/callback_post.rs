@@ -17,6 +17,7 @@ async fn posted(play: Play) -> Result<HttpReply, HttpFailure> {
     poster().post(&url, &[], "{}").await
 }
 
+#[expect(clippy::unnecessary_wraps, reason = "it stands beside answers in assertions")]
 fn status(status: u16) -> Result<HttpReply, HttpFailure> {
     Ok(HttpReply {
         status,

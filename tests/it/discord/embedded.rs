@@ -100,7 +100,7 @@ async fn a_code_becomes_a_token_the_token_data_and_then_it_dies() {
         panic!("no token");
     };
     assert_eq!(
-        BTreeSet::from_iter(token.scopes.iter().map(String::as_str)),
+        token.scopes.iter().map(String::as_str).collect::<BTreeSet<_>>(),
         BTreeSet::from(["connections", "guilds", "identify"])
     );
     let again = endpoint.exchange(&code, None).await.outcome;

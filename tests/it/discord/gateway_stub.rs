@@ -133,7 +133,7 @@ async fn socket(
     shared: web::Data<Shared>,
 ) -> Result<HttpResponse, actix_web::Error> {
     let (response, session, messages) = actix_ws::handle(&request, payload)?;
-    rt::spawn(converse(session, messages, shared));
+    serve_beside(converse(session, messages, shared));
     Ok(response)
 }
 
@@ -189,4 +189,12 @@ fn ready() -> String {
         "resume_gateway_url": "ws://127.0.0.1:1", "shard": [0, 1],
         "application": {"id": "1536000000000000001", "flags": 0}});
     json!({"op": 0, "s": 1, "t": "READY", "d": data}).to_string()
+}
+
+#[expect(
+    clippy::disallowed_methods,
+    reason = "a connection belongs to the stub's own thread and ends with it"
+)]
+fn serve_beside(connection: impl Future<Output = ()> + 'static) {
+    rt::spawn(connection);
 }

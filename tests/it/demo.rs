@@ -1,0 +1,57 @@
+//! `demo` as a process: every promise kept, and exit 1 where one is broken on purpose.
+
+use assert_cmd::Command;
+use serde_json::Value;
+
+fn demo(arguments: &[&str]) -> (i32, Value) {
+    let mut command = Command::cargo_bin("codeferry").expect("the binary is built");
+    let output = command
+        .args(["demo", "--json"])
+        .args(arguments)
+        .output()
+        .expect("the demo runs");
+    let text = String::from_utf8(output.stdout).expect("UTF-8");
+    let errors = String::from_utf8_lossy(&output.stderr).into_owned();
+    let account = serde_json::from_str(&text).unwrap_or_else(|_| panic!("no JSON: {text} {errors}"));
+    (output.status.code().expect("an exit code"), account)
+}
+
+#[test]
+fn every_promise_of_the_demo_is_kept() {
+    let (exit, account) = demo(&["--people", "30"]);
+    assert_eq!(exit, 0, "{account}");
+    let number = |name: &str| account[name].as_i64().expect("a number");
+    let outcomes = [
+        "completed",
+        "denied",
+        "expired",
+        "refused",
+        "wrong_person",
+        "lost",
+        "failed",
+        "dropped",
+        "duplicate",
+    ];
+    let sum: i64 = outcomes.iter().map(|name| number(name)).sum();
+    assert_eq!(number("codes"), sum + number("unaccounted"), "{account}");
+    assert_eq!(number("unaccounted"), 0, "{account}");
+    assert_eq!(number("denied"), 3, "{account}");
+    assert_eq!(number("wrong_person"), 1, "{account}");
+    assert_eq!(number("rejected"), 6, "{account}");
+    assert!(number("completed") >= 22, "{account}");
+    assert_eq!((number("presented_twice"), number("tokens_left")), (0, 0), "{account}");
+    let promises = account["promises"].as_object().expect("promises");
+    assert!(
+        promises.len() >= 6 && promises.values().all(|kept| *kept == Value::Bool(true)),
+        "{account}"
+    );
+}
+
+#[test]
+fn a_token_that_cannot_be_revoked_breaks_a_promise_and_exits_1() {
+    let fault = r#"{"endpoint":"revoke","fault":{"fault":"status","status":500}}"#;
+    let (exit, account) = demo(&["--people", "6", "--patience", "2", "--fault", fault]);
+    assert_eq!(exit, 1, "{account}");
+    assert_eq!(account["promises"]["no_token_left"], false, "{account}");
+    assert_eq!(account["promises"]["no_code_presented_twice"], true, "{account}");
+}
