@@ -1,12 +1,24 @@
 //! `debug`: looks into the journal, of a stopped store and of a running service alike.
 
+mod render;
+
+use std::cell::RefCell;
 use std::path::PathBuf;
+use std::time::Duration;
 
+use anyhow::Context;
 use clap::Subcommand;
+use serde_json::Value;
 
-use super::Global;
+use super::{Global, out};
+use crate::actors::journal::view::Filter;
+use crate::config::Config;
+use crate::control::client::ControlClient;
+use crate::control::stopped::StoppedStore;
+use crate::control::{Ask, Refusal};
 use crate::ids::GrantId;
-use crate::lifecycle::Exit;
+use crate::lifecycle::{Exit, Failure};
+use crate::time::{Clock, SystemClock};
 
 /// Arguments of `debug`.
 #[derive(Debug, clap::Args)]
@@ -95,7 +107,156 @@ pub struct Watch {
 }
 
 /// Runs a command of `debug`.
-pub fn run(_args: &Args, global: &Global) -> anyhow::Result<Exit> {
-    let _config = global.load_config()?;
-    Err(anyhow::anyhow!("not built in"))
+pub fn run(args: &Args, global: &Global) -> anyhow::Result<Exit> {
+    let config = global.load_config()?;
+    let journal = Source::find(&config)?;
+    match &args.command {
+        Command::Budget => show(&journal, global, &Ask::Budget, render::budgets),
+        Command::Verify => verify(&journal, global),
+        Command::Watch(watch) => loop {
+            let stats = journal.ask(&Ask::Stats)?;
+            if global.json {
+                out::line(stats.to_string())?;
+            } else {
+                out::line(format!("\n{}\n{}", SystemClock.now(), render::stats(&stats)))?;
+            }
+            std::thread::sleep(Duration::from_secs(watch.every));
+        },
+        Command::Queue(queue) => match &queue.command {
+            QueueCommand::List { limit, state, parked } => {
+                let filter = Filter {
+                    limit: *limit,
+                    state: state.clone(),
+                    parked: *parked,
+                };
+                show(&journal, global, &Ask::List(filter), render::listing)
+            }
+            QueueCommand::Show { id } => show(&journal, global, &Ask::Show(*id), render::one),
+            QueueCommand::Stats => show(&journal, global, &Ask::Stats, render::stats),
+            QueueCommand::Requeue { id, sink } => show(
+                &journal,
+                global,
+                &Ask::Requeue {
+                    id: *id,
+                    sink: sink.clone(),
+                },
+                render::one,
+            ),
+            QueueCommand::Drop { id, yes: true } => show(&journal, global, &Ask::Drop(*id), render::one),
+            QueueCommand::Drop { id, yes: false } => {
+                Err(Failure::new(Exit::Usage, format!("grant {id} was not dropped"))
+                    .way_out("its deliveries would be given up for good: say --yes")
+                    .into())
+            }
+            QueueCommand::Export { output } => export(&journal, output.as_deref()),
+        },
+    }
+}
+
+/// Where the answers come from; nobody needs to know which.
+enum Source<'a> {
+    Running(ControlClient, tokio::runtime::Runtime),
+    Stopped(RefCell<Option<StoppedStore<'a>>>),
+}
+
+impl<'a> Source<'a> {
+    /// The running service if one answers, else the store.
+    fn find(config: &'a Config) -> anyhow::Result<Self> {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        if let Some(client) = config
+            .control
+            .socket
+            .as_deref()
+            .and_then(|socket| ControlClient::new(socket).ok())
+            && runtime.block_on(client.ask(&Ask::Stats)).is_ok()
+        {
+            return Ok(Self::Running(client, runtime));
+        }
+        match StoppedStore::open(config, SystemClock::shared()) {
+            Ok(store) => Ok(Self::Stopped(RefCell::new(Some(store)))),
+            Err(error) if error.is_locked() => Err(Failure::new(
+                Exit::Failed,
+                "the journal is in use, but no service answers at control.socket",
+            )
+            .source(error)
+            .way_out("see whether control.socket is set to the same path for both, or stop the service")
+            .into()),
+            Err(error) => Err(Failure::new(Exit::Store, "the journal cannot be opened")
+                .source(error)
+                .into()),
+        }
+    }
+
+    fn ask(&self, ask: &Ask) -> anyhow::Result<Value> {
+        let answer = match self {
+            Self::Running(client, runtime) => runtime
+                .block_on(client.ask(ask))
+                .map_err(|error| Failure::new(Exit::Failed, "the service stopped answering").source(error))?,
+            Self::Stopped(store) => {
+                let mut store = store.borrow_mut();
+                store
+                    .as_mut()
+                    .map_or_else(|| Err(Refusal::new(503, "the store is closed")), |store| store.ask(ask))
+            }
+        };
+        answer.map_err(|refusal| {
+            let exit = if refusal.status == 503 {
+                Exit::Store
+            } else {
+                Exit::Failed
+            };
+            Failure::new(exit, refusal.message).into()
+        })
+    }
+}
+
+impl Drop for Source<'_> {
+    fn drop(&mut self) {
+        if let Self::Stopped(store) = self
+            && let Some(store) = store.take()
+            && let Err(error) = store.close()
+        {
+            tracing::error!(%error, "the journal could not be closed cleanly");
+        }
+    }
+}
+
+fn show(source: &Source<'_>, global: &Global, ask: &Ask, human: impl Fn(&Value) -> String) -> anyhow::Result<Exit> {
+    let answer = source.ask(ask)?;
+    if global.json {
+        out::json(&answer)?;
+    } else {
+        out::line(human(&answer))?;
+    }
+    Ok(Exit::Fine)
+}
+
+fn verify(source: &Source<'_>, global: &Global) -> anyhow::Result<Exit> {
+    let answer = source.ask(&Ask::Verify)?;
+    if global.json {
+        out::json(&answer)?;
+    } else {
+        out::line(render::verified(&answer))?;
+    }
+    Ok(if answer["ok"] == true { Exit::Fine } else { Exit::Failed })
+}
+
+fn export(source: &Source<'_>, output: Option<&std::path::Path>) -> anyhow::Result<Exit> {
+    let mut text = String::new();
+    for state in [None, Some("closed".to_owned())] {
+        let answer = source.ask(&Ask::List(Filter {
+            limit: 0,
+            state,
+            parked: false,
+        }))?;
+        for grant in answer["grants"].as_array().into_iter().flatten() {
+            text.push_str(&grant.to_string());
+            text.push('\n');
+        }
+    }
+    match output {
+        Some(path) => std::fs::write(path, text).with_context(|| format!("cannot write `{}`", path.display()))?,
+        None => out::write(&[&text])?,
+    }
+    Ok(Exit::Fine)
 }

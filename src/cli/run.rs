@@ -10,6 +10,7 @@ use super::Global;
 use crate::actors::governor::Retune;
 use crate::actors::pipeline::{Ended, Shutdown, time_to_revoke_after_store_failure};
 use crate::config::{Config, Secrets};
+use crate::control::server::{ControlServer, ControlSettings};
 use crate::lifecycle::{Exit, Failure, Request, Signals};
 use crate::service::{self, Service};
 use crate::time::SystemClock;
@@ -54,17 +55,32 @@ async fn serve(config: Config, secrets: Secrets, global: &Global) -> Result<Exit
             },
         }
     };
+    let control = ControlServer::start(ControlSettings {
+        socket: config.control.socket.clone(),
+        listen: config.control.listen,
+        token: secrets.control_token.clone(),
+        journal: service.journal.clone(),
+        governor: service.governor.clone(),
+        store: service.store.clone(),
+    })
+    .map_err(|e| {
+        Failure::new(Exit::Failed, "the control interface cannot be opened")
+            .source(e)
+            .way_out("see control.socket and control.listen: is the port in use?")
+    })?;
     let mut ended = service.ended.clone();
-    loop {
+    let outcome = loop {
         tokio::select! {
             request = signals.next() => match request {
-                Request::Drain => return drain(&mut service, &config, &mut signals).await,
-                Request::Force => return Ok(Exit::Forced),
+                Request::Drain => break drain(&mut service, &config, &mut signals).await,
+                Request::Force => break Ok(Exit::Forced),
                 Request::Reload => reload(&service, &config, global).await,
             },
-            why = first(&mut ended) => return end(&mut service, why, &config, &mut signals).await,
+            why = first(&mut ended) => break end(&mut service, why, &config, &mut signals).await,
         }
-    }
+    };
+    control.stop().await;
+    outcome
 }
 
 /// Waits for the reason of an end.

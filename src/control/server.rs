@@ -1,0 +1,257 @@
+//! The server side. The socket is private to the user (mode 0600); on TCP a bearer token is asked for.
+
+use std::io;
+use std::net::SocketAddr;
+use std::os::unix::fs::PermissionsExt;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use actix::Addr;
+use actix_web::dev::ServerHandle;
+use actix_web::http::StatusCode;
+use actix_web::{App, HttpRequest, HttpResponse, HttpServer, web};
+use serde::Deserialize;
+use serde_json::{Value, json};
+use sha2::{Digest, Sha256};
+
+use super::ask::{Ask, Refusal, verified};
+use crate::actors::governor::{Governor, Inspect};
+use crate::actors::journal::Journal;
+use crate::actors::journal::message::{JournalError, Operate};
+use crate::actors::journal::view::{CountAll, Filter, GrantView, List, Show};
+use crate::grant::Event;
+use crate::ids::GrantId;
+use crate::secret::ControlToken;
+use crate::store::CommitterHandle;
+
+/// What the server is made of.
+pub struct ControlSettings {
+    /// The socket; `None` where there is none.
+    pub socket: Option<PathBuf>,
+    /// A TCP address beside it.
+    pub listen: Option<SocketAddr>,
+    /// Asked for on TCP.
+    pub token: Option<ControlToken>,
+    /// The journal.
+    pub journal: Addr<Journal>,
+    /// The governor.
+    pub governor: Addr<Governor>,
+    /// The store's handle.
+    pub store: CommitterHandle,
+}
+
+/// A running control server.
+pub struct ControlServer {
+    handles: Vec<ServerHandle>,
+    socket: Option<PathBuf>,
+}
+
+#[derive(Clone)]
+struct Live {
+    journal: Addr<Journal>,
+    governor: Addr<Governor>,
+    store: CommitterHandle,
+    /// The hash of the token that must be shown; `None` on the socket.
+    token: Option<Arc<[u8; 32]>>,
+}
+
+impl ControlServer {
+    /// Binds and serves. The journal's lock is held by now, so a socket that lies there is a dead one's.
+    pub fn start(settings: ControlSettings) -> io::Result<Self> {
+        let live = |token| Live {
+            journal: settings.journal.clone(),
+            governor: settings.governor.clone(),
+            store: settings.store.clone(),
+            token,
+        };
+        let mut handles = Vec::new();
+        if let Some(path) = &settings.socket {
+            if let Some(folder) = path.parent() {
+                std::fs::create_dir_all(folder)?;
+            }
+            let app = live(None);
+            let server = HttpServer::new(move || App::new().app_data(web::Data::new(app.clone())).configure(routes))
+                .workers(1)
+                .disable_signals()
+                .bind_uds(path)?;
+            std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o600))?;
+            handles.push(serve(server.run()));
+        }
+        if let Some(address) = settings.listen {
+            let token = settings
+                .token
+                .as_ref()
+                .map(|t| Arc::new(Sha256::digest(t.expose().as_bytes()).into()));
+            let token = token.ok_or_else(|| io::Error::other("CODEFERRY_CONTROL_TOKEN is not set"))?;
+            let app = live(Some(token));
+            let server = HttpServer::new(move || App::new().app_data(web::Data::new(app.clone())).configure(routes))
+                .workers(1)
+                .disable_signals()
+                .bind(address)?;
+            handles.push(serve(server.run()));
+        }
+        Ok(Self {
+            handles,
+            socket: settings.socket,
+        })
+    }
+
+    /// Ends it and removes the socket.
+    pub async fn stop(self) {
+        for handle in self.handles {
+            handle.stop(false).await;
+        }
+        if let Some(path) = self.socket {
+            let _ = std::fs::remove_file(path);
+        }
+    }
+}
+
+fn serve(server: actix_web::dev::Server) -> ServerHandle {
+    let handle = server.handle();
+    let serving = async move {
+        let _ = server.await;
+    };
+    tokio::task::spawn_local(serving);
+    handle
+}
+
+fn routes(config: &mut web::ServiceConfig) {
+    config
+        .route("/v1/queue", web::get().to(list))
+        .route("/v1/queue/{id}", web::get().to(show))
+        .route("/v1/queue/{id}/requeue", web::post().to(requeue))
+        .route("/v1/queue/{id}/drop", web::post().to(drop_grant))
+        .route(
+            "/v1/stats",
+            web::get().to(async |live: web::Data<Live>, r: HttpRequest| live.answer(&r, Ask::Stats).await),
+        )
+        .route(
+            "/v1/budget",
+            web::get().to(async |live: web::Data<Live>, r: HttpRequest| live.answer(&r, Ask::Budget).await),
+        )
+        .route(
+            "/v1/verify",
+            web::get().to(async |live: web::Data<Live>, r: HttpRequest| live.answer(&r, Ask::Verify).await),
+        );
+}
+
+async fn list(live: web::Data<Live>, request: HttpRequest, filter: web::Query<Filter>) -> HttpResponse {
+    live.answer(&request, Ask::List(filter.into_inner())).await
+}
+
+async fn show(live: web::Data<Live>, request: HttpRequest, id: web::Path<GrantId>) -> HttpResponse {
+    live.answer(&request, Ask::Show(id.into_inner())).await
+}
+
+#[derive(Deserialize)]
+struct RequeueBody {
+    sink: Option<String>,
+}
+
+async fn requeue(
+    live: web::Data<Live>,
+    request: HttpRequest,
+    id: web::Path<GrantId>,
+    body: web::Json<RequeueBody>,
+) -> HttpResponse {
+    live.answer(
+        &request,
+        Ask::Requeue {
+            id: id.into_inner(),
+            sink: body.into_inner().sink,
+        },
+    )
+    .await
+}
+
+async fn drop_grant(live: web::Data<Live>, request: HttpRequest, id: web::Path<GrantId>) -> HttpResponse {
+    live.answer(&request, Ask::Drop(id.into_inner())).await
+}
+
+impl Live {
+    async fn answer(&self, request: &HttpRequest, ask: Ask) -> HttpResponse {
+        if !self.may(request) {
+            return HttpResponse::Unauthorized().json(json!({ "error": "the control token is missing or wrong" }));
+        }
+        match self.ask(ask).await {
+            Ok(value) => HttpResponse::Ok().json(value),
+            Err(refusal) => {
+                let status = StatusCode::from_u16(refusal.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+                HttpResponse::build(status).json(json!({ "error": refusal.message }))
+            }
+        }
+    }
+
+    fn may(&self, request: &HttpRequest) -> bool {
+        let Some(wanted) = &self.token else { return true };
+        let shown = request
+            .headers()
+            .get("authorization")
+            .and_then(|v| v.to_str().ok()?.strip_prefix("Bearer "));
+        // Hashes are compared, so the time taken tells nothing of the token.
+        shown.is_some_and(|token| <[u8; 32]>::from(Sha256::digest(token.as_bytes())) == **wanted)
+    }
+
+    async fn ask(&self, ask: Ask) -> Result<Value, Refusal> {
+        let dead = |_| Refusal::new(503, "the journal does not answer");
+        match ask {
+            Ask::List(filter) if filter.state.as_deref() == Some("closed") => {
+                let limit = if filter.limit == 0 { usize::MAX } else { filter.limit };
+                let closed = self
+                    .store
+                    .closed_page(None, limit)
+                    .await
+                    .map_err(|e| Refusal::new(503, e.to_string()))?;
+                let total = self
+                    .store
+                    .closed_totals()
+                    .await
+                    .map_or(closed.len() as u64, |t| t.sum());
+                let grants: Vec<_> = closed.iter().map(GrantView::of_closed).collect();
+                Ok(json!({ "total": total, "grants": grants }))
+            }
+            Ask::List(filter) => Ok(json!(self.journal.send(List(filter)).await.map_err(dead)?)),
+            Ask::Show(id) => {
+                let view = self.journal.send(Show(id)).await.map_err(dead)?.map_err(refuse)?;
+                view.map(|v| json!(v)).ok_or_else(|| Refusal::no_such_grant(id))
+            }
+            Ask::Stats => Ok(json!(self.journal.send(CountAll).await.map_err(dead)?.map_err(refuse)?)),
+            Ask::Requeue { id, sink } => self.operate(id, Event::Requeued { sink }).await,
+            Ask::Drop(id) => self.operate(id, Event::Dropped).await,
+            Ask::Budget => {
+                let views = self.governor.send(Inspect).await;
+                Ok(json!(
+                    views.map_err(|_| Refusal::new(503, "the governor does not answer"))?
+                ))
+            }
+            Ask::Verify => {
+                let problems = self
+                    .store
+                    .verify()
+                    .await
+                    .map_err(|e| Refusal::new(503, e.to_string()))?;
+                Ok(verified(&problems))
+            }
+        }
+    }
+
+    async fn operate(&self, id: GrantId, event: Event) -> Result<Value, Refusal> {
+        let dead = |_| Refusal::new(503, "the journal does not answer");
+        self.journal
+            .send(Operate { grant: id, event })
+            .await
+            .map_err(dead)?
+            .map_err(refuse)?;
+        let view = self.journal.send(Show(id)).await.map_err(dead)?.map_err(refuse)?;
+        Ok(json!(view))
+    }
+}
+
+fn refuse(error: JournalError) -> Refusal {
+    match error {
+        JournalError::Store(error) => Refusal::new(503, format!("the store failed: {error}")),
+        JournalError::Full => Refusal::new(503, error.to_string()),
+        JournalError::Refused(why) => Refusal::new(409, why),
+    }
+}

@@ -1,0 +1,134 @@
+//! The same answers from the store of a service that does not run.
+
+use std::time::Duration;
+
+use serde_json::{Value, json};
+
+use super::ask::{Ask, Refusal, verified};
+use crate::actors::governor::BudgetView;
+use crate::actors::journal::view::{GrantView, Listing, Stats};
+use crate::config::Config;
+use crate::grant::{Event, Grant, Policy, State};
+use crate::ids::GrantId;
+use crate::store::{self, Change, Loaded, OpenError, Store, StoreError, StoreOptions};
+use crate::time::{SharedClock, Timestamp};
+
+/// An opened store and what it held.
+pub struct StoppedStore<'a> {
+    store: Box<dyn Store>,
+    loaded: Loaded,
+    config: &'a Config,
+    now: Timestamp,
+}
+
+impl<'a> StoppedStore<'a> {
+    /// Opens it, holding its lock.
+    pub fn open(config: &'a Config, clock: SharedClock) -> Result<Self, OpenError> {
+        let now = clock.now();
+        let opened = store::open(&StoreOptions {
+            cache_mb: config.journal.cache_mb,
+            ..StoreOptions::new(&config.journal.path, clock)
+        })?;
+        Ok(Self {
+            store: opened.store,
+            loaded: opened.loaded,
+            config,
+            now,
+        })
+    }
+
+    /// Ends it cleanly.
+    pub fn close(self) -> Result<(), StoreError> {
+        self.store.close()
+    }
+
+    /// Answers.
+    pub fn ask(&mut self, ask: &Ask) -> Result<Value, Refusal> {
+        let failed = |e: StoreError| Refusal::new(503, e.to_string());
+        match ask {
+            Ask::List(filter) if filter.state.as_deref() == Some("closed") => {
+                let limit = if filter.limit == 0 { usize::MAX } else { filter.limit };
+                let closed = self.store.closed_page(None, limit).map_err(failed)?;
+                let grants: Vec<_> = closed.iter().map(GrantView::of_closed).collect();
+                Ok(json!({ "total": self.loaded.closed, "grants": grants }))
+            }
+            Ask::List(filter) => Ok(json!(Listing::of(self.loaded.grants.iter().cloned(), filter))),
+            Ask::Show(id) => match self.find(*id) {
+                Some(grant) => Ok(json!(GrantView::of(grant))),
+                None => {
+                    let closed = self.store.closed(*id).map_err(failed)?;
+                    closed
+                        .map(|c| json!(GrantView::of_closed(&c)))
+                        .ok_or_else(|| Refusal::no_such_grant(*id))
+                }
+            },
+            Ask::Stats => {
+                let mut stats = Stats::over(self.loaded.grants.iter());
+                stats.carrier_messages = self.loaded.carriers.len();
+                let closed = self.store.closed_totals().map_err(failed)?;
+                stats.closed = closed.iter().map(|(o, n)| (o.name().to_owned(), n)).collect();
+                stats.store_bytes = self.store.size_bytes();
+                Ok(json!(stats))
+            }
+            Ask::Requeue { id, sink } => self.operate(*id, Event::Requeued { sink: sink.clone() }),
+            Ask::Drop(id) => self.operate(*id, Event::Dropped),
+            Ask::Budget => Ok(json!(self.budgets())),
+            Ask::Verify => Ok(verified(&self.store.verify().map_err(failed)?)),
+        }
+    }
+
+    fn find(&self, id: GrantId) -> Option<&Grant> {
+        self.loaded.grants.iter().find(|g| g.id == id)
+    }
+
+    fn operate(&mut self, id: GrantId, event: Event) -> Result<Value, Refusal> {
+        let policy = Policy {
+            code_lifetime: self.config.intake.code_lifetime,
+            sinks: self.config.sinks.iter().map(|s| s.name.clone()).collect(),
+            keep_parked: self.config.journal.keep_parked,
+        };
+        let grant = self.find(id).ok_or_else(|| Refusal::no_such_grant(id))?;
+        let next = grant
+            .apply(event, self.now, &policy)
+            .map_err(|e| Refusal::new(409, e.to_string()))?;
+        let (change, view) = match &next.state {
+            State::Closed(closed) => (Change::Close(closed.clone()), GrantView::of_closed(closed)),
+            _ => (Change::PutGrant(Box::new(next.clone())), GrantView::of(&next)),
+        };
+        self.store
+            .commit(&[change])
+            .map_err(|e| Refusal::new(503, e.to_string()))?;
+        self.loaded.grants.retain(|g| g.id != id);
+        if !matches!(next.state, State::Closed(_)) {
+            self.loaded.grants.push(next);
+        }
+        Ok(json!(view))
+    }
+
+    /// What the next start will count as spent.
+    fn budgets(&self) -> Vec<BudgetView> {
+        let minute_ago = self.now - Duration::from_mins(1);
+        let spending = self.loaded.spending.iter().map(|(channel, sent)| {
+            let lane = self
+                .config
+                .intake
+                .lanes
+                .iter()
+                .find(|l| l.channel_id == *channel)
+                .map(|l| l.lane);
+            let recent: Vec<_> = sent.iter().filter(|at| **at > minute_ago).collect();
+            let limit = self.config.limits.webhook.map(|w| w.per_minute);
+            let full = limit.is_some_and(|limit| recent.len() >= limit as usize);
+            BudgetView {
+                budget: "webhook",
+                lane,
+                channel: Some(*channel),
+                spent: recent.len() as u32,
+                limit,
+                free_at: recent.first().filter(|_| full).map(|at| **at + Duration::from_mins(1)),
+                blocked_until: None,
+            }
+        });
+        spending.collect()
+    }
+}
