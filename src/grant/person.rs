@@ -72,3 +72,6 @@ pub fn revocation_may_begin<'a>(
             matches!(g.state, State::Exchanging { .. } | State::Exchanged { .. }) && g.received_at <= owed_since
         })
 }
+
+#[cfg(test)]
+mod tests;

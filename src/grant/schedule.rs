@@ -35,6 +35,9 @@ impl Task {
     }
 }
 
+/// A place in the queue: likely dead ones last, then the earlier moment first.
+pub type Place = (bool, Timestamp);
+
 /// A task of a grant, when it may begin, and its place in the queue.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Due {
@@ -42,8 +45,8 @@ pub struct Due {
     pub task: Task,
     /// Not before this moment.
     pub not_before: Timestamp,
-    /// Its place: likely dead ones last, then the earlier moment first.
-    pub place: (bool, Timestamp),
+    /// Its place.
+    pub place: Place,
 }
 
 impl Grant {
@@ -90,9 +93,6 @@ impl Grant {
     }
 }
 
-/// A place in the queue: likely dead ones last, then the earlier moment first.
-type Place = (bool, Timestamp);
-
 /// The index. A grant's task is in it at most once: ready, waiting for its time, or (claimed) not at all.
 #[derive(Debug, Default)]
 pub struct Schedule {
@@ -103,8 +103,8 @@ pub struct Schedule {
 
 #[derive(Debug, Clone, Copy)]
 enum Entry {
-    Ready { place: (bool, Timestamp) },
-    Waiting { until: Timestamp, place: (bool, Timestamp) },
+    Ready { place: Place },
+    Waiting { until: Timestamp, place: Place },
 }
 
 impl Schedule {
