@@ -168,8 +168,8 @@ impl Core {
     }
 
     fn call<T>(&mut self, work: impl FnOnce(&mut dyn Store) -> Result<T, StoreError>) -> Result<T, StoreError> {
-        if let Health::Failed(e) = &*self.shared.health.borrow() {
-            return Err(e.clone());
+        if let Some(e) = self.shared.stopped() {
+            return Err(e);
         }
         let Some(store) = self.store.as_mut() else {
             return Err(StoreError::Closed);
@@ -178,10 +178,15 @@ impl Core {
     }
 
     fn close(&mut self) -> Result<(), StoreError> {
-        if let Health::Failed(e) = &*self.shared.health.borrow() {
-            return Err(e.clone());
-        }
         let store = self.store.take().ok_or(StoreError::Closed)?;
+        if let Some(e) = self.shared.stopped() {
+            // Without the marker of a clean end; but its files are free once this is answered.
+            let _ = caught(|| {
+                drop(store);
+                Ok(())
+            });
+            return Err(e);
+        }
         caught(|| store.close()).inspect_err(|e| self.shared.failed(e))
     }
 }
@@ -233,6 +238,15 @@ impl Shared {
         match self.busy_since.load(Ordering::Acquire) {
             0 => None,
             since => Some(Duration::from_millis(self.now().saturating_sub(since))),
+        }
+    }
+
+    /// The error that everything is answered with, if there is one.
+    fn stopped(&self) -> Option<StoreError> {
+        match &*self.health.borrow() {
+            Health::Fine => None,
+            Health::Hung => Some(StoreError::Hung),
+            Health::Failed(e) => Some(e.clone()),
         }
     }
 
@@ -370,6 +384,7 @@ impl CommitterHandle {
     }
 
     /// Ends cleanly, after everything that was asked before. Later commands are answered with [`StoreError::Closed`].
+    /// A store that has failed is let go of, and the answer is its error.
     pub fn close(&self) -> impl Future<Output = Result<(), StoreError>> + Send + use<> {
         self.ask(Core::close)
     }
@@ -405,11 +420,7 @@ async fn answered<T>(answer: Answer<T>, shared: Arc<Shared>) -> Result<T, StoreE
         biased;
         result = wait => match result {
             Ok(result) => result,
-            Err(_) => Err(match &*shared.health.borrow() {
-                Health::Fine => StoreError::Closed,
-                Health::Hung => StoreError::Hung,
-                Health::Failed(e) => e.clone(),
-            }),
+            Err(_) => Err(shared.stopped().unwrap_or(StoreError::Closed)),
         },
         hung = health.wait_for(|health| *health == Health::Hung) => match hung {
             Ok(_) => Err(StoreError::Hung),

@@ -151,7 +151,8 @@ pub(super) fn copy_before_opening(root: &Path, disk: &Disk) -> io::Result<bool> 
 pub(super) fn keep_evidence(root: &Path, copied: bool) -> std::path::PathBuf {
     let damaged = root.join(DAMAGED);
     if !damaged.exists() && (!copied || fs::rename(root.join(PREOPEN), &damaged).is_err()) {
-        return root.join(ENGINE);
+        let engine = root.join(ENGINE);
+        return if engine.exists() { engine } else { root.to_owned() };
     }
     damaged
 }

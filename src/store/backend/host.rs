@@ -189,6 +189,9 @@ pub(super) fn free_bytes(dir: &Path) -> io::Result<u64> {
     Ok(stat.f_bavail.saturating_mul(stat.f_frsize))
 }
 
+/// The engine allocates in segments of 512 kB, and writes a snapshot when it opens: less room would not help it.
+const LEAST_RESERVE: u64 = 1024 * 1024;
+
 /// A file that only takes room: given up when the disk is full, so that the next start can write its snapshot.
 #[derive(Debug)]
 pub(super) struct Reserve {
@@ -204,19 +207,19 @@ impl Reserve {
         }
     }
 
-    /// Whether it takes its room.
-    pub fn is_held(&self) -> bool {
-        fs::metadata(&self.path).is_ok_and(|m| m.len() >= self.bytes)
+    /// How much room it takes now, in bytes.
+    pub fn held(&self) -> u64 {
+        fs::metadata(&self.path).map_or(0, |m| m.len())
     }
 
-    /// Takes the room unless that would leave less than twice as much: a reserve that fills the disk helps nobody.
-    /// Says whether it is held.
-    pub fn take(&self) -> io::Result<bool> {
-        if self.is_held() {
-            return Ok(true);
-        }
-        if free_bytes(self.path.parent().unwrap_or(Path::new(".")))? < 3 * self.bytes {
-            return Ok(false);
+    /// Takes the room, but at most a third of what is free: a reserve that fills the disk helps nobody, and after a
+    /// start on freed room even a small one lets the start after that work. Says how much is held.
+    pub fn take(&self) -> io::Result<u64> {
+        let held = self.held();
+        let free = free_bytes(self.path.parent().unwrap_or(Path::new(".")))?;
+        let wanted = self.bytes.min((free + held) / 3);
+        if held >= wanted || wanted < LEAST_RESERVE.min(self.bytes) {
+            return Ok(held);
         }
         let file = OpenOptions::new()
             .write(true)
@@ -224,16 +227,16 @@ impl Reserve {
             .truncate(true)
             .mode(0o600)
             .open(&self.path)?;
-        let filled = match fallocate(&file, FallocateFlags::empty(), 0, self.bytes) {
+        let filled = match fallocate(&file, FallocateFlags::empty(), 0, wanted) {
             Err(rustix::io::Errno::OPNOTSUPP | rustix::io::Errno::NOSYS) => {
-                io::copy(&mut io::repeat(0).take(self.bytes), &mut &file).map(|_| ())
+                io::copy(&mut io::repeat(0).take(wanted), &mut &file).map(|_| ())
             }
             other => other.map_err(io::Error::from),
         };
         if filled.is_err() {
             self.free();
         }
-        filled.map(|()| true)
+        filled.map(|()| wanted)
     }
 
     /// Gives the room back; says whether there was any.
@@ -296,11 +299,10 @@ mod tests {
     fn the_reserve_takes_its_room_and_gives_it_back() {
         let dir = tempfile::tempdir().expect("folder");
         let reserve = Reserve::new(dir.path(), 64 * 1024);
-        assert!(!reserve.is_held());
-        assert!(reserve.take().expect("taken"));
-        assert!(reserve.is_held());
+        assert_eq!(reserve.take().expect("taken"), 64 * 1024);
+        assert_eq!(reserve.take().expect("kept"), 64 * 1024);
+        assert_eq!(reserve.held(), 64 * 1024);
         assert!(reserve.free());
-        assert!(!reserve.is_held());
-        assert!(!Reserve::new(dir.path(), u64::MAX / 4).take().expect("asked"));
+        assert_eq!(reserve.held(), 0);
     }
 }

@@ -160,7 +160,7 @@ impl Pass<'_> {
                 self.data.insert(at.grant_id()?);
             }
             Table::Closed => {
-                let closed = record::decode_closed(bytes)?;
+                let closed = record::decode_closed(at, bytes)?;
                 self.counted.closed.add(closed.outcome);
                 self.closed.insert(Address::closed_at(&closed).key);
                 loaded.closed += 1;

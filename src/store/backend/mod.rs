@@ -7,6 +7,8 @@
 
 pub(in crate::store) mod disk;
 mod files;
+#[cfg(test)]
+mod format_tests;
 mod host;
 mod inspect;
 mod mark;

@@ -100,13 +100,18 @@ pub fn open(options: &StoreOptions) -> Result<Opened, OpenError> {
         ));
     }
     match reserve.take() {
-        Ok(true) => {}
-        Ok(false) => notices.push("the disk is nearly full: no room was reserved".to_owned()),
+        Ok(held) if held >= options.reserve_bytes => {}
+        Ok(held) => notices.push(format!("the disk is nearly full: only {} kB were reserved", held >> 10)),
         Err(e) if is_full(e.kind()) => notices.push("the disk is nearly full: no room was reserved".to_owned()),
         Err(e) => return Err(refused("reserve room in", root, e)),
     }
     let engine_file = root.join(files::ENGINE).join("db");
     let db_file = File::open(&engine_file).map_err(|e| refused("open", &engine_file, e))?;
+    // A kill between a transaction and its mark leaves the mark behind. What was found is served from now on, so it
+    // must be on the disk, and counts as acknowledged.
+    disk.sync_data(&db_file)
+        .and_then(|()| mark.advance(found.meta.commit, &disk))
+        .map_err(|e| refused("write to", root, e))?;
     let mut per_hour = BTreeMap::new();
     for hour in found.hours.values() {
         *per_hour.entry(*hour).or_insert(0) += 1;
@@ -332,7 +337,7 @@ fn open_engine(engine: &Path, options: &StoreOptions) -> Result<sled::Db, Failur
 }
 
 /// One writer, small cache, little disk; no background flusher, whose errors would only be logged.
-fn configuration(engine: &Path, options: &StoreOptions) -> sled::Config {
+pub(super) fn configuration(engine: &Path, options: &StoreOptions) -> sled::Config {
     sled::Config::new()
         .path(engine)
         .cache_capacity(options.cache_mb.max(1) * 1024 * 1024)

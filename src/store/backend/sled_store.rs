@@ -136,8 +136,11 @@ impl SledStore {
     }
 
     fn closed_grant(&self, id: GrantId) -> Result<Option<ClosedGrant>, StoreError> {
-        self.plain(&Address::grant(Table::Closed, id))?
-            .map(|bytes| record::decode_closed(&bytes).ok_or_else(|| StoreError::damaged("a closed grant's record")))
+        let address = Address::grant(Table::Closed, id);
+        self.plain(&address)?
+            .map(|bytes| {
+                record::decode_closed(&address, &bytes).ok_or_else(|| StoreError::damaged("a closed grant's record"))
+            })
             .transpose()
     }
 
@@ -218,8 +221,10 @@ impl Store for SledStore {
                 .map(|item| {
                     let (key, value) = item.map_err(|e| engine("list closed grants", &e))?;
                     Address::parse(&key)
-                        .and_then(|(address, _)| seal::unwrap_plain(address.place(&key), &value).ok())
-                        .and_then(record::decode_closed)
+                        .and_then(|(address, _)| {
+                            let payload = seal::unwrap_plain(address.place(&key), &value).ok()?;
+                            record::decode_closed(&address, payload)
+                        })
                         .ok_or_else(|| StoreError::damaged("a closed grant's record"))
                 })
                 .collect()
@@ -306,7 +311,7 @@ impl Store for SledStore {
     fn room(&self) -> Result<Room, StoreError> {
         Ok(Room {
             free_bytes: free_bytes(&self.root).map_err(|e| StoreError::io("failed to ask for free room", &e))?,
-            reserve_held: self.reserve.is_held(),
+            reserve_held: self.reserve.held() > 0,
         })
     }
 

@@ -1,4 +1,7 @@
 //! The store from outside: what was acknowledged is there after every end, and damage is found or harmless.
 
 mod basics;
+mod committing;
+mod damage;
+mod ends;
 mod kit;
