@@ -47,23 +47,10 @@ impl Checker<'_> {
 
     /// Where a key's value came from; for an absent one where its table did, else the file.
     fn place_of(&self, key: &str) -> Place {
-        let (node, found) = self.layers.root.nearest(key);
-        let whole_file = || {
+        place(&self.layers.root.nearest(key).origin).unwrap_or_else(|| {
             let file = self.layers.file.clone();
             file.map_or(Place::Nowhere, |path| Place::File(path, None))
-        };
-        match place(&node.origin) {
-            // The root table's origin is the file's first line, which says nothing.
-            Some(Place::File(..))
-                if !found
-                    && !key.contains('[')
-                    && self.layers.root.nearest(first(key)).0.origin == self.layers.root.origin =>
-            {
-                whole_file()
-            }
-            Some(place) => place,
-            None => whole_file(),
-        }
+        })
     }
 
     /// A value that the defaults have: only a fault can have taken it away.
@@ -234,10 +221,6 @@ impl Checker<'_> {
             }
         }
     }
-}
-
-fn first(key: &str) -> &str {
-    key.split('.').next().unwrap_or(key)
 }
 
 /// Words as a person lists them.

@@ -104,6 +104,24 @@ pub struct StateConfig {
     pub purposes: Vec<String>,
 }
 
+impl StateConfig {
+    /// A purpose's index, which a state token carries.
+    pub fn purpose_index(&self, name: &str) -> Option<u8> {
+        let index = self.purposes.iter().position(|p| p == name);
+        index.and_then(|i| u8::try_from(i).ok())
+    }
+}
+
+impl From<StateMode> for crate::intake::state::StateMode {
+    fn from(mode: StateMode) -> Self {
+        match mode {
+            StateMode::Signed => Self::Signed,
+            StateMode::UserId => Self::UserId,
+            StateMode::Any => Self::Any,
+        }
+    }
+}
+
 /// `[fetch]`: what is read with a token.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct FetchConfig {

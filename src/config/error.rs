@@ -60,7 +60,7 @@ pub struct ConfigErrors {
 }
 
 impl ConfigErrors {
-    /// The faults, in the order of the configuration.
+    /// The faults: those of the file by line, then those of variables by name.
     pub fn errors(&self) -> &[ConfigError] {
         &self.errors
     }
@@ -95,10 +95,11 @@ impl ConfigErrors {
     }
 
     /// `Err` with everything that was found, or the value.
-    pub(super) fn or<T>(self, value: Option<T>) -> Result<T, Self> {
+    pub(super) fn or<T>(mut self, value: Option<T>) -> Result<T, Self> {
         match value {
             Some(value) if self.errors.is_empty() => Ok(value),
             _ => {
+                self.errors.sort_by(|a, b| a.place.cmp(&b.place));
                 assert!(
                     !self.errors.is_empty(),
                     "a value is missing only where a fault was named"

@@ -19,7 +19,7 @@ pub(super) const DEFAULTS: &str = include_str!("../../config/default.toml");
 pub enum Origin {
     /// The compiled-in defaults.
     Default,
-    /// The file, at this line.
+    /// The file, at this line, from 1; its root table is at 0.
     File(Arc<Path>, usize),
     /// An environment variable.
     Environment(String),
@@ -127,7 +127,7 @@ impl Node {
     }
 
     /// The node at a dotted path, or the nearest one above it.
-    pub(super) fn nearest(&self, path: &str) -> (&Self, bool) {
+    pub(super) fn nearest(&self, path: &str) -> &Self {
         let mut node = self;
         for part in path.split(['.', '[']).map(|p| p.trim_end_matches(']')) {
             let below = match &node.data {
@@ -137,10 +137,10 @@ impl Node {
             };
             match below {
                 Some(below) => node = below,
-                None => return (node, false),
+                None => return node,
             }
         }
-        (node, true)
+        node
     }
 
     fn leaves(&self, path: String, into: &mut Vec<Effective>) {
@@ -178,7 +178,7 @@ pub(super) fn parse_file(text: &str, path: &Path) -> Result<Node, ConfigErrors> 
     if errors.is_empty() {
         let path: Arc<Path> = path.into();
         let at = |offset: usize| Origin::File(Arc::clone(&path), line_of(offset));
-        return Ok(from_table(table.get_ref(), &at(0), &at));
+        return Ok(from_table(table.get_ref(), &Origin::File(Arc::clone(&path), 0), &at));
     }
     let mut faults = ConfigErrors::default();
     let mut lines = Vec::new();
@@ -187,16 +187,26 @@ pub(super) fn parse_file(text: &str, path: &Path) -> Result<Node, ConfigErrors> 
         // One slip makes the parser stumble several times on its line.
         if !lines.contains(&line) {
             lines.push(line);
+            let at_fault = line.and_then(|n| text.lines().nth(n - 1)).unwrap_or_default();
+            let at_fault = at_fault.split_once('=').map_or(at_fault, |(_, value)| value);
             faults.push(ConfigError {
                 place: Place::File(path.to_owned(), line),
                 key: None,
-                problem: format!("this is not TOML: {}", error.message()),
+                problem: format!("this is not TOML: {}", explain(&error, at_fault)),
                 cure: "write `key = value`, with texts in quotes".into(),
                 exit: Exit::Usage,
             });
         }
     }
     Err(faults)
+}
+
+/// What the parser stumbled over. Of a word without quotes it says what number it took it for; that helps nobody.
+pub(super) fn explain(error: &toml::de::Error, value: &str) -> String {
+    if value.trim_start().starts_with(char::is_alphabetic) {
+        return "a text stands without quotes".into();
+    }
+    error.message().lines().next().unwrap_or("it cannot be read").to_owned()
 }
 
 fn from_table(table: &DeTable<'_>, origin: &Origin, at: &dyn Fn(usize) -> Origin) -> Node {

@@ -5,7 +5,7 @@ use toml::de::DeValue;
 
 use super::environment::{Environment, PREFIX};
 use super::error::{ConfigError, ConfigErrors, Place};
-use super::layers::{Data, Node, Origin, from_value};
+use super::layers::{Data, Node, Origin, explain, from_value};
 use super::schema::{Shape, nearest};
 use super::secrets::{SECRETS, secret_of_variable};
 use super::walk::{Walk, for_example};
@@ -85,11 +85,8 @@ fn read(text: &str, shape: &Shape, origin: &Origin) -> Result<Node, String> {
         (Shape::Text | Shape::Id, _) if !quoted => Ok(bare()),
         (_, Ok(value)) => Ok(from_value(&value, origin.clone(), &|_| origin.clone())),
         (Shape::Limit(_), Err(_)) if text.trim().chars().all(char::is_alphabetic) => Ok(bare()),
-        (_, Err(error)) => Err(format!(
-            "is not {}: {}",
-            shape.expected(),
-            error.message().lines().next().unwrap_or("it cannot be read")
-        )),
+        (Shape::Whole, Err(_)) => Err("is not a whole number from 0".into()),
+        (_, Err(error)) => Err(format!("is not {}: {}", shape.expected(), explain(&error, text))),
     }
 }
 
@@ -107,7 +104,7 @@ fn set(root: &mut Node, parts: &[String], node: Node, origin: &Origin) -> Result
         return match items.get_mut(index) {
             Some(item) => set(item, rest, node, origin),
             None => Err(format!(
-                "the list has {len} elements, counted from 0: the next is {len}"
+                "elements are counted from 0, and the next that can be added is {len}"
             )),
         };
     }
@@ -135,6 +132,7 @@ fn cure_for_unknown(shape: &Shape, name: &str) -> String {
     let keys: Vec<_> = shape
         .paths()
         .iter()
+        .flat_map(|p| p.match_indices('.').map(|(i, _)| &p[..i]).chain([p.as_str()]))
         .map(|p| {
             format!(
                 "{PREFIX}{}",
@@ -147,8 +145,10 @@ fn cure_for_unknown(shape: &Shape, name: &str) -> String {
         .chain(OTHERS)
         .chain(files.iter().map(String::as_str))
         .chain(keys.iter().map(String::as_str));
-    match nearest(&name.to_ascii_uppercase(), known) {
-        Some(meant) => format!("did you mean {meant}?"),
+    // Without the prefix, which would make any two names look alike.
+    let known = known.filter_map(|name| name.strip_prefix(PREFIX));
+    match nearest(&name[PREFIX.len()..].to_ascii_uppercase(), known) {
+        Some(meant) => format!("did you mean {PREFIX}{meant}?"),
         None => "keys are CODEFERRY_SECTION__KEY, with two underscores between; take it away if it is not meant".into(),
     }
 }

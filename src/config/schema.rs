@@ -157,7 +157,8 @@ fn add_defaults(schema: &mut Value, node: &Node) {
 
 /// The known word nearest to one that is not known, if near enough to have been meant.
 pub(super) fn nearest<'a>(word: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
-    let most = (word.len() / 3).clamp(1, 3);
+    // Of two letters, one changed is another word: `v3` is not a slip for `v0`.
+    let most = if word.len() < 3 { 0 } else { (word.len() / 3).min(3) };
     known
         .into_iter()
         .map(|k| (distance(word, k), k))

@@ -51,8 +51,8 @@ impl Checker<'_> {
             }
         };
         let guild_id = match &raw.guild_id {
-            Some(id) => Some(self.id("discord.guild_id", id)?),
-            None => None,
+            Some(id) => self.id("discord.guild_id", id).map(Some).ok_or(Named),
+            None => Ok(None),
         };
         let scopes = self.scopes(raw);
         Some(DiscordConfig {
@@ -61,7 +61,7 @@ impl Checker<'_> {
             application_id: application_id?,
             redirect_uri: redirect_uri?,
             scopes: scopes?,
-            guild_id,
+            guild_id: guild_id.ok()?,
         })
     }
 
@@ -226,12 +226,21 @@ impl Checker<'_> {
             };
             resources.push(resource);
             // Scopes that could not be read have been named; nothing is said about what they may lack.
-            if discord.scopes.as_ref().is_some_and(|s| !s.iter().any(|s| s == scope)) {
-                self.bad(
-                    &key,
-                    format!("is \"{word}\", which needs the scope \"{scope}\""),
-                    format!("add \"{scope}\" to `discord.scopes`, or take \"{word}\" away"),
-                );
+            if discord
+                .scopes
+                .as_ref()
+                .is_some_and(|s| !s.is_empty() && !s.iter().any(|s| s == scope))
+            {
+                if resource == Resource::User {
+                    let problem = format!("lacks \"{scope}\", without which nobody knows who approved");
+                    self.bad("discord.scopes", problem, format!("add \"{scope}\""));
+                } else {
+                    self.bad(
+                        &key,
+                        format!("is \"{word}\", which needs the scope \"{scope}\""),
+                        format!("add \"{scope}\" to `discord.scopes`, or take \"{word}\" away"),
+                    );
+                }
             }
             if resource == Resource::Member && discord.guild_id.is_none() && !self.faults.touch("discord.guild_id") {
                 self.bad(

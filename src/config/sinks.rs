@@ -1,6 +1,6 @@
 //! The rules of `[[delivery]]`.
 
-use super::check::Checker;
+use super::check::{Checker, Named};
 use super::checked::{LaneConfig, SinkConfig, SinkKind};
 use super::error::shown;
 use super::raw::RawDelivery;
@@ -83,13 +83,13 @@ impl Checker<'_> {
         let kind = match kind {
             "jsonl" => {
                 let rotate_mb = match raw.rotate_mb {
-                    Some(mb) => Some(self.number(&key("rotate_mb"), mb, 1..=1_000_000)?),
-                    None => None,
+                    Some(mb) => self.number(&key("rotate_mb"), mb, 1..=1_000_000).map(Some).ok_or(Named),
+                    None => Ok(None),
                 };
                 let path = self.required(&key("path"), raw.path.as_ref())?;
                 SinkKind::Jsonl {
                     path: self.path(&key("path"), path)?,
-                    rotate_mb,
+                    rotate_mb: rotate_mb.ok()?,
                 }
             }
             "http" => {

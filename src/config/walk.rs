@@ -13,7 +13,8 @@ use crate::lifecycle::Exit;
 pub(super) fn place(origin: &Origin) -> Option<Place> {
     match origin {
         Origin::Default => None,
-        Origin::File(path, line) => Some(Place::File(path.to_path_buf(), Some(*line))),
+        // The root table is on no line.
+        Origin::File(path, line) => Some(Place::File(path.to_path_buf(), (*line > 0).then_some(*line))),
         Origin::Environment(name) => Some(Place::Variable(name.clone())),
     }
 }
@@ -55,7 +56,11 @@ impl Walk<'_> {
                     Data::Scalar(_) => "a text",
                 };
                 let problem = format!("is {found}, not {}", shape.expected());
-                self.fault(&node.origin, path, problem, for_example(path));
+                let cure = match (data, shape) {
+                    (Data::Table(_), Shape::List(_)) => format!("write `[[{path}]]`, in double brackets"),
+                    _ => for_example(path),
+                };
+                self.fault(&node.origin, path, problem, cure);
                 false
             }
         }

@@ -1,0 +1,155 @@
+//! Secrets: which are needed, what is wrong with them, keys that are made.
+
+use codeferry::secret::{BotToken, Key};
+
+use super::*;
+
+const KEY: &str = "0123456789abcdef0123456789abcdef";
+
+fn secrets(changes: &[(&str, &str)], variables: &[(&str, &str)]) -> Result<(Config, Secrets), ConfigErrors> {
+    let folder = tempfile::tempdir().expect("temporary folder");
+    fs::write(folder.path().join("codeferry.toml"), good_but(changes)).expect("written");
+    config::load(&Locator {
+        config: None,
+        environment: variables.iter().copied().collect(),
+        folder: folder.path().into(),
+    })
+}
+
+#[test]
+fn every_missing_secret_is_named_with_what_needs_it() {
+    let sinks = "name = \"a\"\nkind = \"http\"\nurl = \"https://app.example/hook\"\n\
+                 [[delivery]]\nname = \"b\"\nkind = \"discord_webhook\"\nwebhook_id = 1536000000000000005";
+    let errors = secrets(
+        &[("[[delivery]]", sinks), ("[control]", "listen = \"127.0.0.1:9000\"")],
+        &[],
+    )
+    .expect_err("nothing is given");
+    assert_eq!(errors.exit(), Exit::Usage);
+    assert_eq!(
+        rendered(&errors),
+        [
+            "environment CODEFERRY_BOT_TOKEN: is not set: the bot that reads the lanes needs it; copy the token from the developer portal, page Bot (CODEFERRY_BOT_TOKEN_FILE may name a file instead)",
+            "environment CODEFERRY_CALLBACK_SECRET: is not set: a sink of kind `http` signs with it; set `whsec_` and 24 to 64 random bytes in base64 (CODEFERRY_CALLBACK_SECRET_FILE may name a file instead)",
+            "environment CODEFERRY_CLIENT_SECRET: is not set: exchanging codes needs it; copy it from the developer portal, page OAuth2 (CODEFERRY_CLIENT_SECRET_FILE may name a file instead)",
+            "environment CODEFERRY_CONTROL_TOKEN: is not set: `control.listen` opens a TCP port that needs it; set a long random text, or `control.listen = \"\"` (CODEFERRY_CONTROL_TOKEN_FILE may name a file instead)",
+            "environment CODEFERRY_RELAY_KEY: is not set: `intake.accept` has \"v1\", whose messages are signed with it; set the relay's key of at least 32 bytes, or accept only [\"v0\"] (CODEFERRY_RELAY_KEY_FILE may name a file instead)",
+            "environment CODEFERRY_WEBHOOK_TOKENS: has no token for webhook 1536000000000000005, which sink `b` posts to; add `webhook_id:token`, separated by commas; both stand in the webhook's URL",
+        ]
+    );
+}
+
+#[test]
+fn bad_secrets_are_named_without_their_values() {
+    let folder = tempfile::tempdir().expect("temporary folder");
+    let file = folder.path().join("empty");
+    fs::write(&file, "\n").expect("written");
+    let errors = secrets(
+        &[],
+        &[
+            ("CODEFERRY_BOT_TOKEN", "Bot CANARY"),
+            ("CODEFERRY_CLIENT_SECRET", "CANARY\n"),
+            ("CODEFERRY_RELAY_KEY", "CANARY"),
+            ("CODEFERRY_STATE_KEY_FILE", file.to_str().expect("text")),
+            ("CODEFERRY_PKCE_KEY_FILE", "/gone/CANARY"),
+            ("CODEFERRY_CONTROL_TOKEN", "CANARY"),
+            ("CODEFERRY_CONTROL_TOKEN_FILE", "/x"),
+            ("CODEFERRY_CALLBACK_SECRET", "whsec_CANARY"),
+            (
+                "CODEFERRY_WEBHOOK_TOKENS",
+                "1536000000000000005:abc,CANARY,1536000000000000005:x",
+            ),
+        ],
+    )
+    .expect_err("all are bad");
+    assert_eq!(
+        rendered(&errors),
+        [
+            "environment CODEFERRY_BOT_TOKEN: starts with `Bot `; give the token alone",
+            "environment CODEFERRY_CALLBACK_SECRET: is not `whsec_` and 24 to 64 bytes in base64; make one with `echo whsec_$(openssl rand -base64 32)`",
+            "environment CODEFERRY_CLIENT_SECRET: holds white space at an end, or characters that no token has; give the token alone, on one line",
+            "environment CODEFERRY_CONTROL_TOKEN: is given, and so is CODEFERRY_CONTROL_TOKEN_FILE; keep one of the two",
+            "environment CODEFERRY_PKCE_KEY_FILE: names `/gone/CANARY`, which cannot be read: no such file or directory; name a file that this user may read",
+            "environment CODEFERRY_RELAY_KEY: has 6 bytes, fewer than 32; make one with `openssl rand -base64 32`",
+            "environment CODEFERRY_STATE_KEY_FILE: names a file that is empty; write the secret into it",
+            "environment CODEFERRY_WEBHOOK_TOKENS: has an entry 2 that is not `webhook_id:token`; write `webhook_id:token`, separated by commas; both stand in the webhook's URL",
+            "environment CODEFERRY_WEBHOOK_TOKENS: has two tokens for webhook 1536000000000000005; keep one",
+        ]
+    );
+}
+
+#[test]
+fn secrets_come_from_variables_or_files_and_print_nothing() {
+    let folder = tempfile::tempdir().expect("temporary folder");
+    let file = folder.path().join("bot");
+    fs::write(&file, "CANARY-bot\n").expect("written");
+    let variables = [
+        ("CODEFERRY_BOT_TOKEN_FILE", file.to_str().expect("text")),
+        ("CODEFERRY_BOT_TOKEN", ""),
+        ("CODEFERRY_CLIENT_SECRET", "CANARY-client"),
+        ("CODEFERRY_RELAY_KEY", KEY),
+        (
+            "CODEFERRY_WEBHOOK_TOKENS",
+            "1536000000000000005:CANARY-a, 1536000000000000006:CANARY-b",
+        ),
+    ];
+    let (config, secrets) = secrets(&[], &variables).expect("good");
+    assert_eq!(secrets.bot_token.as_ref().map(BotToken::expose), Some("CANARY-bot"));
+    assert_eq!(secrets.webhook_tokens.len(), 2);
+    assert_eq!(secrets.relay_key.as_ref().map(Key::expose), Some(KEY.as_bytes()));
+    let environment: Environment = variables.into();
+    let shown = format!("{secrets:?} {config:?} {environment:?}");
+    assert!(!shown.contains("CANARY") && !shown.contains(KEY), "{shown}");
+}
+
+#[test]
+fn keys_are_made_once_only_when_all_else_is_right() {
+    let folder = tempfile::tempdir().expect("temporary folder");
+    fs::write(folder.path().join("codeferry.toml"), good_but(&[])).expect("written");
+    let mut locator = Locator {
+        config: None,
+        environment: Environment::default(),
+        folder: folder.path().into(),
+    };
+    config::load(&locator).expect_err("secrets are missing");
+    assert!(!folder.path().join("data").exists());
+    let given = [
+        ("CODEFERRY_BOT_TOKEN", "x"),
+        ("CODEFERRY_CLIENT_SECRET", "x"),
+        ("CODEFERRY_RELAY_KEY", KEY),
+        ("CODEFERRY_PKCE_KEY", KEY),
+    ];
+    locator.environment = given.into();
+    config::check(&locator).expect("good");
+    assert!(!folder.path().join("data").exists(), "checking writes nothing");
+    let (config, first) = config::load(&locator).expect("good");
+    let (_, second) = config::load(&locator).expect("good");
+    assert_eq!(first.state_key, second.state_key);
+    assert_eq!(first.pkce_key.expose(), KEY.as_bytes());
+    assert!(
+        !folder.path().join("data/keys/pkce.key").exists(),
+        "a given key is not made"
+    );
+    let links = LinkKeys::load(&config, &locator.environment).expect("good");
+    assert_eq!(links.state_key, first.state_key);
+}
+
+#[test]
+fn a_data_folder_that_cannot_be_written_is_the_stores_fault() {
+    let folder = tempfile::tempdir().expect("temporary folder");
+    // A file where the folder should be: unlike permissions, it stops the superuser too.
+    fs::write(folder.path().join("data"), "").expect("written");
+    fs::write(folder.path().join("codeferry.toml"), good_but(&[])).expect("written");
+    let locator = Locator {
+        config: None,
+        environment: [
+            ("CODEFERRY_BOT_TOKEN", "x"),
+            ("CODEFERRY_CLIENT_SECRET", "x"),
+            ("CODEFERRY_RELAY_KEY", KEY),
+        ]
+        .into(),
+        folder: folder.path().into(),
+    };
+    let errors = config::load(&locator).expect_err("no folder");
+    assert_eq!(errors.exit(), Exit::Store);
+}
