@@ -43,17 +43,13 @@ struct Flags {
 
 /// The commands.
 #[derive(Debug, Subcommand)]
-#[expect(
-    clippy::large_enum_variant,
-    reason = "there is one of it, for the life of the process"
-)]
 pub enum Command {
     /// Show the whole way of a code on this machine, without a Discord account
     Demo(demo::Args),
     /// Run the service
     Run(run::Args),
     /// Run the embedded Discord alone, on loopback
-    Simulate(simulate::Args),
+    Simulate(Box<simulate::Args>),
     /// Print a link with which one person may approve the application
     Link(link::Args),
     /// Look into the journal of a running or stopped service

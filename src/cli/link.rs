@@ -1,16 +1,17 @@
 //! `link`: a link with which one person may approve the application.
 
-use rand::RngExt;
-use rand::rngs::StdRng;
-use serde_json::json;
+use rand::TryRng as _;
+use rand::rngs::SysRng;
 
-use super::Global;
-use crate::config::{Config, Secrets, StateMode};
-use crate::ids::{Lane, UserId};
+use super::{Global, out};
+use crate::config::{Config, LinkKeys, Secrets};
+use crate::ids::UserId;
 use crate::intake::link::LinkSettings;
-use crate::intake::state::{StateKey, StateToken};
+use crate::intake::mint::{Link, Minter};
+use crate::intake::state::StateKey;
 use crate::lifecycle::{Exit, Failure};
-use crate::time::{Clock, SystemClock, Timestamp};
+use crate::secret::Key;
+use crate::time::{Clock as _, SystemClock, Timestamp};
 
 /// Arguments of `link`.
 #[derive(Debug, clap::Args)]
@@ -22,75 +23,57 @@ pub struct Args {
     pub purpose: Option<String>,
 }
 
-/// Prints a link.
+/// Prints a link: the URL alone on stdout, so that it can be handed on; how long it is good for on stderr.
 pub fn run(args: &Args, global: &Global) -> anyhow::Result<Exit> {
-    let (config, secrets) = global.load()?;
-    let purpose = match &args.purpose {
-        None => 0,
-        Some(name) => config.state.purposes.iter().position(|p| p == name).ok_or_else(|| {
-            Failure::new(Exit::Usage, format!("no purpose `{name}`"))
-                .way_out(format!("state.purposes has: {}", config.state.purposes.join(", ")))
-        })?,
-    };
-    let mut random: StdRng = rand::make_rng();
-    let minted = mint(
-        &config,
-        &secrets,
-        args.user,
-        purpose as u8,
-        SystemClock.now(),
-        random.random(),
-    );
+    let locator = global.locator()?;
+    let config = global.load_config()?;
+    let purpose = purpose(&config, args.purpose.as_deref())?;
+    let keys = LinkKeys::load(&config, &locator.environment)?;
+    let mut nonce = [0; 8];
+    SysRng.try_fill_bytes(&mut nonce)?;
+    let minter = minter(&config, &keys.state_key, &keys.pkce_key);
+    let link = minter.mint(args.user, purpose, SystemClock.now(), nonce);
     if global.json {
-        let shown = json!({ "url": minted.url, "expires_at": minted.expires_at.rfc3339(), "lane": minted.lane });
-        println!("{shown}");
-    } else {
-        println!("{}", minted.url);
-        eprintln!("valid until {} for user {}", minted.expires_at, args.user);
+        out::json(&link)?;
+        return Ok(Exit::Fine);
+    }
+    out::line(&link.url)?;
+    match link.expires_at {
+        Some(at) => eprintln!("good until {at}, once, for {} alone; lane {}", args.user, link.lane),
+        None => eprintln!("carries the bare id of {}: `state.mode` is not \"signed\"", args.user),
     }
     Ok(Exit::Fine)
 }
 
-/// A link that was minted.
-pub struct Minted {
-    /// Where the person goes.
-    pub url: String,
-    /// The link's expiry.
-    pub expires_at: Timestamp,
-    /// The lane that will carry the code.
-    pub lane: Lane,
+/// A link made with the service's secrets.
+pub fn mint(config: &Config, secrets: &Secrets, user: UserId, purpose: u8, now: Timestamp, nonce: [u8; 8]) -> Link {
+    minter(config, &secrets.state_key, &secrets.pkce_key).mint(user, purpose, now, nonce)
 }
 
-/// Mints a link of the configured state mode.
-pub fn mint(config: &Config, secrets: &Secrets, user: UserId, purpose: u8, now: Timestamp, nonce: [u8; 8]) -> Minted {
-    let settings = LinkSettings {
-        authorize_url: config.discord.authorize_url.clone(),
-        client_id: config.discord.application_id.0,
-        redirect_uri: config.discord.redirect_uri.clone(),
-        scopes: config.discord.scopes.clone(),
-    };
-    // Whole seconds, as the token has them.
-    let expires_at = Timestamp::from_secs((now + config.state.lifetime).as_secs());
-    let lane = config.intake.lanes.first().map_or(Lane(0), |l| l.lane);
-    let url = match config.state.mode {
-        StateMode::Signed => {
-            let pkce = settings.with_pkce();
-            let state = StateKey::new(&secrets.state_key).mint(&StateToken {
-                user,
-                expires_at,
-                lane,
-                purpose,
-                pkce,
-                nonce,
-            });
-            settings.url(&state, pkce.then_some(&secrets.pkce_key))
-        }
-        // Without a flag in the state nothing would tell that a verifier is due.
-        StateMode::UserId | StateMode::Any => settings.url(&user.to_string(), None),
-    };
-    Minted {
-        url: url.into(),
-        expires_at,
-        lane,
+/// What this configuration's links are made with.
+pub fn minter(config: &Config, state_key: &Key, pkce_key: &Key) -> Minter {
+    Minter {
+        settings: LinkSettings {
+            authorize_url: config.discord.authorize_url.clone(),
+            client_id: config.discord.application_id.0,
+            redirect_uri: config.discord.redirect_uri.clone(),
+            scopes: config.discord.scopes.clone(),
+        },
+        mode: config.state.mode.into(),
+        state_key: StateKey::new(state_key),
+        pkce_key: pkce_key.clone(),
+        lifetime: config.state.lifetime,
+        lanes: config.intake.lanes.len(),
     }
+}
+
+fn purpose(config: &Config, name: Option<&str>) -> anyhow::Result<u8> {
+    let Some(name) = name else {
+        return Ok(0);
+    };
+    config.state.purpose_index(name).ok_or_else(|| {
+        Failure::new(Exit::Usage, "the purpose is not one of `state.purposes`")
+            .way_out(format!("use one of: {}", config.state.purposes.join(", ")))
+            .into()
+    })
 }

@@ -8,8 +8,8 @@ use std::io::{self, IsTerminal as _, Write as _};
 pub struct ReaderGone;
 
 /// Prints a text and a line end.
-pub fn line(text: impl AsRef<str>) -> anyhow::Result<()> {
-    write(&[text.as_ref(), "\n"])
+pub fn line(text: impl std::fmt::Display) -> anyhow::Result<()> {
+    write(&[&format!("{text}\n")])
 }
 
 /// Prints a value as JSON: indented for a terminal, on one line otherwise.

@@ -3,6 +3,7 @@
 pub mod hash;
 pub mod link;
 pub mod message;
+pub mod mint;
 pub mod pkce;
 pub mod state;
 pub mod v0;

@@ -1,0 +1,174 @@
+//! Makes links: a state for one person, and the link that carries it. Pure; chance and time are the caller's.
+
+use std::time::Duration;
+
+use serde::Serialize;
+
+use super::link::LinkSettings;
+use super::state::{StateKey, StateMode, StateToken};
+use crate::ids::{Lane, UserId};
+use crate::secret::Key;
+use crate::time::{self, Timestamp};
+
+/// Everything that links of one application are made with.
+#[derive(Debug, Clone)]
+pub struct Minter {
+    /// The request that every link makes.
+    pub settings: LinkSettings,
+    /// In mode `signed` the state is a token; else the bare user id, which carries neither expiry nor PKCE.
+    pub mode: StateMode,
+    /// Signs states.
+    pub state_key: StateKey,
+    /// Code verifiers are derived with it.
+    pub pkce_key: Key,
+    /// How long a link may be used.
+    pub lifetime: Duration,
+    /// How many lanes there are; links are spread over them by chance.
+    pub lanes: usize,
+}
+
+/// A link, as it is told to whoever asked for it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Link {
+    /// What the person opens.
+    pub url: String,
+    /// Until when; `None` where the state is a bare user id.
+    #[serde(with = "optional_time")]
+    pub expires_at: Option<Timestamp>,
+    /// The lane its code will come through.
+    pub lane: Lane,
+}
+
+impl Minter {
+    /// A link for one person and one purpose (an index into `state.purposes`), with eight random bytes.
+    pub fn mint(&self, user: UserId, purpose: u8, now: Timestamp, nonce: [u8; 8]) -> Link {
+        let spread = usize::from(u16::from_be_bytes([nonce[0], nonce[1]]));
+        let lane = Lane((spread % self.lanes.clamp(1, 256)) as u8);
+        if self.mode != StateMode::Signed {
+            return Link {
+                url: self.settings.url(&user.to_string(), None).into(),
+                expires_at: None,
+                lane,
+            };
+        }
+        // The token carries whole seconds; what is told is what the token says.
+        let expires_at = Timestamp::from_secs((now + self.lifetime).as_secs());
+        let pkce = self.settings.with_pkce();
+        let state = self.state_key.mint(&StateToken {
+            user,
+            expires_at,
+            lane,
+            purpose,
+            pkce,
+            nonce,
+        });
+        Link {
+            url: self.settings.url(&state, pkce.then_some(&self.pkce_key)).into(),
+            expires_at: Some(expires_at),
+            lane,
+        }
+    }
+}
+
+mod optional_time {
+    use super::{Timestamp, time};
+
+    #[expect(clippy::ref_option, reason = "serde calls it with a reference to the field")]
+    pub fn serialize<S: serde::Serializer>(at: &Option<Timestamp>, s: S) -> Result<S::Ok, S::Error> {
+        match at {
+            Some(at) => time::rfc3339::serialize(at, s),
+            None => s.serialize_none(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use url::Url;
+
+    use super::*;
+    use crate::intake::pkce;
+    use crate::secret::RawState;
+
+    fn minter(mode: StateMode, scope: &str, lanes: usize) -> Minter {
+        let key = Key::new(*b"0123456789abcdef0123456789abcdef");
+        Minter {
+            settings: LinkSettings {
+                authorize_url: Url::parse("https://discord.com/oauth2/authorize").expect("a URL"),
+                client_id: 1_536_000_000_000_000_001,
+                redirect_uri: "https://relay.example/callback".into(),
+                scopes: vec!["identify".into(), scope.into()],
+            },
+            mode,
+            state_key: StateKey::new(&key),
+            pkce_key: key,
+            lifetime: Duration::from_mins(5),
+            lanes,
+        }
+    }
+
+    fn query(link: &Link, name: &str) -> Option<String> {
+        let url = Url::parse(&link.url).expect("a URL");
+        let mut pairs = url.query_pairs();
+        pairs.find(|(n, _)| n == name).map(|(_, v)| v.into_owned())
+    }
+
+    const USER: UserId = UserId(80_000_000_000_000_001);
+    const NONCE: [u8; 8] = [0, 1, 2, 3, 4, 5, 6, 7];
+
+    #[test]
+    fn a_signed_link_says_who_for_what_until_when_and_proves_it() {
+        let minter = minter(StateMode::Signed, "guilds", 1);
+        let link = minter.mint(USER, 3, Timestamp::from_millis(1_700_000_000_999), NONCE);
+        let state = query(&link, "state").expect("a state");
+        let token = minter.state_key.open(&state).expect("opens");
+        assert_eq!(
+            token,
+            StateToken {
+                user: USER,
+                expires_at: Timestamp::from_secs(1_700_000_300),
+                lane: Lane(0),
+                purpose: 3,
+                pkce: true,
+                nonce: NONCE,
+            }
+        );
+        assert_eq!(link.expires_at, Some(token.expires_at));
+        let verifier = pkce::verifier(&minter.pkce_key, RawState::new(state).expose());
+        assert_eq!(query(&link, "code_challenge"), Some(pkce::challenge(&verifier)));
+        let json = serde_json::to_value(&link).expect("JSON");
+        assert_eq!(
+            (&json["expires_at"], &json["lane"]),
+            (&"2023-11-14T22:18:20.000Z".into(), &0.into())
+        );
+    }
+
+    #[test]
+    fn role_connections_write_goes_without_pkce_in_link_and_token() {
+        let minter = minter(StateMode::Signed, "role_connections.write", 1);
+        let link = minter.mint(USER, 0, Timestamp::from_secs(1_700_000_000), NONCE);
+        assert_eq!(query(&link, "code_challenge"), None);
+        let token = minter.state_key.open(&query(&link, "state").expect("a state"));
+        assert!(!token.expect("opens").pkce);
+    }
+
+    #[test]
+    fn other_modes_carry_the_bare_id() {
+        for mode in [StateMode::UserId, StateMode::Any] {
+            let link = minter(mode, "guilds", 1).mint(USER, 0, Timestamp::from_secs(1_700_000_000), NONCE);
+            assert_eq!(query(&link, "state").as_deref(), Some("80000000000000001"));
+            assert_eq!((query(&link, "code_challenge"), link.expires_at), (None, None));
+        }
+    }
+
+    #[test]
+    fn links_spread_over_every_lane_and_no_other() {
+        let minter = minter(StateMode::Signed, "guilds", 3);
+        let mut counts = [0; 3];
+        for i in 0..=255_u8 {
+            let link = minter.mint(USER, 0, Timestamp::from_secs(1_700_000_000), [i, i, 0, 0, 0, 0, 0, 0]);
+            counts[usize::from(link.lane.0)] += 1;
+        }
+        assert!(counts.iter().all(|c| *c > 80), "{counts:?}");
+    }
+}

@@ -1,0 +1,264 @@
+//! The binary from outside: exit codes, what goes to stdout and what to stderr.
+
+use std::fs;
+use std::path::Path;
+use std::process::{Output, Stdio};
+
+use assert_cmd::Command;
+use tempfile::TempDir;
+
+const GIVEN: [(&str, &str); 3] = [
+    ("CODEFERRY_BOT_TOKEN", "CANARY-bot"),
+    ("CODEFERRY_CLIENT_SECRET", "CANARY-client"),
+    ("CODEFERRY_RELAY_KEY", "CANARY-relay-0123456789abcdef0123456789abcdef"),
+];
+
+fn folder_with(config: &str) -> TempDir {
+    let folder = tempfile::tempdir().expect("temporary folder");
+    fs::write(folder.path().join("codeferry.toml"), config).expect("written");
+    folder
+}
+
+fn example() -> TempDir {
+    folder_with(include_str!("../../config/example.toml"))
+}
+
+fn codeferry(folder: &Path, arguments: &[&str], variables: &[(&str, &str)]) -> Output {
+    Command::new(env!("CARGO_BIN_EXE_codeferry"))
+        .args(arguments)
+        .env_clear()
+        .envs(variables.iter().copied())
+        .current_dir(folder)
+        .output()
+        .expect("it runs")
+}
+
+#[track_caller]
+fn exits(output: &Output, code: i32) -> (String, String) {
+    let text = |bytes: &[u8]| String::from_utf8(bytes.to_vec()).expect("text");
+    let (out, err) = (text(&output.stdout), text(&output.stderr));
+    assert_eq!(output.status.code(), Some(code), "\nstdout: {out}\nstderr: {err}");
+    assert!(!out.contains("CANARY") && !err.contains("CANARY"), "{out}{err}");
+    (out, err)
+}
+
+#[test]
+fn help_is_fine_and_wrong_usage_is_2() {
+    let folder = example();
+    let run = |arguments: &[&str]| codeferry(folder.path(), arguments, &[]);
+    let (out, _) = exits(&run(&["--help"]), 0);
+    for command in ["demo", "run", "simulate", "link", "debug", "config"] {
+        assert!(out.contains(command), "{out}");
+    }
+    exits(&run(&["--version"]), 0);
+    for wrong in [
+        &[][..],
+        &["nonsense"],
+        &["link"],
+        &["link", "12"],
+        &["run", "--frobnicate"],
+        &["debug", "queue", "list", "--state", "asleep"],
+        &["debug", "queue", "show", "not-an-id"],
+        &["--log-level", "loud", "config", "show"],
+    ] {
+        let (out, err) = exits(&run(wrong), 2);
+        assert!(out.is_empty() && !err.is_empty(), "{wrong:?}: {out}");
+    }
+}
+
+#[test]
+fn the_promised_arguments_of_debug_are_understood() {
+    // Each gets past the parser: what stops it is the missing configuration.
+    let folder = tempfile::tempdir().expect("temporary folder");
+    let id = "01ARZ3NDEKTSV4RRFFQ69G5FAV";
+    for arguments in [
+        &[
+            "debug", "queue", "list", "--limit", "0", "--state", "settling", "--parked", "--json",
+        ][..],
+        &["debug", "queue", "show", id],
+        &["debug", "queue", "stats", "--json"],
+        &["debug", "queue", "requeue", id, "--sink", "results"],
+        &["debug", "queue", "drop", id, "--yes"],
+        &["debug", "queue", "export"],
+        &["debug", "budget", "--json"],
+        &["debug", "verify", "--json"],
+        &["debug", "watch"],
+    ] {
+        let (_, err) = exits(&codeferry(folder.path(), arguments, &[]), 2);
+        assert!(
+            err.contains("`discord.application_id` is missing"),
+            "{arguments:?}: {err}"
+        );
+    }
+}
+
+#[test]
+fn a_good_configuration_is_fine_and_nothing_is_written() {
+    let folder = example();
+    let (out, err) = exits(&codeferry(folder.path(), &["config", "check"], &GIVEN), 0);
+    assert!(out.starts_with("configuration is fine"), "{out}");
+    assert!(out.contains("deliver to `results`: jsonl"), "{out}");
+    assert!(err.is_empty(), "{err}");
+    let (out, _) = exits(&codeferry(folder.path(), &["config", "check", "--json"], &GIVEN), 0);
+    let json: serde_json::Value = serde_json::from_str(&out).expect("JSON");
+    assert_eq!((&json["ok"], &json["errors"]), (&true.into(), &serde_json::json!([])));
+    assert!(!folder.path().join("data").exists());
+}
+
+#[test]
+fn a_bad_configuration_names_all_its_errors_and_exits_2() {
+    let folder = folder_with(
+        "[discord]\napplication_id = 5\n[log]\nlevle = \"info\"\n[[delivery]]\nname = \"x\"\nkind = \"fax\"\n",
+    );
+    let (out, err) = exits(&codeferry(folder.path(), &["config", "check"], &GIVEN[..2]), 2);
+    assert!(out.is_empty(), "{out}");
+    let wanted = [
+        "codeferry: the configuration has 5 errors",
+        "codeferry.toml: `intake.lanes` is missing",
+        "codeferry.toml:1: `discord.redirect_uri` is missing",
+        "codeferry.toml:2: `discord.application_id` is not an id",
+        "codeferry.toml:4: `log.levle` is not a known key; did you mean `level`?",
+        "codeferry.toml:7: `delivery[0].kind` is `fax`",
+    ];
+    for part in wanted {
+        assert!(err.contains(part), "lacks {part}:\n{err}");
+    }
+    let (out, _) = exits(&codeferry(folder.path(), &["--json", "config", "check"], &GIVEN), 2);
+    let json: serde_json::Value = serde_json::from_str(&out).expect("JSON");
+    assert_eq!(json["ok"], false);
+    let unknown = json["errors"]
+        .as_array()
+        .expect("a list")
+        .iter()
+        .find(|e| e["key"] == "log.levle");
+    assert_eq!(
+        unknown.expect("it is named"),
+        &serde_json::json!({
+            "file": "codeferry.toml",
+            "line": 4,
+            "variable": null,
+            "key": "log.levle",
+            "problem": "is not a known key",
+            "cure": "did you mean `level`?",
+        })
+    );
+    // `run` says the same and starts nothing.
+    exits(&codeferry(folder.path(), &["run"], &GIVEN), 2);
+    assert!(!folder.path().join("data").exists());
+}
+
+#[test]
+fn show_tells_values_and_where_they_came_from_but_no_secret() {
+    let folder = example();
+    let mut variables = GIVEN.to_vec();
+    variables.push(("CODEFERRY_JOURNAL__CACHE_MB", "32"));
+    let (out, _) = exits(&codeferry(folder.path(), &["config", "show"], &variables), 0);
+    let has = |left: &str, right: &str| {
+        assert!(
+            out.lines().any(|l| l.starts_with(left) && l.ends_with(right)),
+            "lacks {left} … {right}:\n{out}"
+        );
+    };
+    has("journal.cache_mb = 32", "# environment CODEFERRY_JOURNAL__CACHE_MB");
+    has("delivery[0].name = \"results\"", "# file codeferry.toml:13");
+    has("limits.webhook.per_minute = 30", "# default");
+    has("CODEFERRY_BOT_TOKEN", "# set");
+    has("CODEFERRY_STATE_KEY", "# not set");
+    let (out, _) = exits(&codeferry(folder.path(), &["config", "show", "--json"], &variables), 0);
+    let json: serde_json::Value = serde_json::from_str(&out).expect("JSON");
+    assert_eq!(
+        json["values"]["journal.cache_mb"],
+        serde_json::json!({ "value": 32, "from": "environment", "variable": "CODEFERRY_JOURNAL__CACHE_MB" })
+    );
+    assert_eq!(json["secrets"]["CODEFERRY_CLIENT_SECRET"], "set");
+}
+
+#[test]
+fn the_schema_accepts_the_shipped_files_and_refuses_unknown_keys() {
+    let folder = example();
+    let (out, _) = exits(&codeferry(folder.path(), &["config", "schema"], &[]), 0);
+    let schema: serde_json::Value = serde_json::from_str(&out).expect("JSON");
+    let validator = jsonschema::validator_for(&schema).expect("a schema");
+    let value = |text: &str| serde_json::to_value(text.parse::<toml::Table>().expect("TOML")).expect("JSON");
+    for text in [
+        include_str!("../../config/example.toml"),
+        include_str!("../../config/default.toml"),
+    ] {
+        let value = value(text);
+        let faults: Vec<_> = validator.iter_errors(&value).map(|e| e.to_string()).collect();
+        assert!(faults.is_empty(), "{faults:?}");
+    }
+    assert!(!validator.is_valid(&value("[log]\nlevle = \"info\"")));
+    assert!(validator.is_valid(&value("[limits]\noauth = \"off\"")));
+    assert!(!validator.is_valid(&value("[limits]\noauth = \"on\"")));
+}
+
+#[test]
+fn a_link_is_signed_for_one_person_and_a_lane() {
+    let folder = example();
+    let (out, _) = exits(
+        &codeferry(folder.path(), &["link", "80000000000000001", "--json"], &[]),
+        0,
+    );
+    let json: serde_json::Value = serde_json::from_str(&out).expect("JSON");
+    let url = url::Url::parse(json["url"].as_str().expect("a text")).expect("a URL");
+    let get = |name: &str| url.query_pairs().find(|(n, _)| n == name).map(|(_, v)| v.into_owned());
+    assert_eq!(url.host_str(), Some("discord.com"));
+    assert_eq!(get("client_id").as_deref(), Some("1536000000000000001"));
+    assert_eq!(get("redirect_uri").as_deref(), Some("https://relay.example/callback"));
+    assert_eq!(get("code_challenge_method").as_deref(), Some("S256"));
+    assert_eq!(get("state").map(|s| (s.len(), s.starts_with("s1."))), Some((57, true)));
+    assert_eq!(json["lane"], 0);
+    assert!(json["expires_at"].as_str().is_some_and(|t| t.ends_with('Z')));
+
+    // The keys were made, and the next link is made with the same ones but another nonce.
+    assert!(folder.path().join("data/keys/state.key").exists());
+    let (out, err) = exits(&codeferry(folder.path(), &["link", "80000000000000001"], &[]), 0);
+    assert!(
+        out.starts_with("https://discord.com/oauth2/authorize?") && out.lines().count() == 1,
+        "{out}"
+    );
+    assert!(err.starts_with("good until "), "{err}");
+    assert_ne!(out.trim(), url.as_str());
+
+    let (_, err) = exits(
+        &codeferry(folder.path(), &["link", "80000000000000001", "--purpose", "other"], &[]),
+        2,
+    );
+    assert!(err.contains("use one of: default"), "{err}");
+}
+
+#[test]
+fn a_data_folder_that_cannot_be_made_is_74() {
+    let folder = example();
+    fs::write(folder.path().join("data"), "").expect("written");
+    let (_, err) = exits(&codeferry(folder.path(), &["link", "80000000000000001"], &[]), 74);
+    assert!(err.contains("data/keys/state.key"), "{err}");
+}
+
+#[test]
+fn a_reader_that_goes_away_is_no_failure() {
+    let folder = example();
+    let mut child = std::process::Command::new(env!("CARGO_BIN_EXE_codeferry"))
+        .args(["config", "schema"])
+        .env_clear()
+        .current_dir(folder.path())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("it runs");
+    // The schema is longer than a pipe holds only on some systems: the reader goes before it is written.
+    drop(child.stdout.take());
+    let output = child.wait_with_output().expect("it ends");
+    exits(&output, 0);
+}
+
+#[test]
+fn log_directives_that_cannot_be_read_are_2() {
+    let folder = example();
+    let (_, err) = exits(
+        &codeferry(folder.path(), &["config", "schema"], &[("CODEFERRY_LOG", "a=b=c")]),
+        2,
+    );
+    assert!(err.contains("CODEFERRY_LOG"), "{err}");
+}
