@@ -4,5 +4,7 @@ mod cli;
 mod config;
 mod demo;
 mod discord;
+mod service;
 mod simulator;
 mod store;
+mod tally;

@@ -1,0 +1,326 @@
+//! A service as a child process beside an embedded Discord in this process: what every test of the whole way needs.
+//!
+//! Nothing sleeps for a fixed time: [`until`] polls for the thing that is waited for, with a bound.
+
+use std::cell::Cell;
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::PathBuf;
+use std::process::{Child, Command, Output, Stdio};
+use std::time::Duration;
+
+use codeferry::ids::UserId;
+use codeferry::intake::pkce;
+use codeferry::intake::state::{StateKey, StateToken};
+use codeferry::intake::v1::{self, Redirect};
+use codeferry::secret::Key;
+use codeferry::simulator::{CodeRequest, Description, PostRequest, Simulator, SimulatorOptions};
+use codeferry::time::{Clock, SystemClock, Timestamp};
+use serde_json::Value;
+use tempfile::TempDir;
+use tokio::time::Instant;
+
+/// The key of everything: nothing here is secret.
+pub const KEY: &str = "0123456789abcdef0123456789abcdef";
+/// The first of the people; the others follow.
+pub const PERSON: u64 = 80_000_000_000_000_001;
+
+/// An embedded Discord, a folder with a configuration, and the variables that go with it.
+pub struct Site {
+    pub simulator: Simulator,
+    pub about: Description,
+    pub folder: TempDir,
+    /// Environment variables of every command; change them before a start.
+    pub variables: BTreeMap<String, String>,
+    nonce: Cell<u64>,
+}
+
+impl Site {
+    /// With these options, and this TOML after the generated configuration (which has one `jsonl` sink, `results`).
+    pub fn new(options: SimulatorOptions, more: &str) -> Self {
+        let simulator = Simulator::start(options).expect("a free port");
+        let about = simulator.describe();
+        let folder = tempfile::tempdir().expect("a folder");
+        let mut tokens: Vec<String> = about
+            .lanes
+            .iter()
+            .map(|l| format!("{}:{}", l.webhook.id, l.webhook.token))
+            .collect();
+        tokens.push(format!("{}:{}", about.results.webhook.id, about.results.webhook.token));
+        let variables = [
+            ("CODEFERRY_BOT_TOKEN", about.bot_token.as_str()),
+            ("CODEFERRY_CLIENT_SECRET", about.client_secret.as_str()),
+            ("CODEFERRY_RELAY_KEY", KEY),
+            ("CODEFERRY_STATE_KEY", KEY),
+            ("CODEFERRY_PKCE_KEY", KEY),
+            ("CODEFERRY_WEBHOOK_TOKENS", &tokens.join(",")),
+        ];
+        let variables = variables.map(|(n, v)| (n.to_owned(), v.to_owned())).into();
+        let site = Self {
+            simulator,
+            about,
+            folder,
+            variables,
+            nonce: Cell::new(0),
+        };
+        site.configure(more);
+        site
+    }
+
+    /// Without rate limits on Discord's side nor on ours.
+    pub fn without_limits(more: &str) -> Self {
+        let limits = "[limits]\nwebhook = \"off\"\nglobal = \"off\"\noauth = \"off\"\n";
+        Self::new(SimulatorOptions::without_limits(), &format!("{limits}{more}"))
+    }
+
+    /// Writes the configuration anew, with this TOML at its end.
+    pub fn configure(&self, more: &str) {
+        let about = &self.about;
+        let mut text = format!(
+            "[discord]\napi_base = \"{}\"\nauthorize_url = \"{}\"\napplication_id = \"{}\"\nredirect_uri = \"{}\"\n",
+            about.api_base, about.authorize_url, about.application_id, about.redirect_uri
+        );
+        for lane in &about.lanes {
+            text.push_str(&format!(
+                "[[intake.lanes]]\nchannel_id = \"{}\"\nwebhook_id = \"{}\"\n",
+                lane.channel_id, lane.webhook.id
+            ));
+        }
+        text.push_str("[[delivery]]\nname = \"results\"\nkind = \"jsonl\"\npath = \"results.jsonl\"\n");
+        text.push_str(more);
+        fs::write(self.file(), text).expect("written");
+    }
+
+    /// The configuration file.
+    pub fn file(&self) -> PathBuf {
+        self.path("codeferry.toml")
+    }
+
+    /// A path in the folder.
+    pub fn path(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
+    }
+
+    /// The bot's user id.
+    pub fn bot(&self) -> UserId {
+        self.about.bot_id.parse().expect("an id")
+    }
+
+    /// The n-th lane's channel and webhook.
+    pub fn lane(&self, n: usize) -> (u64, u64) {
+        let lane = &self.about.lanes[n];
+        let id = |text: &str| text.parse().expect("an id");
+        (id(&lane.channel_id), id(&lane.webhook.id))
+    }
+
+    /// A signed state with PKCE for a person, good for five minutes, and a code that was issued for it.
+    pub fn approved(&self, user: u64) -> (String, String) {
+        self.nonce.set(self.nonce.get() + 1);
+        let key = Key::new(KEY.as_bytes());
+        let state = StateKey::new(&key).mint(&StateToken {
+            user: UserId(user),
+            expires_at: Timestamp::from_secs(SystemClock.now().as_secs() + 300),
+            lane: codeferry::ids::Lane(0),
+            purpose: 0,
+            pkce: true,
+            nonce: self.nonce.get().to_be_bytes(),
+        });
+        let challenge = pkce::challenge(&pkce::verifier(&key, &state));
+        let request = CodeRequest::of(user).with_challenge(challenge);
+        (self.simulator.mint_codes(&request).remove(0), state)
+    }
+
+    /// A signed message of version 1 that carries these codes with their states.
+    pub fn message(&self, approved: &[(String, String)]) -> String {
+        let redirects: Vec<Redirect> = approved
+            .iter()
+            .map(|(code, state)| Redirect {
+                time: SystemClock.now().as_secs(),
+                result: Ok(code.clone()),
+                state: Some(state.clone()),
+            })
+            .collect();
+        v1::encode(self.bot(), &redirects, &Key::new(KEY.as_bytes()))
+    }
+
+    /// Posts content through the n-th lane's own webhook, past every limit.
+    pub fn post(&self, lane: usize, content: impl Into<String>) -> u64 {
+        let (_, webhook) = self.lane(lane);
+        let posted = self.simulator.post(PostRequest::webhook(webhook, content));
+        posted.expect("the webhook exists")
+    }
+
+    /// Approves and posts one code for each of `count` people, from the `first` on; answers the codes.
+    pub fn sign_in(&self, first: u64, count: u64) -> Vec<String> {
+        let signed_in = (first..first + count).map(|n| {
+            let approved = self.approved(PERSON + n);
+            self.post(0, self.message(std::slice::from_ref(&approved)));
+            approved.0
+        });
+        signed_in.collect()
+    }
+
+    /// Starts `codeferry run`; its log goes to `log_name` in the folder.
+    pub fn run_with_log(&self, log_name: &str) -> Service {
+        let log = self.path(log_name);
+        let file = fs::OpenOptions::new()
+            .create(true)
+            .append(true)
+            .open(&log)
+            .expect("a log file");
+        let from = file.metadata().expect("its length").len() as usize;
+        let mut command = self.command(&["run"]);
+        let process = command.stderr(file).stdout(Stdio::null()).spawn().expect("it starts");
+        Service { process, log, from }
+    }
+
+    /// Starts `codeferry run`; its log is `service.log`.
+    pub fn run(&self) -> Service {
+        self.run_with_log("service.log")
+    }
+
+    /// Starts the service and waits until codes are taken.
+    pub fn run_ready(&self) -> Service {
+        let service = self.run();
+        service.ready();
+        service
+    }
+
+    /// Runs a command to its end.
+    pub fn codeferry(&self, arguments: &[&str]) -> Output {
+        self.command(arguments).output().expect("it runs")
+    }
+
+    /// Runs a command to its end and reads the JSON it prints.
+    #[track_caller]
+    pub fn json(&self, arguments: &[&str]) -> Value {
+        let output = self.codeferry(&[arguments, &["--json"]].concat());
+        let error = String::from_utf8_lossy(&output.stderr);
+        serde_json::from_slice(&output.stdout).unwrap_or_else(|e| panic!("{arguments:?}: {e}: {error}"))
+    }
+
+    /// A command with the site's configuration and variables.
+    pub fn command(&self, arguments: &[&str]) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_codeferry"));
+        command
+            .arg("--config")
+            .arg(self.file())
+            .args(arguments)
+            .env_clear()
+            .envs(&self.variables)
+            .current_dir(self.folder.path())
+            .stdin(Stdio::null());
+        command
+    }
+
+    /// The results in the `results` sink.
+    pub fn results(&self) -> Vec<Value> {
+        let text = fs::read_to_string(self.path("results.jsonl")).unwrap_or_default();
+        text.lines()
+            .map(|l| serde_json::from_str(l).expect("a line of JSON"))
+            .collect()
+    }
+
+    /// How many results have this type, such as `completed`.
+    pub fn results_of(&self, outcome: &str) -> usize {
+        let kind = format!("authorization.{outcome}");
+        self.results().iter().filter(|r| r["type"] == kind.as_str()).count()
+    }
+}
+
+/// A running `codeferry run`; killed when dropped.
+pub struct Service {
+    process: Child,
+    log: PathBuf,
+    from: usize,
+}
+
+impl Service {
+    /// What it has logged since it was started.
+    pub fn log(&self) -> String {
+        let text = fs::read(&self.log).unwrap_or_default();
+        String::from_utf8_lossy(&text[self.from.min(text.len())..]).into_owned()
+    }
+
+    /// Waits until codes are taken.
+    #[track_caller]
+    pub fn ready(&self) {
+        self.logs("READY: codes are taken");
+    }
+
+    /// Waits until it has logged this.
+    #[track_caller]
+    pub fn logs(&self, text: &str) {
+        let came = wait(Duration::from_secs(30), || self.log().contains(text));
+        assert!(came, "`{text}` is not in the log:\n{}", self.log());
+    }
+
+    /// Its process id.
+    pub fn pid(&self) -> u32 {
+        self.process.id()
+    }
+
+    /// Sends a signal.
+    pub fn signal(&self, signal: rustix::process::Signal) {
+        let pid = rustix::process::Pid::from_raw(self.process.id().cast_signed()).expect("a process id");
+        rustix::process::kill_process(pid, signal).expect("it is there");
+    }
+
+    /// Kills it without warning (SIGKILL).
+    pub fn kill(mut self) {
+        self.process.kill().expect("it is there");
+        self.process.wait().expect("it ends");
+    }
+
+    /// Waits for its end and answers the exit code.
+    #[track_caller]
+    pub fn ends(&mut self, within: Duration) -> i32 {
+        let ended = wait(within, || matches!(self.process.try_wait(), Ok(Some(_))));
+        assert!(ended, "it does not end:\n{}", self.log());
+        self.process.wait().expect("it has ended").code().expect("an exit code")
+    }
+
+    /// Drains it with SIGTERM and expects a clean end.
+    #[track_caller]
+    pub fn drain(mut self) {
+        self.signal(rustix::process::Signal::TERM);
+        let code = self.ends(Duration::from_secs(40));
+        assert_eq!(code, 0, "{}", self.log());
+    }
+}
+
+impl Drop for Service {
+    fn drop(&mut self) {
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+    }
+}
+
+/// Polls until something holds, at most for so long; whether it came to hold.
+pub fn wait(within: Duration, mut holds: impl FnMut() -> bool) -> bool {
+    let end = Instant::now() + within;
+    loop {
+        if holds() {
+            return true;
+        }
+        if Instant::now() > end {
+            return false;
+        }
+        std::thread::sleep(Duration::from_millis(20));
+    }
+}
+
+/// Polls until something holds; fails with a text after so long.
+#[track_caller]
+pub fn until(within: Duration, what: &str, holds: impl FnMut() -> bool) {
+    assert!(wait(within, holds), "not within {within:?}: {what}");
+}
+
+/// The two streams and the exit code of a command that has ended.
+#[track_caller]
+pub fn exits(output: &Output, code: i32) -> (String, String) {
+    let text = |bytes: &[u8]| String::from_utf8(bytes.to_vec()).expect("text");
+    let (out, err) = (text(&output.stdout), text(&output.stderr));
+    assert_eq!(output.status.code(), Some(code), "\nstdout: {out}\nstderr: {err}");
+    (out, err)
+}

@@ -1,0 +1,4 @@
+//! The service as a process beside an embedded Discord: what it promises, whatever happens to it.
+
+pub mod kit;
+mod way;
