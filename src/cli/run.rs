@@ -1,11 +1,14 @@
 //! `run`: the service.
 
+mod saved;
+
 use std::rc::Rc;
 use std::time::Duration;
 
 use actix::System;
 use tokio::sync::watch;
 
+use self::saved::Saved;
 use super::Global;
 use crate::actors::governor::Retune;
 use crate::actors::pipeline::{Ended, Shutdown, time_to_revoke_after_store_failure};
@@ -69,12 +72,15 @@ async fn serve(config: Config, secrets: Secrets, global: &Global) -> Result<Exit
             .way_out("see control.socket and control.listen: is the port in use?")
     })?;
     let mut ended = service.ended.clone();
+    let mut running = config.clone();
+    let mut saved = Saved::watch(config.file.as_deref());
     let outcome = loop {
         tokio::select! {
+            () = saved.next() => reload(&service, &mut running, global).await,
             request = signals.next() => match request {
                 Request::Drain => break drain(&mut service, &config, &mut signals).await,
                 Request::Force => break Ok(Exit::Forced),
-                Request::Reload => reload(&service, &config, global).await,
+                Request::Reload => reload(&service, &mut running, global).await,
             },
             why = first(&mut ended) => break end(&mut service, why, &config, &mut signals).await,
         }
@@ -141,11 +147,11 @@ async fn end(service: &mut Service, why: Ended, config: &Config, signals: &mut S
 }
 
 /// Applies `[limits]` and `[log]` of the configuration as it stands now, and says what needs a restart.
-async fn reload(service: &Service, running: &Config, global: &Global) {
+async fn reload(service: &Service, running: &mut Config, global: &Global) {
     let new = match global.load_config() {
         Ok(new) => new,
         Err(error) => {
-            tracing::error!("the configuration was not reloaded: {error:#}");
+            tracing::error!("the configuration was not reloaded, and the one in force stays: {error:#}");
             return;
         }
     };
@@ -155,8 +161,10 @@ async fn reload(service: &Service, running: &Config, global: &Global) {
         return;
     }
     let _ = service.governor.send(Retune(service::limits(&new.limits))).await;
-    global.telemetry.apply(&new.log);
-    tracing::info!(applied = ?changes.applied, "configuration reloaded");
+    (running.limits, running.log) = (new.limits, new.log);
+    if !changes.applied.is_empty() {
+        tracing::info!(applied = ?changes.applied, "configuration reloaded");
+    }
     if !changes.needs_restart.is_empty() {
         tracing::warn!(keys = ?changes.needs_restart, "these keys have changed and need a restart");
     }

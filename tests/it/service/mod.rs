@@ -1,4 +1,5 @@
 //! The service as a process beside an embedded Discord: what it promises, whatever happens to it.
 
 pub mod kit;
+mod live;
 mod way;
