@@ -3,7 +3,7 @@
 //! Nothing here may carry a person, a code or a token: labels are closed sets, a lane's number, or a sink's configured name.
 
 use std::sync::OnceLock;
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::time::Duration;
 
 use metrics::{Unit, counter, describe_counter, describe_gauge, describe_histogram, gauge, histogram};
@@ -33,6 +33,8 @@ const SAMPLES_KEPT: u32 = 1024;
 
 static EXPORTER: OnceLock<PrometheusHandle> = OnceLock::new();
 static SAMPLES: AtomicU32 = AtomicU32::new(0);
+/// The counts of [`MessageResult`] once more, in the order of its values: an exporter's counters cannot be read back.
+static MESSAGES_READ: [AtomicU64; MessageResult::ALL.len()] = [const { AtomicU64::new(0) }; MessageResult::ALL.len()];
 
 macro_rules! labels {
     ($($(#[$doc:meta])* $name:ident { $($(#[$case_doc:meta])* $case:ident = $text:literal),+ $(,)? })+) => {$(
@@ -79,8 +81,6 @@ labels! {
         Exchanged = "exchanged",
         /// Deliveries or the revocation are owed.
         Settling = "settling",
-        /// Only parked deliveries are left.
-        Parked = "parked",
     }
 }
 
@@ -107,7 +107,14 @@ pub fn message(result: MessageResult) {
 
 /// So many messages, or redirects in one, were read.
 pub fn messages(result: MessageResult, n: u64) {
+    MESSAGES_READ[result as usize].fetch_add(n, Ordering::Relaxed);
     counter!(MESSAGES, "result" => result.name()).increment(n);
+}
+
+/// What was read since the start of this process, by what became of it.
+pub fn messages_read() -> impl Iterator<Item = (&'static str, u64)> {
+    let read = MESSAGES_READ.iter().map(|count| count.load(Ordering::Relaxed));
+    MessageResult::ALL.iter().map(|result| result.name()).zip(read)
 }
 
 /// So many grants were journalled.

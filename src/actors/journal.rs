@@ -94,6 +94,12 @@ impl Journal {
         Timestamp::from_millis(self.settings.clock.now().as_millis() + self.skew_ms)
     }
 
+    /// How old a grant's carrier message is.
+    fn age_of(&self, id: GrantId) -> Option<Duration> {
+        let grant = self.book.get(id)?;
+        Some(self.now().since(grant.origin.message.created_at()))
+    }
+
     fn working(&self) -> Result<(), JournalError> {
         self.failed.clone().map_or(Ok(()), |e| Err(JournalError::Store(e)))
     }
@@ -106,6 +112,10 @@ impl Journal {
             if let Some(told) = &self.settings.on_closed {
                 told(closed);
             }
+        }
+        for (grant, sink) in &changed.given_up {
+            tracing::error!(grant.id = %grant, sink, "a delivery was given up: it was parked for `journal.keep_parked`");
+            metrics::delivery_given_up(sink);
         }
         if changed.changes.is_empty() {
             let outcome = self.working();
@@ -285,8 +295,14 @@ impl Handler<Begin> for Journal {
             self.book.release(grant, task, self.now());
             return Box::pin(async { Ok(Begun::Stale) }.into_actor(self));
         }
+        let age = self.age_of(grant).filter(|_| task == Task::Exchange);
         let (begun, changed) = match self.book.begin(grant, task, self.now()) {
-            Beginning::Go(changed) => (Begun::Go, changed),
+            Beginning::Go(changed) => {
+                if let Some(age) = age {
+                    metrics::posted_to_presented(age);
+                }
+                (Begun::Go, changed)
+            }
             Beginning::Stale(changed) => (Begun::Stale, changed),
         };
         self.set_timer(ctx);
@@ -315,6 +331,11 @@ impl Handler<Report> for Journal {
             self.exchange_paused = true;
         }
         metrics::attempt(task.name(), event.name());
+        if matches!(event, Event::Revoked)
+            && let Some(age) = self.age_of(grant)
+        {
+            metrics::posted_to_revoked(age);
+        }
         match self.book.report(grant, task, event, data, self.now()) {
             Ok(changed) => {
                 let done = self.commit(changed);

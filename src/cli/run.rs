@@ -15,6 +15,7 @@ use crate::actors::pipeline::{Ended, Shutdown, time_to_revoke_after_store_failur
 use crate::config::{Config, Secrets};
 use crate::control::server::{ControlServer, ControlSettings};
 use crate::lifecycle::{Exit, Failure, Request, Signals};
+use crate::metrics;
 use crate::service::{self, Service};
 use crate::time::SystemClock;
 
@@ -33,6 +34,7 @@ pub fn run(_args: &Args, global: &Global) -> anyhow::Result<Exit> {
             maximum: Some(0),
         },
     );
+    metrics::install();
     System::new()
         .block_on(serve(config, secrets, global))
         .map_err(Into::into)

@@ -21,6 +21,7 @@ use crate::actors::journal::message::{JournalError, Operate};
 use crate::actors::journal::view::{CountAll, Filter, GrantView, List, Show};
 use crate::grant::Event;
 use crate::ids::GrantId;
+use crate::metrics;
 use crate::secret::ControlToken;
 use crate::store::CommitterHandle;
 
@@ -130,6 +131,7 @@ fn routes(config: &mut web::ServiceConfig) {
             "/v1/budget",
             web::get().to(async |live: web::Data<Live>, r: HttpRequest| live.answer(&r, Ask::Budget).await),
         )
+        .route("/v1/metrics", web::get().to(metrics_text))
         .route(
             "/v1/verify",
             web::get().to(async |live: web::Data<Live>, r: HttpRequest| live.answer(&r, Ask::Verify).await),
@@ -142,6 +144,19 @@ async fn list(live: web::Data<Live>, request: HttpRequest, filter: web::Query<Fi
 
 async fn show(live: web::Data<Live>, request: HttpRequest, id: web::Path<GrantId>) -> HttpResponse {
     live.answer(&request, Ask::Show(id.into_inner())).await
+}
+
+/// Prometheus' text format; the gauges are brought up to date first.
+async fn metrics_text(live: web::Data<Live>, request: HttpRequest) -> HttpResponse {
+    if !live.may(&request) {
+        return Live::unauthorized();
+    }
+    // An actor that does not answer leaves its gauges as they were.
+    let _ = live.journal.send(CountAll).await;
+    let _ = live.governor.send(Inspect).await;
+    HttpResponse::Ok()
+        .content_type("text/plain; version=0.0.4; charset=utf-8")
+        .body(metrics::render())
 }
 
 #[derive(Deserialize)]
@@ -172,7 +187,7 @@ async fn drop_grant(live: web::Data<Live>, request: HttpRequest, id: web::Path<G
 impl Live {
     async fn answer(&self, request: &HttpRequest, ask: Ask) -> HttpResponse {
         if !self.may(request) {
-            return HttpResponse::Unauthorized().json(json!({ "error": "the control token is missing or wrong" }));
+            return Self::unauthorized();
         }
         match self.ask(ask).await {
             Ok(value) => HttpResponse::Ok().json(value),
@@ -181,6 +196,10 @@ impl Live {
                 HttpResponse::build(status).json(json!({ "error": refusal.message }))
             }
         }
+    }
+
+    fn unauthorized() -> HttpResponse {
+        HttpResponse::Unauthorized().json(json!({ "error": "the control token is missing or wrong" }))
     }
 
     fn may(&self, request: &HttpRequest) -> bool {

@@ -60,6 +60,8 @@ pub struct Changed {
     pub grants: Vec<GrantId>,
     /// Grants that closed with this.
     pub closed: Vec<ClosedGrant>,
+    /// Deliveries that were given up after having been parked, with their sinks.
+    pub given_up: Vec<(GrantId, String)>,
 }
 
 /// Whether a step may begin.
@@ -524,6 +526,7 @@ impl Book {
             if let Ok(next) = grant.apply(Event::Aged, now, &self.policy)
                 && next != *grant
             {
+                changed.given_up.extend(given_up(grant, &next));
                 self.replace(next, now, &mut changed);
             }
         }
@@ -531,13 +534,13 @@ impl Book {
         let past = |channel: &ChannelId, message: MessageId| {
             message.created_at() < forget_before && self.cursors.get(channel).is_some_and(|read_to| message <= *read_to)
         };
-        let messages: Vec<_> = self
+        let messages: HashSet<_> = self
             .messages
             .iter()
             .filter(|(m, c)| past(c, **m))
             .map(|(m, _)| *m)
             .collect();
-        let codes: Vec<_> = self
+        let codes: HashSet<_> = self
             .codes
             .values()
             .filter(|c| past(&c.channel, c.message))
@@ -554,8 +557,8 @@ impl Book {
         self.nonces.retain(|_, until| *until >= now);
         if !(messages.is_empty() && codes.is_empty() && nonces.is_empty()) {
             changed.changes.push(Change::Forget {
-                messages,
-                codes,
+                messages: messages.into_iter().collect(),
+                codes: codes.into_iter().collect(),
                 nonces,
             });
         }
@@ -818,6 +821,24 @@ impl Book {
             _ => false,
         })
     }
+}
+
+/// The parked deliveries of a grant that are given up in what became of it.
+fn given_up(before: &Grant, next: &Grant) -> Vec<(GrantId, String)> {
+    let State::Settling(parked) = &before.state else {
+        return Vec::new();
+    };
+    let sinks = parked.deliveries.iter().filter(|(sink, delivery)| {
+        let still_there = match &next.state {
+            State::Settling(s) => s
+                .deliveries
+                .get(*sink)
+                .is_some_and(|d| d.state != DeliveryState::GaveUp),
+            _ => false,
+        };
+        delivery.state == DeliveryState::Parked && !still_there
+    });
+    sinks.map(|(sink, _)| (before.id, sink.clone())).collect()
 }
 
 enum Verdict {

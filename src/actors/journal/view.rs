@@ -11,6 +11,7 @@ use super::{Journal, find};
 use crate::grant::state::{DeliveryState, Revocation};
 use crate::grant::{ClosedGrant, Grant, Outcome, State};
 use crate::ids::{GrantId, Lane, UserId};
+use crate::metrics::{self, OpenState};
 use crate::time::{Timestamp, rfc3339};
 
 /// One grant as `debug queue list --json` shows it.
@@ -110,11 +111,6 @@ impl GrantView {
             revocation: None,
         }
     }
-
-    /// Whether any of its deliveries is parked.
-    pub fn is_parked(&self) -> bool {
-        self.deliveries.values().any(|state| state == "parked")
-    }
 }
 
 fn delivery(state: DeliveryState) -> String {
@@ -138,7 +134,7 @@ pub struct Filter {
     pub parked: bool,
 }
 
-/// A page of grants, oldest first.
+/// A page of grants.
 #[derive(Debug, Serialize, Deserialize)]
 pub struct Listing {
     /// How many match.
@@ -148,25 +144,30 @@ pub struct Listing {
 }
 
 impl Listing {
-    /// The open grants that match, oldest first.
-    pub fn of(grants: impl Iterator<Item = Grant>, filter: &Filter) -> Self {
-        let mut views: Vec<GrantView> = grants
-            .map(|g| GrantView::of(&g))
-            .filter(|v| filter.matches(v))
-            .collect();
-        views.sort_by_key(|v| v.id);
-        let total = views.len();
-        if filter.limit > 0 {
-            views.truncate(filter.limit);
+    /// The open grants that match, those with the nearest deadline first.
+    pub fn of<'a>(grants: impl Iterator<Item = &'a Grant>, filter: &Filter) -> Self {
+        let mut matching: Vec<&Grant> = grants.filter(|grant| filter.matches(grant)).collect();
+        matching.sort_unstable_by_key(|grant| (grant.deadline, grant.id));
+        let limit = if filter.limit == 0 { usize::MAX } else { filter.limit };
+        Self {
+            total: matching.len(),
+            grants: matching.into_iter().take(limit).map(GrantView::of).collect(),
         }
-        Self { total, grants: views }
     }
 }
 
 impl Filter {
-    /// Whether a grant is meant.
-    pub fn matches(&self, view: &GrantView) -> bool {
-        self.state.as_ref().is_none_or(|s| *s == view.state) && (!self.parked || view.is_parked())
+    /// Whether an open grant is meant.
+    pub fn matches(&self, grant: &Grant) -> bool {
+        self.state.as_ref().is_none_or(|s| s == grant.state.name()) && (!self.parked || is_parked(grant))
+    }
+}
+
+/// Whether any of its deliveries is parked.
+fn is_parked(grant: &Grant) -> bool {
+    match &grant.state {
+        State::Settling(settling) => settling.deliveries.values().any(|d| d.state == DeliveryState::Parked),
+        _ => false,
     }
 }
 
@@ -185,6 +186,9 @@ pub struct Stats {
     pub closed: BTreeMap<String, u64>,
     /// Closed since the service started, by outcome; absent on a stopped store.
     pub since_start: Option<BTreeMap<String, u64>>,
+    /// Messages and redirects read since the service started, by what became of them: `accepted`, `duplicate`,
+    /// `malformed`, `foreign` (a spoof, or talk); absent on a stopped store.
+    pub messages: Option<BTreeMap<String, u64>>,
     /// When the oldest open grant was received.
     pub oldest_open: Option<String>,
     /// Bytes on disk.
@@ -199,7 +203,7 @@ impl Stats {
         for grant in grants {
             *stats.open.entry(grant.state.name().to_owned()).or_default() += 1;
             stats.tokens_held += usize::from(grant.holds_token());
-            stats.parked += usize::from(GrantView::of(grant).is_parked());
+            stats.parked += usize::from(is_parked(grant));
             oldest = Some(oldest.map_or(grant.received_at, |o| o.min(grant.received_at)));
         }
         stats.oldest_open = oldest.map(|o| o.to_string());
@@ -225,7 +229,7 @@ pub struct List(pub Filter);
 #[rtype(result = "Result<Option<GrantView>, JournalError>")]
 pub struct Show(pub GrantId);
 
-/// Asks for the counts.
+/// Asks for the counts, and brings the metrics of open grants up to date.
 #[derive(Message)]
 #[rtype(result = "Result<Stats, JournalError>")]
 pub struct CountAll;
@@ -234,14 +238,7 @@ impl Handler<List> for Journal {
     type Result = actix::MessageResult<List>;
 
     fn handle(&mut self, List(filter): List, _: &mut Self::Context) -> Self::Result {
-        let mut matching: Vec<&Grant> = self.book.open().filter(|g| filter.matches(&GrantView::of(g))).collect();
-        matching.sort_by_key(|g| g.id);
-        let total = matching.len();
-        let limit = if filter.limit == 0 { total } else { filter.limit };
-        actix::MessageResult(Listing {
-            total,
-            grants: matching.into_iter().take(limit).map(GrantView::of).collect(),
-        })
+        actix::MessageResult(Listing::of(self.book.open(), &filter))
     }
 }
 
@@ -268,6 +265,10 @@ impl Handler<CountAll> for Journal {
         let mut stats = Stats::over(self.book.open());
         stats.carrier_messages = Book::carriers(&self.book);
         stats.since_start = Some(Stats::by_name(&self.outcomes));
+        stats.messages = Some(metrics::messages_read().map(|(name, n)| (name.to_owned(), n)).collect());
+        for state in OpenState::ALL {
+            metrics::open_grants(*state, stats.open.get(state.name()).copied().unwrap_or(0));
+        }
         let store = self.settings.store.clone();
         Box::pin(async move {
             let closed = store.closed_totals().await.map_err(JournalError::Store)?;
