@@ -1,10 +1,10 @@
 //! `debug`: looks into the journal, of a stopped store and of a running service alike.
 
 mod render;
+mod watch;
 
 use std::cell::RefCell;
 use std::path::PathBuf;
-use std::time::Duration;
 
 use anyhow::Context;
 use clap::Subcommand;
@@ -18,7 +18,7 @@ use crate::control::stopped::StoppedStore;
 use crate::control::{Ask, Refusal};
 use crate::ids::GrantId;
 use crate::lifecycle::{Exit, Failure};
-use crate::time::{Clock, SystemClock};
+use crate::time::SystemClock;
 
 /// Arguments of `debug`.
 #[derive(Debug, clap::Args)]
@@ -38,7 +38,7 @@ pub enum Command {
     /// Check every record, seal and index of the store
     Verify,
     /// A live view
-    Watch(Watch),
+    Watch(watch::Args),
 }
 
 /// Arguments of `debug queue`.
@@ -98,30 +98,14 @@ pub enum QueueCommand {
 /// The states that can be asked for.
 const STATES: [&str; 5] = ["received", "exchanging", "exchanged", "settling", "closed"];
 
-/// Arguments of `debug watch`.
-#[derive(Debug, clap::Args)]
-pub struct Watch {
-    /// Seconds between two looks
-    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u64).range(1..=3600), value_name = "SECONDS")]
-    pub every: u64,
-}
-
 /// Runs a command of `debug`.
 pub fn run(args: &Args, global: &Global) -> anyhow::Result<Exit> {
     let config = global.load_config()?;
-    let journal = Source::find(&config)?;
+    let show = |ask: &Ask, human: fn(&Value) -> String| show(&Source::find(&config)?, global, ask, human);
     match &args.command {
-        Command::Budget => show(&journal, global, &Ask::Budget, render::budgets),
-        Command::Verify => verify(&journal, global),
-        Command::Watch(watch) => loop {
-            let stats = journal.ask(&Ask::Stats)?;
-            if global.json {
-                out::line(stats.to_string())?;
-            } else {
-                out::line(format!("\n{}\n{}", SystemClock.now(), render::stats(&stats)))?;
-            }
-            std::thread::sleep(Duration::from_secs(watch.every));
-        },
+        Command::Watch(args) => watch::run(args, &config, global),
+        Command::Budget => show(&Ask::Budget, render::budgets),
+        Command::Verify => verify(&Source::find(&config)?, global),
         Command::Queue(queue) => match &queue.command {
             QueueCommand::List { limit, state, parked } => {
                 let filter = Filter {
@@ -129,26 +113,24 @@ pub fn run(args: &Args, global: &Global) -> anyhow::Result<Exit> {
                     state: state.clone(),
                     parked: *parked,
                 };
-                show(&journal, global, &Ask::List(filter), render::listing)
+                show(&Ask::List(filter), render::listing)
             }
-            QueueCommand::Show { id } => show(&journal, global, &Ask::Show(*id), render::one),
-            QueueCommand::Stats => show(&journal, global, &Ask::Stats, render::stats),
+            QueueCommand::Show { id } => show(&Ask::Show(*id), render::one),
+            QueueCommand::Stats => show(&Ask::Stats, render::stats),
             QueueCommand::Requeue { id, sink } => show(
-                &journal,
-                global,
                 &Ask::Requeue {
                     id: *id,
                     sink: sink.clone(),
                 },
                 render::one,
             ),
-            QueueCommand::Drop { id, yes: true } => show(&journal, global, &Ask::Drop(*id), render::one),
+            QueueCommand::Drop { id, yes: true } => show(&Ask::Drop(*id), render::one),
             QueueCommand::Drop { id, yes: false } => {
                 Err(Failure::new(Exit::Usage, format!("grant {id} was not dropped"))
                     .way_out("its deliveries would be given up for good: say --yes")
                     .into())
             }
-            QueueCommand::Export { output } => export(&journal, output.as_deref()),
+            QueueCommand::Export { output } => export(&Source::find(&config)?, output.as_deref()),
         },
     }
 }
@@ -160,17 +142,26 @@ enum Source<'a> {
 }
 
 impl<'a> Source<'a> {
+    /// The running service, if one answers.
+    fn running(config: &Config) -> Option<Self> {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+        let client = ControlClient::new(config.control.socket.as_deref()?);
+        let (runtime, client) = (runtime.ok()?, client.ok()?);
+        let answers = runtime.block_on(client.ask(&Ask::Budget)).is_ok();
+        answers.then_some(Self::Running(client, runtime))
+    }
+
     /// The running service if one answers, else the store.
     fn find(config: &'a Config) -> anyhow::Result<Self> {
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-        if let Some(client) = config
-            .control
-            .socket
-            .as_deref()
-            .and_then(|socket| ControlClient::new(socket).ok())
-            && runtime.block_on(client.ask(&Ask::Stats)).is_ok()
-        {
-            return Ok(Self::Running(client, runtime));
+        if let Some(running) = Self::running(config) {
+            return Ok(running);
+        }
+        if !config.journal.path.exists() {
+            // Opening would make one, and a mistaken path would look like an empty queue.
+            let path = config.journal.path.display();
+            return Err(Failure::new(Exit::Failed, format!("there is no journal at `{path}`"))
+                .way_out("`codeferry run` makes it; is this the configuration that the service runs with?")
+                .into());
         }
         match StoppedStore::open(config, SystemClock::shared()) {
             Ok(store) => Ok(Self::Stopped(RefCell::new(Some(store)))),

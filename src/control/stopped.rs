@@ -52,7 +52,7 @@ impl<'a> StoppedStore<'a> {
                 let grants: Vec<_> = closed.iter().map(GrantView::of_closed).collect();
                 Ok(json!({ "total": self.loaded.closed, "grants": grants }))
             }
-            Ask::List(filter) => Ok(json!(Listing::of(self.loaded.grants.iter().cloned(), filter))),
+            Ask::List(filter) => Ok(json!(Listing::of(self.loaded.grants.iter(), filter))),
             Ask::Show(id) => match self.find(*id) {
                 Some(grant) => Ok(json!(GrantView::of(grant))),
                 None => {
@@ -95,8 +95,16 @@ impl<'a> StoppedStore<'a> {
             State::Closed(closed) => (Change::Close(closed.clone()), GrantView::of_closed(closed)),
             _ => (Change::PutGrant(Box::new(next.clone())), GrantView::of(&next)),
         };
+        let mut changes = vec![change];
+        if !grant.is_spent() && next.is_spent() {
+            let carrier = self.loaded.carriers.iter_mut();
+            if let Some(carrier) = carrier.into_iter().find(|c| c.message == next.origin.message) {
+                carrier.unspent = carrier.unspent.saturating_sub(1);
+                changes.push(Change::PutCarrier(carrier.clone()));
+            }
+        }
         self.store
-            .commit(&[change])
+            .commit(&changes)
             .map_err(|e| Refusal::new(503, e.to_string()))?;
         self.loaded.grants.retain(|g| g.id != id);
         if !matches!(next.state, State::Closed(_)) {

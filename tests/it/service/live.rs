@@ -3,7 +3,9 @@
 use std::fs;
 use std::time::Duration;
 
-use super::kit::{Site, until};
+use serde_json::Value;
+
+use super::kit::{Site, exits, until};
 
 const SOON: Duration = Duration::from_secs(20);
 
@@ -32,4 +34,31 @@ fn saving_the_file_applies_limits_and_log_and_names_what_waits_for_a_restart() {
     until(SOON, "what waits is told again", || told() == 2);
     assert!(limit().contains("\"limit\":7"));
     service.drain();
+}
+
+#[test]
+fn the_live_view_looks_into_a_running_service_and_a_stopped_store() {
+    let site = Site::without_limits("");
+    let nothing = site.codeferry(&["debug", "watch", "--looks", "1"]);
+    let (_, err) = exits(&nothing, 1);
+    assert!(err.contains("there is no journal at"), "{err}");
+    assert!(!site.path("data/journal").exists());
+    let service = site.run_ready();
+    let look = |running: bool| {
+        let output = site.codeferry(&["debug", "watch", "--looks", "2", "--json"]);
+        let (out, _) = exits(&output, 0);
+        let looks: Vec<Value> = out.lines().map(|l| serde_json::from_str(l).expect("JSON")).collect();
+        assert_eq!(looks.len(), 2);
+        assert!(
+            looks
+                .iter()
+                .all(|l| l["running"] == running && l["stats"]["open"].is_object()),
+            "{out}"
+        );
+    };
+    look(true);
+    service.drain();
+    look(false);
+    let (out, _) = exits(&site.codeferry(&["debug", "watch", "--looks", "1"]), 0);
+    assert!(out.contains("the service does not run"), "{out}");
 }
