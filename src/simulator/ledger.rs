@@ -63,6 +63,8 @@ pub enum AnswerFate {
     Cut,
     /// Written whole, but a fault had made it useless: the token is not in it.
     Spoiled,
+    /// Written whole, to a service that was killed before it had written the token down.
+    Unrecorded,
 }
 
 /// The life of one access token.
@@ -207,6 +209,22 @@ impl Ledger {
         self.codes[code].presented[nth].answer = fate;
         if let Some(record) = token.and_then(|t| self.token_mut(t)) {
             record.received |= fate == AnswerFate::InFull;
+        }
+    }
+
+    /// Records that whoever was answered in full was killed before the token of this code was written down: as if the
+    /// answer had been cut off.
+    pub fn unrecorded(&mut self, code: &str) {
+        let Some(record) = self.code_index.get(code).map(|index| &mut self.codes[*index]) else {
+            return;
+        };
+        for presentation in record.presented.iter_mut().filter(|p| p.answer == AnswerFate::InFull) {
+            presentation.answer = AnswerFate::Unrecorded;
+        }
+        for token in record.tokens.clone() {
+            if let Some(token) = self.token_mut(&token) {
+                token.received = false;
+            }
         }
     }
 
@@ -355,19 +373,27 @@ mod tests {
     #[test]
     fn only_a_code_presented_after_a_whole_answer_counts_as_presented_twice() {
         let mut ledger = Ledger::default();
-        for (code, fate) in [("cut", AnswerFate::Cut), ("whole", AnswerFate::InFull)] {
+        let fates = [
+            ("cut", AnswerFate::Cut),
+            ("killed", AnswerFate::InFull),
+            ("whole", AnswerFate::InFull),
+        ];
+        for (code, fate) in fates {
             ledger.issued(code, 7, 0);
             let first = ledger.presented(code, 1).expect("a known code");
             ledger.token(code, 7, Some(code), 1);
             ledger.answered(first, 200, None);
             ledger.written(first, fate, Some(code));
+            if code == "killed" {
+                ledger.unrecorded(code);
+            }
             let second = ledger.presented(code, 2).expect("a known code");
             ledger.answered(second, 400, Some("invalid_grant".into()));
         }
         assert!(ledger.presented("never issued", 3).is_none());
         let summary = ledger.summary();
-        assert_eq!((summary.presented, summary.presented_twice), (2, 1));
-        assert_eq!((summary.tokens_left, summary.orphans), (1, 1));
+        assert_eq!((summary.presented, summary.presented_twice), (3, 1));
+        assert_eq!((summary.tokens_left, summary.orphans), (1, 2));
         ledger.killed("whole", Revocation::Revoked, 4);
         assert_eq!(ledger.summary().tokens_left, 0);
     }

@@ -265,7 +265,7 @@ fn finish(
 }
 
 /// Records an execution of a webhook, made or refused.
-pub fn record_post(inner: &mut Inner, webhook_id: u64, status: u16, message_id: Option<u64>, now_us: i64) {
+fn record_post(inner: &mut Inner, webhook_id: u64, status: u16, message_id: Option<u64>, now_us: i64) {
     let channel_id = inner.world.webhooks.get(&webhook_id).map_or(0, |w| w.channel_id);
     inner.ledger.posts.push(PostRecord {
         at_us: now_us,

@@ -46,10 +46,13 @@ impl Child {
         }
     }
 
-    /// Kills it without warning and starts it again.
-    pub async fn kill_and_start(&mut self, after: Duration) -> anyhow::Result<()> {
-        self.process.kill().await.context("cannot kill the service")?;
-        tokio::time::sleep(after).await;
+    /// Kills it without warning.
+    pub async fn kill(&mut self) -> anyhow::Result<()> {
+        self.process.kill().await.context("cannot kill the service")
+    }
+
+    /// Starts it again.
+    pub fn start_again(&mut self) -> anyhow::Result<()> {
         self.process = spawn(&self.file, &self.environment, &self.folder)?;
         Ok(())
     }

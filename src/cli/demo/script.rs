@@ -11,6 +11,7 @@ use rand::RngExt;
 use rand::rngs::StdRng;
 use tokio::time::Instant;
 
+use super::account;
 use super::child::Child;
 use crate::cli::link::mint;
 use crate::config::{Config, Secrets};
@@ -51,6 +52,8 @@ pub struct Played {
     pub died: bool,
 }
 
+/// The second in which the service is killed.
+const RESTART: u64 = 16;
 /// People arrive over this long.
 const ARRIVALS: Duration = Duration::from_secs(24);
 
@@ -95,10 +98,16 @@ impl Stage<'_> {
         let mut restarted = false;
         for second in 0_u64.. {
             tokio::time::sleep_until(start + Duration::from_secs(second)).await;
-            self.incident(second, about, &played);
-            if second == 16 {
-                bar.set_message("the service is killed and started again");
-                service.kill_and_start(Duration::from_secs(2)).await?;
+            if let Some(what) = self.incident(second, about, &played) {
+                self.say(&bar, start, what);
+            }
+            if second == RESTART {
+                self.say(&bar, start, "the service is killed");
+                service.kill().await?;
+                self.simulator.unrecorded(account::on_the_way(self.config)?);
+                tokio::time::sleep(Duration::from_secs(2)).await;
+                self.say(&bar, start, "the service is started again");
+                service.start_again()?;
                 restarted = true;
             }
             if service.has_ended() {
@@ -106,7 +115,11 @@ impl Stage<'_> {
             }
             let (taken, posted, messages) = self.relay.counts();
             bar.set_position(posted);
-            bar.set_message(format!("{taken} redirects, {posted} posted in {messages} messages"));
+            let progress = format!("{taken} redirects, {posted} posted in {messages} messages");
+            if bar.is_hidden() && second % 5 == 0 {
+                self.say(&bar, start, &progress);
+            }
+            bar.set_message(progress);
             if restarted && walks.iter().all(tokio::task::JoinHandle::is_finished) && taken == posted {
                 break;
             }
@@ -118,7 +131,8 @@ impl Stage<'_> {
         Ok(played.take())
     }
 
-    fn incident(&self, second: u64, about: &Description, played: &RefCell<Played>) {
+    /// Makes happen what belongs to a second; says what.
+    fn incident(&self, second: u64, about: &Description, played: &RefCell<Played>) -> Option<&'static str> {
         let faults = self.simulator.faults();
         let gateway = self.simulator.gateway();
         match second {
@@ -128,6 +142,7 @@ impl Stage<'_> {
                     retry_after_ms: 1_500,
                 };
                 faults.add(FaultRule::on(Endpoint::Token, limited).times(1));
+                Some("the token endpoint answers 429 once")
             }
             4 => {
                 let bad_gateway = Fault::Status {
@@ -137,17 +152,29 @@ impl Stage<'_> {
                     after_work: false,
                 };
                 faults.add(FaultRule::on(Endpoint::Token, bad_gateway).times(1));
+                Some("the token endpoint answers 502 once, with a page of HTML")
             }
-            5 => self.spoof(about, played),
-            7 => gateway.fault(GatewayFault::DropConnections),
-            10 => gateway.fault(GatewayFault::Duplicate { count: 3 }),
+            5 => {
+                self.spoof(about, played);
+                Some("codes are posted by a person, another bot, two other webhooks and with a forged MAC; and rubbish")
+            }
+            7 => {
+                gateway.fault(GatewayFault::DropConnections);
+                Some("the gateway connection drops")
+            }
+            8 => Some("a third of the people come at once"),
+            10 => {
+                gateway.fault(GatewayFault::Duplicate { count: 3 });
+                Some("the gateway brings the next three events twice")
+            }
             11 => {
                 // The session is invalid and the gateway away: what is posted meanwhile is never replayed.
                 gateway.fault(GatewayFault::Refuse { for_ms: 3_000 });
                 gateway.fault(GatewayFault::Invalidate { resumable: false });
                 gateway.fault(GatewayFault::DropConnections);
+                Some("the session is invalid and the gateway away for 3 s: what is posted meanwhile is never replayed")
             }
-            _ => {}
+            _ => None,
         }
     }
 
@@ -218,6 +245,16 @@ impl Stage<'_> {
             tokio::time::sleep(Duration::from_millis(200)).await;
         }
         bar.finish_and_clear();
+    }
+
+    /// A line of the story, above the bar on a terminal, on stderr elsewhere.
+    fn say(&self, bar: &ProgressBar, start: Instant, what: &str) {
+        let line = format!("{:>3} s  {what}", start.elapsed().as_secs());
+        match (self.quiet, bar.is_hidden()) {
+            (true, _) => {}
+            (false, true) => eprintln!("{line}"),
+            (false, false) => bar.println(line),
+        }
     }
 
     fn bar(&self) -> ProgressBar {

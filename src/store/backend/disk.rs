@@ -157,8 +157,8 @@ pub(in crate::store) fn files_below(dir: &Path) -> io::Result<Vec<std::path::Pat
     Ok(files)
 }
 
-/// Copies a folder with everything below it.
-pub(super) fn copy_tree(from: &Path, to: &Path) -> io::Result<()> {
+/// Copies a folder with everything below it, folders readable by their owner alone.
+pub fn copy_tree(from: &Path, to: &Path) -> io::Result<()> {
     make_private_dir(to)?;
     for entry in fs::read_dir(from)? {
         let entry = entry?;

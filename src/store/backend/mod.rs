@@ -18,5 +18,5 @@ mod record;
 mod sled_store;
 mod write;
 
-pub use disk::{Fault, Sync};
+pub use disk::{Fault, Sync, copy_tree};
 pub use open::{Opened, StoreOptions, open};
