@@ -7,6 +7,13 @@ use std::io::{self, IsTerminal as _, Write as _};
 #[error("the reader of the output has gone")]
 pub struct ReaderGone;
 
+/// A table without lines between its rows.
+pub fn table() -> comfy_table::Table {
+    let mut table = comfy_table::Table::new();
+    table.load_style(comfy_table::presets::ASCII_FULL_CONDENSED);
+    table
+}
+
 /// Prints a text and a line end.
 pub fn line(text: impl std::fmt::Display) -> anyhow::Result<()> {
     write(&[&format!("{text}\n")])

@@ -1,14 +1,14 @@
 //! What `debug` prints for people: tables and relative times.
 
-use comfy_table::Table;
 use serde_json::Value;
 
+use crate::cli::out;
 use crate::time::{Clock, SystemClock, Timestamp};
 
 /// A page of grants.
 pub fn listing(answer: &Value) -> String {
     let grants = answer["grants"].as_array().cloned().unwrap_or_default();
-    let mut table = Table::new();
+    let mut table = out::table();
     table.set_header([
         "id",
         "state",
@@ -45,7 +45,7 @@ pub fn listing(answer: &Value) -> String {
 
 /// One grant, a line a field.
 pub fn one(answer: &Value) -> String {
-    let mut table = Table::new();
+    let mut table = out::table();
     for (name, value) in answer.as_object().into_iter().flatten() {
         let shown = if name == "deliveries" {
             deliveries(value)
@@ -59,7 +59,7 @@ pub fn one(answer: &Value) -> String {
 
 /// The counts.
 pub fn stats(answer: &Value) -> String {
-    let mut table = Table::new();
+    let mut table = out::table();
     table.set_header(["", "grants"]);
     for (group, label) in [
         ("open", "open, "),
@@ -86,7 +86,7 @@ pub fn stats(answer: &Value) -> String {
 
 /// The budgets.
 pub fn budgets(answer: &Value) -> String {
-    let mut table = Table::new();
+    let mut table = out::table();
     table.set_header(["budget", "lane", "spent", "limit", "free", "blocked until"]);
     let now = SystemClock.now();
     for view in answer.as_array().into_iter().flatten() {
@@ -108,7 +108,7 @@ pub fn verified(answer: &Value) -> String {
     if problems.is_empty() {
         return "every record, seal and index is as it was written".to_owned();
     }
-    let mut table = Table::new();
+    let mut table = out::table();
     table.set_header(["problem", "key", "detail"]);
     for problem in &problems {
         table.add_row([text(&problem["kind"]), text(&problem["key"]), text(&problem["detail"])]);

@@ -81,10 +81,10 @@ impl Site {
             about.api_base, about.authorize_url, about.application_id, about.redirect_uri
         );
         for lane in &about.lanes {
-            text.push_str(&format!(
+            text += &format!(
                 "[[intake.lanes]]\nchannel_id = \"{}\"\nwebhook_id = \"{}\"\n",
                 lane.channel_id, lane.webhook.id
-            ));
+            );
         }
         text.push_str("[[delivery]]\nname = \"results\"\nkind = \"jsonl\"\npath = \"results.jsonl\"\n");
         text.push_str(more);
