@@ -3,57 +3,46 @@
 //! It owns the order of a start: the store first, then who we are, then the actors with the history reading, and the
 //! gateway last; what can be checked beside that is checked while codes already flow.
 
+pub mod wiring;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
 use std::time::Duration;
 
-use actix::{Actor, Addr};
+use actix::Addr;
 use futures_util::FutureExt;
-use futures_util::future::LocalBoxFuture;
-use rand::SeedableRng;
 use rand::distr::{Alphanumeric, SampleString};
 use rand::rngs::StdRng;
 use tokio::sync::{mpsc, watch};
 
-use crate::actors::governor::{self, Governor, LedgerError, Limits, Observe, RateLimit, SpendingLedger, WebhookLimit};
-use crate::actors::journal::book::Book;
-use crate::actors::journal::message::CorrectClock;
-use crate::actors::journal::{self, Journal};
-use crate::actors::listener::gatekeeper::Gatekeeper;
-use crate::actors::listener::{self, Fatal, Listener, WatchedLane};
+use self::wiring::{IDENTIFIES_A_DAY, Journalled, Outside, Told, watched, wire};
+use crate::actors::governor::{Governor, Limits, Observe, RateLimit, WebhookLimit};
+use crate::actors::journal::Journal;
+use crate::actors::listener::{Fatal, WatchedLane};
 use crate::actors::pipeline::{Ended, Pipeline};
-use crate::config::{AfterReceipt, Config, LimitsConfig, Secrets, SinkKind, StateMode, WireVersion};
+use crate::config::{Config, LimitsConfig, Secrets, SinkKind};
 use crate::delivery::Sink;
 use crate::delivery::discord_webhook::DiscordWebhook;
 use crate::delivery::http::Callback;
 use crate::delivery::jsonl::JsonLines;
-use crate::delivery::result::ResultFormat;
 use crate::discord::bot::{BotSettings, HttpBotApi};
 use crate::discord::callback_post::HttpCallbackPost;
 use crate::discord::gateway::{GatewaySession, GatewaySettings};
 use crate::discord::http::ApiBase;
-
 use crate::discord::resources::HttpResourceServer;
 use crate::discord::token_endpoint::{HttpTokenEndpoint, TokenEndpointSettings};
 use crate::discord::webhook_post::HttpWebhookPost;
-use crate::grant::{Policy, Task};
-use crate::ids::{ChannelId, WebhookId};
-use crate::intake::message::Accept;
-use crate::intake::state::{self, StateKey, StateRules};
+use crate::ids::WebhookId;
 use crate::lifecycle::{Exit, Failure};
 use crate::secret::AccessToken;
 use crate::steps::port::{ApplicationFacts, BotApi, BotError, RevokeAnswer, TokenEndpoint};
-use crate::steps::skew::SkewWatch;
-use crate::steps::{Deliver, Exchange, Fetch, Revoke};
-use crate::store::{self, Change, Committer, CommitterHandle, StoreOptions};
-use crate::time::{SharedClock, Timestamp};
+use crate::store::{self, Committer, CommitterHandle, StoreOptions};
+use crate::time::SharedClock;
 
 /// A commit that takes longer than this is taken for a hung disk; the process is gone within 5 s.
 const HUNG_AFTER: Duration = Duration::from_secs(4);
 /// Notes of the gateway that wait for the listener; more are dropped, for the history has them.
 const NOTES: usize = 4096;
-/// IDENTIFYs a day before we stop: at 1,000 Discord resets the bot's token.
-const IDENTIFIES_A_DAY: usize = 950;
 
 /// A running service.
 pub struct Service {
@@ -68,16 +57,6 @@ pub struct Service {
     /// Why it ended by itself, once it has.
     pub ended: watch::Receiver<Option<Ended>>,
     gateway: Option<GatewaySession>,
-}
-
-/// Persists webhook spending through the store.
-struct Ledger(CommitterHandle);
-
-impl SpendingLedger for Ledger {
-    fn persist(&self, channel: ChannelId, sent_at: Vec<Timestamp>) -> LocalBoxFuture<'static, Result<(), LedgerError>> {
-        let durable = self.0.commit(vec![Change::PutSpending { channel, sent_at }]);
-        async move { durable.await.map_err(|e| LedgerError(Box::new(e))) }.boxed_local()
-    }
 }
 
 impl Service {
@@ -129,52 +108,6 @@ impl Service {
         );
         let facts = who_we_are(&*bot, config).await?;
 
-        let lanes: Vec<WatchedLane> = config
-            .intake
-            .lanes
-            .iter()
-            .map(|l| WatchedLane {
-                lane: l.lane,
-                channel: l.channel_id,
-                webhook: l.webhook_id,
-            })
-            .collect();
-        let governor = Governor::new(governor::Settings {
-            limits: limits(&config.limits),
-            lanes: lanes.iter().map(|l| (l.channel, l.lane)).collect(),
-            spending: loaded.spending.clone(),
-            ledger: Box::new(Ledger(store.clone())),
-            clock: clock.clone(),
-        })
-        .start();
-        let observer = governor.clone();
-        let observe = async move {
-            while let Some(feedback) = observed.recv().await {
-                let _ = observer.send(Observe(feedback)).await;
-            }
-        };
-        spawn(observe);
-
-        let identifies = loaded.identifies.clone();
-        let policy = Policy {
-            code_lifetime: config.intake.code_lifetime,
-            sinks: config.sinks.iter().map(|s| s.name.clone()).collect(),
-            keep_parked: config.journal.keep_parked,
-        };
-        let keep = config.intake.after_receipt == AfterReceipt::Keep;
-        let book = Book::new(loaded, policy, keep, StdRng::from_rng(&mut random), clock.now());
-        let journal = Journal::new(
-            journal::Settings {
-                store: store.clone(),
-                clock: clock.clone(),
-                max_open: usize::try_from(config.journal.max_open).unwrap_or(usize::MAX),
-                closed_retention: config.journal.closed_retention,
-                on_closed: None,
-            },
-            book,
-        )
-        .start();
-
         let endpoint = HttpTokenEndpoint::new(&TokenEndpointSettings {
             api_base: base.clone(),
             application: config.discord.application_id,
@@ -184,91 +117,43 @@ impl Service {
             revoke_timeout: config.stages.revoke.timeout,
         })
         .map_err(setup)?;
-        let endpoint = watch_clock(Rc::new(endpoint), &journal, clock.clone());
         let server = HttpResourceServer::new(base.clone(), config.discord.guild_id, config.stages.fetch.timeout)
             .map_err(setup)?;
-
-        let (end, ended) = watch::channel(None);
-        let mut pipeline = Pipeline::new(
-            journal.clone(),
-            governor.clone(),
-            store.clone(),
-            Rc::clone(&endpoint),
-            end.clone(),
-            StdRng::from_rng(&mut random),
-        );
-        let stages = &config.stages;
-        let exchange = Rc::new(Exchange::new(Rc::clone(&endpoint), secrets.pkce_key.clone()));
-        pipeline.add_stage(&exchange, Task::Exchange, stages.exchange.slots);
-        let resources = config.fetch.resources.clone();
-        let fetch = Rc::new(Fetch::new(Rc::new(server), resources, governor.clone(), clock.clone()));
-        pipeline.add_stage(&fetch, Task::Fetch, stages.fetch.slots);
-        pipeline.add_stage(
-            &Rc::new(Revoke::new(Rc::clone(&endpoint))),
-            Task::Revoke,
-            stages.revoke.slots,
-        );
-        let format = ResultFormat {
-            purposes: config.state.purposes.clone().into(),
-            with_raw_state: config.state.mode != StateMode::Signed,
-        };
-        for (index, (name, sink)) in sinks(config, secrets, &base, &bot, &clock)
-            .await?
-            .into_iter()
-            .enumerate()
-        {
-            let deliver = Rc::new(Deliver::new(name, sink, format.clone()));
-            let task = Task::Deliver(u8::try_from(index).unwrap_or(u8::MAX));
-            pipeline.add_stage(&deliver, task, stages.deliver.slots);
-        }
-
+        let sinks = sinks(config, secrets, &base, &bot, &clock).await?;
         let (notes, noted) = mpsc::channel(NOTES);
-        let fatal = end.clone();
-        let gatekeeper = Gatekeeper::new(
-            &lanes,
-            facts.bot,
-            accept(config, secrets),
-            states(config, secrets),
-            code_hash_key,
-        );
-        let listener = Listener::new(
-            listener::Settings {
-                lanes: lanes.clone(),
-                gatekeeper,
-                bot: Rc::clone(&bot) as Rc<dyn BotApi>,
-                notes: noted,
-                clock: clock.clone(),
-                code_lifetime: config.intake.code_lifetime,
-                poll_every: config.intake.poll_every,
-                after_receipt: match config.intake.after_receipt {
-                    AfterReceipt::Delete => listener::AfterReceipt::Delete,
-                    AfterReceipt::React => listener::AfterReceipt::React,
-                    AfterReceipt::Keep => listener::AfterReceipt::Keep,
-                },
-                on_fatal: Rc::new(move |why| {
-                    fatal.send_if_modified(|ended| {
-                        let first = ended.is_none();
-                        if first {
-                            *ended = Some(Ended::Operator(why.clone()));
-                        }
-                        first
-                    });
-                }),
-                on_ready,
-                identifies: listener::Identifies::new(identifies, IDENTIFIES_A_DAY, store.clone()),
+        let probe_token = Alphanumeric.sample_string(&mut random, 30);
+        let actors = wire(
+            config,
+            secrets,
+            Journalled {
+                store: store.clone(),
+                loaded,
+                code_hash_key,
             },
-            journal.clone(),
-        )
-        .start();
-        pipeline.add_listener(listener);
-        let pipeline = pipeline.start();
-
-        let checks = surroundings(
-            Rc::clone(&bot),
-            lanes.clone(),
-            endpoint,
-            Alphanumeric.sample_string(&mut random, 30),
+            Outside {
+                endpoint: Rc::new(endpoint),
+                server: Rc::new(server),
+                bot: Rc::clone(&bot) as Rc<dyn BotApi>,
+                bot_id: facts.bot,
+                sinks,
+                notes: noted,
+                clock,
+                random,
+            },
+            Told {
+                on_ready,
+                on_closed: None,
+            },
         );
+        let observer = actors.governor.clone();
+        spawn(async move {
+            while let Some(feedback) = observed.recv().await {
+                let _ = observer.send(Observe(feedback)).await;
+            }
+        });
+
+        let lanes = watched(config);
+        let checks = surroundings(Rc::clone(&bot), lanes.clone(), Rc::clone(&actors.endpoint), probe_token);
         let (failed, checked) = tokio::sync::oneshot::channel();
         spawn(checks.map(|outcome| drop(failed.send(outcome))));
         let session = GatewaySession::start(
@@ -286,11 +171,11 @@ impl Service {
         }
         let gateway = session.map_err(|error| of_bot("the gateway cannot be found", error))?;
         Ok(Self {
-            journal,
-            governor,
-            pipeline,
+            journal: actors.journal,
+            governor: actors.governor,
+            pipeline: actors.pipeline,
             store,
-            ended,
+            ended: actors.ended,
             gateway: Some(gateway),
         })
     }
@@ -452,27 +337,6 @@ pub fn of_end(ended: Ended) -> Failure {
     }
 }
 
-fn accept(config: &Config, secrets: &Secrets) -> Accept {
-    let accepts = |version| config.intake.accept.contains(&version);
-    Accept {
-        v0: accepts(WireVersion::V0),
-        v1: secrets.relay_key.clone().filter(|_| accepts(WireVersion::V1)),
-    }
-}
-
-fn states(config: &Config, secrets: &Secrets) -> StateRules {
-    StateRules {
-        mode: match config.state.mode {
-            StateMode::Signed => state::StateMode::Signed,
-            StateMode::UserId => state::StateMode::UserId,
-            StateMode::Any => state::StateMode::Any,
-        },
-        key: StateKey::new(&secrets.state_key),
-        code_lifetime: config.intake.code_lifetime,
-        purposes: config.state.purposes.len(),
-    }
-}
-
 /// The governor's limits.
 pub fn limits(config: &LimitsConfig) -> Limits {
     let rate = |r: crate::config::RateLimit| RateLimit {
@@ -488,25 +352,6 @@ pub fn limits(config: &LimitsConfig) -> Limits {
         oauth: config.oauth.map(rate),
         invalid_requests: config.invalid_requests,
     }
-}
-
-fn watch_clock(endpoint: Rc<dyn TokenEndpoint>, journal: &Addr<Journal>, clock: SharedClock) -> Rc<dyn TokenEndpoint> {
-    let journal = journal.clone();
-    let told = std::cell::Cell::new(0_i64);
-    let tell = move |skew_ms: i64| {
-        if (skew_ms - told.get()).abs() < 1_500 {
-            return;
-        }
-        if skew_ms != 0 {
-            tracing::warn!(
-                skew_ms,
-                "this machine's clock is not Discord's: codes are aged by Discord's"
-            );
-        }
-        told.set(skew_ms);
-        let _ = journal.try_send(CorrectClock { skew_ms });
-    };
-    Rc::new(SkewWatch::new(endpoint, clock, Box::new(tell)))
 }
 
 async fn sinks(

@@ -1,0 +1,257 @@
+//! Builds the actors over whatever stands outside: the real adapters in a running service, fakes in virtual time. It opens
+//! nothing and connects to nothing, so both have the same wiring.
+
+use std::cell::Cell;
+use std::rc::Rc;
+
+use actix::{Actor, Addr};
+use futures_util::FutureExt;
+use futures_util::future::LocalBoxFuture;
+use rand::SeedableRng;
+use rand::rngs::StdRng;
+use tokio::sync::{mpsc, watch};
+
+use super::limits;
+use crate::actors::governor::{self, Governor, LedgerError, SpendingLedger};
+use crate::actors::journal::book::Book;
+use crate::actors::journal::message::CorrectClock;
+use crate::actors::journal::{self, Journal, OnClosed};
+use crate::actors::listener::gatekeeper::Gatekeeper;
+use crate::actors::listener::{self, Listener, WatchedLane};
+use crate::actors::pipeline::{Ended, Pipeline};
+use crate::config::{AfterReceipt, Config, Secrets, StateMode, WireVersion};
+use crate::delivery::Sink;
+use crate::delivery::result::ResultFormat;
+use crate::grant::{Policy, Task};
+use crate::ids::{ChannelId, UserId};
+use crate::intake::message::Accept;
+use crate::intake::state::{StateKey, StateRules};
+use crate::secret::Key;
+use crate::steps::port::{BotApi, GatewayNote, ResourceServer, TokenEndpoint};
+use crate::steps::skew::SkewWatch;
+use crate::steps::{Deliver, Exchange, Fetch, Revoke};
+use crate::store::{Change, CommitterHandle, Loaded};
+use crate::time::{SharedClock, Timestamp};
+
+/// IDENTIFYs a day before we stop: at 1,000 Discord resets the bot's token.
+pub(super) const IDENTIFIES_A_DAY: usize = 950;
+
+/// Everything beyond the actors that they call, hear from, or take time and chance from.
+pub struct Outside {
+    /// Presents codes and revokes tokens.
+    pub endpoint: Rc<dyn TokenEndpoint>,
+    /// Gives what a person approved.
+    pub server: Rc<dyn ResourceServer>,
+    /// The bot's routes.
+    pub bot: Rc<dyn BotApi>,
+    /// The bot's own user id.
+    pub bot_id: UserId,
+    /// Where results go, by name, in the order of the configuration.
+    pub sinks: Vec<(String, Rc<dyn Sink>)>,
+    /// What the gateway session tells.
+    pub notes: mpsc::Receiver<GatewayNote>,
+    /// The wall clock.
+    pub clock: SharedClock,
+    /// Every part's chance comes from here.
+    pub random: StdRng,
+}
+
+/// The store that is driven already, and what it held.
+pub struct Journalled {
+    /// Where changes become durable.
+    pub store: CommitterHandle,
+    /// What an earlier process left.
+    pub loaded: Loaded,
+    /// The key under which codes are remembered.
+    pub code_hash_key: Key,
+}
+
+/// Who is told what.
+pub struct Told {
+    /// A gateway session began.
+    pub on_ready: Rc<dyn Fn()>,
+    /// A grant closed.
+    pub on_closed: Option<Rc<OnClosed>>,
+}
+
+/// The actors at work.
+pub struct Actors {
+    /// The journal.
+    pub journal: Addr<Journal>,
+    /// The governor.
+    pub governor: Addr<Governor>,
+    /// The actors' keeper: `Shutdown` drains.
+    pub pipeline: Addr<Pipeline>,
+    /// The token endpoint with its eye on the clock.
+    pub endpoint: Rc<dyn TokenEndpoint>,
+    /// Why it ended by itself, once it has.
+    pub ended: watch::Receiver<Option<Ended>>,
+}
+
+/// Persists webhook spending through the store.
+struct Ledger(CommitterHandle);
+
+impl SpendingLedger for Ledger {
+    fn persist(&self, channel: ChannelId, sent_at: Vec<Timestamp>) -> LocalBoxFuture<'static, Result<(), LedgerError>> {
+        let durable = self.0.commit(vec![Change::PutSpending { channel, sent_at }]);
+        async move { durable.await.map_err(|e| LedgerError(Box::new(e))) }.boxed_local()
+    }
+}
+
+/// The configured lanes as the listener watches them.
+pub fn watched(config: &Config) -> Vec<WatchedLane> {
+    let lanes = config.intake.lanes.iter().map(|l| WatchedLane {
+        lane: l.lane,
+        channel: l.channel_id,
+        webhook: l.webhook_id,
+    });
+    lanes.collect()
+}
+
+/// Starts every actor. What the journal held goes on at once, and so does the reading of history.
+pub fn wire(config: &Config, secrets: &Secrets, journalled: Journalled, outside: Outside, told: Told) -> Actors {
+    let Journalled {
+        store,
+        loaded,
+        code_hash_key,
+    } = journalled;
+    let Outside { clock, mut random, .. } = outside;
+    let lanes = watched(config);
+    let governor = Governor::new(governor::Settings {
+        limits: limits(&config.limits),
+        lanes: lanes.iter().map(|l| (l.channel, l.lane)).collect(),
+        spending: loaded.spending.clone(),
+        ledger: Box::new(Ledger(store.clone())),
+        clock: clock.clone(),
+    })
+    .start();
+
+    let identifies = loaded.identifies.clone();
+    let policy = Policy {
+        code_lifetime: config.intake.code_lifetime,
+        sinks: config.sinks.iter().map(|s| s.name.clone()).collect(),
+        keep_parked: config.journal.keep_parked,
+    };
+    let keep = config.intake.after_receipt == AfterReceipt::Keep;
+    let book = Book::new(loaded, policy, keep, StdRng::from_rng(&mut random), clock.now());
+    let journal = Journal::new(
+        journal::Settings {
+            store: store.clone(),
+            clock: clock.clone(),
+            max_open: usize::try_from(config.journal.max_open).unwrap_or(usize::MAX),
+            closed_retention: config.journal.closed_retention,
+            on_closed: told.on_closed,
+        },
+        book,
+    )
+    .start();
+
+    let endpoint = watch_clock(outside.endpoint, &journal, clock.clone());
+    let (end, ended) = watch::channel(None);
+    let mut pipeline = Pipeline::new(
+        journal.clone(),
+        governor.clone(),
+        store.clone(),
+        Rc::clone(&endpoint),
+        end.clone(),
+        StdRng::from_rng(&mut random),
+    );
+    let stages = &config.stages;
+    let exchange = Rc::new(Exchange::new(Rc::clone(&endpoint), secrets.pkce_key.clone()));
+    pipeline.add_stage(&exchange, Task::Exchange, stages.exchange.slots);
+    let resources = config.fetch.resources.clone();
+    let fetch = Rc::new(Fetch::new(outside.server, resources, governor.clone(), clock.clone()));
+    pipeline.add_stage(&fetch, Task::Fetch, stages.fetch.slots);
+    let revoke = Rc::new(Revoke::new(Rc::clone(&endpoint)));
+    pipeline.add_stage(&revoke, Task::Revoke, stages.revoke.slots);
+    let format = ResultFormat {
+        purposes: config.state.purposes.clone().into(),
+        with_raw_state: config.state.mode != StateMode::Signed,
+    };
+    for (index, (name, sink)) in outside.sinks.into_iter().enumerate() {
+        let deliver = Rc::new(Deliver::new(name, sink, format.clone()));
+        let task = Task::Deliver(u8::try_from(index).unwrap_or(u8::MAX));
+        pipeline.add_stage(&deliver, task, stages.deliver.slots);
+    }
+
+    let gatekeeper = Gatekeeper::new(
+        &lanes,
+        outside.bot_id,
+        accept(config, secrets),
+        states(config, secrets),
+        code_hash_key,
+    );
+    let listener = Listener::new(
+        listener::Settings {
+            lanes,
+            gatekeeper,
+            bot: outside.bot,
+            notes: outside.notes,
+            clock,
+            code_lifetime: config.intake.code_lifetime,
+            poll_every: config.intake.poll_every,
+            after_receipt: match config.intake.after_receipt {
+                AfterReceipt::Delete => listener::AfterReceipt::Delete,
+                AfterReceipt::React => listener::AfterReceipt::React,
+                AfterReceipt::Keep => listener::AfterReceipt::Keep,
+            },
+            on_fatal: Rc::new(move |why| {
+                end.send_if_modified(|ended| {
+                    let first = ended.is_none();
+                    if first {
+                        *ended = Some(Ended::Operator(why.clone()));
+                    }
+                    first
+                });
+            }),
+            on_ready: told.on_ready,
+            identifies: listener::Identifies::new(identifies, IDENTIFIES_A_DAY, store),
+        },
+        journal.clone(),
+    )
+    .start();
+    pipeline.add_listener(listener);
+    Actors {
+        journal,
+        governor,
+        pipeline: pipeline.start(),
+        endpoint,
+        ended,
+    }
+}
+
+fn accept(config: &Config, secrets: &Secrets) -> Accept {
+    let accepts = |version| config.intake.accept.contains(&version);
+    Accept {
+        v0: accepts(WireVersion::V0),
+        v1: secrets.relay_key.clone().filter(|_| accepts(WireVersion::V1)),
+    }
+}
+
+fn states(config: &Config, secrets: &Secrets) -> StateRules {
+    StateRules {
+        mode: config.state.mode.into(),
+        key: StateKey::new(&secrets.state_key),
+        code_lifetime: config.intake.code_lifetime,
+        purposes: config.state.purposes.len(),
+    }
+}
+
+fn watch_clock(endpoint: Rc<dyn TokenEndpoint>, journal: &Addr<Journal>, clock: SharedClock) -> Rc<dyn TokenEndpoint> {
+    let journal = journal.clone();
+    let told = Cell::new(0_i64);
+    let tell = move |skew_ms: i64| {
+        if (skew_ms - told.get()).abs() < 1_500 {
+            return;
+        }
+        if skew_ms != 0 {
+            tracing::warn!(
+                skew_ms,
+                "this machine's clock is not Discord's: codes are aged by Discord's"
+            );
+        }
+        told.set(skew_ms);
+        let _ = journal.try_send(CorrectClock { skew_ms });
+    };
+    Rc::new(SkewWatch::new(endpoint, clock, Box::new(tell)))
+}
