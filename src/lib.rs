@@ -21,4 +21,6 @@ pub mod simulator;
 pub mod steps;
 pub mod store;
 pub mod telemetry;
+#[cfg(test)]
+mod testing;
 pub mod time;

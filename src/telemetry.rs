@@ -235,30 +235,9 @@ impl Visit for Fields {
 }
 
 #[cfg(test)]
-#[expect(clippy::disallowed_types, reason = "a log writer is shared with the subscriber")]
 mod tests {
-    use std::sync::Mutex;
-
     use super::*;
-
-    #[derive(Clone, Default)]
-    struct Captured(Arc<Mutex<Vec<u8>>>);
-
-    impl io::Write for Captured {
-        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-            self.0.lock().expect("not poisoned").extend_from_slice(bytes);
-            Ok(bytes.len())
-        }
-        fn flush(&mut self) -> io::Result<()> {
-            Ok(())
-        }
-    }
-
-    impl Captured {
-        fn text(&self) -> String {
-            String::from_utf8(self.0.lock().expect("not poisoned").clone()).expect("text")
-        }
-    }
+    use crate::testing::Captured;
 
     #[track_caller]
     fn logged(level: Option<LogLevel>, directives: Option<&str>, act: impl FnOnce(&Telemetry)) -> String {

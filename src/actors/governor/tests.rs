@@ -1,12 +1,12 @@
 use std::cell::{Cell, RefCell};
-use std::future::Future;
 use std::rc::Rc;
 
-use actix::{Addr, System};
+use actix::Addr;
 use futures_util::FutureExt;
 use tokio::time::{sleep, timeout};
 
 use super::*;
+use crate::testing::paused;
 use crate::time::{Clock, VirtualClock};
 
 mod answers;
@@ -36,18 +36,6 @@ impl SpendingLedger for Disk {
         }
         .boxed_local()
     }
-}
-
-/// Runs a test in paused time.
-fn paused<F: Future>(test: impl FnOnce() -> F) -> F::Output {
-    let system = System::with_tokio_rt(|| {
-        tokio::runtime::Builder::new_current_thread()
-            .enable_all()
-            .start_paused(true)
-            .build()
-            .expect("a runtime")
-    });
-    system.block_on(async { test().await })
 }
 
 fn wall() -> std::sync::Arc<VirtualClock> {
