@@ -5,6 +5,7 @@
 
 pub mod book;
 pub mod message;
+mod room;
 pub mod view;
 
 use std::collections::HashMap;
@@ -20,8 +21,8 @@ use futures_util::FutureExt;
 use self::book::{Beginning, Book, Changed};
 use self::message::{
     Append, Begin, Begun, Claim, ClaimRemovals, Close, CorrectClock, Cursor, Drain, JournalError, Lease, MoveCursor,
-    Operate, Outstanding, OutstandingWork, Release, ReleaseStage, Removed, Report, Reported, ResumeExchange, Stalled,
-    Watch, WorkAvailable,
+    Operate, Outstanding, OutstandingWork, Position, Release, ReleaseStage, Removed, Report, Reported, ResumeExchange,
+    Stalled, Watch, WorkAvailable,
 };
 use crate::grant::{ClosedGrant, Event, Grant, Outcome, State, Task};
 use crate::ids::GrantId;
@@ -60,6 +61,8 @@ pub struct Journal {
     watchers: HashMap<Task, Recipient<WorkAvailable>>,
     /// The first store error: from then on nothing is claimed and nothing begins.
     failed: Option<StoreError>,
+    /// The disk is nearly full: nothing is taken in until it has room again.
+    room_is_low: bool,
     /// Set while draining: no code is claimed any more. Nothing clears it.
     draining: bool,
     /// Our credentials were refused: no code is claimed until a probe is answered.
@@ -81,6 +84,7 @@ impl Journal {
             skew_ms: 0,
             watchers: HashMap::new(),
             failed: None,
+            room_is_low: false,
             draining: false,
             exchange_paused: false,
             timer: None,
@@ -215,6 +219,8 @@ impl Actor for Journal {
             ctx.spawn(done.map(|_, journal, ctx| journal.offer_work(ctx)));
         }
         ctx.run_interval(Duration::from_mins(1), Self::keep_house);
+        self.look_for_room(ctx);
+        ctx.run_interval(room::LOOK_EVERY, Self::look_for_room);
         self.offer_work(ctx);
     }
 }
@@ -222,13 +228,17 @@ impl Actor for Journal {
 impl Handler<Append> for Journal {
     type Result = ResponseActFuture<Self, Result<book::Appended, JournalError>>;
 
-    fn handle(&mut self, Append(carried): Append, ctx: &mut Self::Context) -> Self::Result {
-        let codes: usize = carried.iter().map(|c| c.redirects.len()).sum();
-        let full = self.book.len() + codes > self.settings.max_open;
-        if let Some(refusal) = self.working().err().or(full.then_some(JournalError::Full)) {
+    fn handle(&mut self, Append(mut carried): Append, ctx: &mut Self::Context) -> Self::Result {
+        let fitting = self.book.fitting(&carried, self.settings.max_open);
+        let full = fitting == 0 && !carried.is_empty();
+        let no_room = self.room_is_low.then_some(JournalError::NoRoom);
+        let refusal = self.working().err().or(no_room).or(full.then_some(JournalError::Full));
+        if let Some(refusal) = refusal {
             return Box::pin(async move { Err(refusal) }.into_actor(self));
         }
+        let left_out = carried.split_off(fitting).len();
         let (appended, changed) = self.book.append(carried, self.now());
+        let appended = book::Appended { left_out, ..appended };
         metrics::grants_received(appended.received as u64);
         let done = self.commit(changed);
         self.offer_work(ctx);
@@ -416,10 +426,13 @@ impl Handler<MoveCursor> for Journal {
 }
 
 impl Handler<Cursor> for Journal {
-    type Result = Option<crate::ids::MessageId>;
+    type Result = Position;
 
     fn handle(&mut self, Cursor(channel): Cursor, _: &mut Self::Context) -> Self::Result {
-        self.book.cursor(channel)
+        Position {
+            read_to: self.book.cursor(channel),
+            now: self.now(),
+        }
     }
 }
 

@@ -1,36 +1,41 @@
 //! The `Listener`: owns the gateway session, the reading of history, what may enter, and the removal of carriers.
 //!
 //! A gateway event is only a hint: serenity loses its session on a missed heartbeat or a refused reconnect, and Discord
-//! then replays nothing. The channel's history is the truth, read at start, on READY, on RESUMED and every few seconds.
+//! then replays nothing. The channel's history is the truth, read at start, on READY, on RESUMED and every few seconds:
+//! the live window first, and what lies between it and the cursor in the background.
 
+mod carriers;
 pub mod gatekeeper;
 pub mod history;
+mod memory;
+mod progress;
+mod reading;
 
 use std::collections::{HashMap, HashSet};
 use std::rc::Rc;
 use std::time::Duration;
 
-use actix::{Actor, ActorFutureExt, Addr, AsyncContext, Context, Handler, Message, StreamHandler, WrapFuture};
+use actix::fut::ready;
+use actix::{
+    Actor, ActorFutureExt, Addr, AsyncContext, Context, Handler, Message, ResponseActFuture, StreamHandler, WrapFuture,
+};
 use tokio::sync::mpsc;
 
-use self::gatekeeper::{Admission, Gatekeeper};
-use self::history::{ReadError, read_range};
+use self::gatekeeper::{Admission, Faults, Gatekeeper};
+use self::history::ReadError;
+use self::memory::Memory;
+use self::progress::Progress;
 use super::journal::Journal;
-use super::journal::book::Carried;
-use super::journal::message::{Append, ClaimRemovals, Cursor, JournalError, MoveCursor, Removed};
-use crate::grant::retry::LONGEST_WAIT;
-use crate::ids::{ChannelId, Lane, MessageId, WebhookId, snowflake_at};
+use super::journal::book::{Appended, Carried};
+use super::journal::message::{Append, JournalError};
+use crate::ids::{ChannelId, Lane, MessageId, WebhookId};
 use crate::metrics::{self, MessageResult};
 use crate::steps::port::{BotApi, BotError, ChannelMessage, GatewayNote};
 use crate::store::{Change, CommitterHandle};
 use crate::time::{SharedClock, Timestamp};
 
-/// Ids newer than this may still be joined by older ones: messages become visible out of id order.
-const SETTLES_WITHIN: Duration = Duration::from_secs(30);
-/// How far back the first start looks.
-const FIRST_LOOK_BACK: Duration = Duration::from_mins(15);
-/// Removals under way at once; Discord's limit on deletions is a few a second.
-const REMOVALS: usize = 4;
+/// Messages without content from a lane's own webhook after which the cause is named: one may be somebody's test.
+const BLANKS: usize = 3;
 
 /// What becomes of a carrier message once its codes are spent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -115,7 +120,7 @@ pub enum Fatal {
 /// See the file's head.
 pub struct Listener {
     lanes: Vec<WatchedLane>,
-    gatekeeper: Rc<Gatekeeper>,
+    gatekeeper: Gatekeeper,
     bot: Rc<dyn BotApi>,
     notes: Option<mpsc::Receiver<GatewayNote>>,
     clock: SharedClock,
@@ -126,36 +131,56 @@ pub struct Listener {
     on_ready: Rc<dyn Fn()>,
     identifies: Identifies,
     journal: Addr<Journal>,
-    /// Channels whose history is being read; a second reading at once would only race the first.
-    reading: HashSet<ChannelId>,
-    /// Channels to read again as soon as the reading under way ends.
-    read_again: HashSet<ChannelId>,
-    /// Messages that only the gateway has shown so far.
-    unconfirmed: HashMap<ChannelId, HashSet<MessageId>>,
-    /// Channels for which the missing permission was named.
-    named: HashSet<ChannelId>,
+    channels: HashMap<ChannelId, Watched>,
     removing: usize,
-    /// Removals were refused once: from then on messages are kept.
-    removal_refused: bool,
+    /// Channels in which a removal was refused: there messages are kept.
+    kept: HashSet<ChannelId>,
+    /// It was said that the journal is full.
+    full_named: bool,
     draining: bool,
 }
 
-/// Stops intake, for good. Removals under way go on.
+/// One channel.
+#[derive(Default)]
+struct Watched {
+    progress: Progress,
+    memory: Memory,
+    /// The window is being read; a second reading at once would only race the first.
+    reading: bool,
+    /// To be read again as soon as the reading under way ends.
+    read_again: bool,
+    /// The gap below the window is being read.
+    reading_gap: bool,
+    /// The missing permission was named.
+    lack_named: bool,
+    /// Messages of ours without content, until that is named.
+    blanks: usize,
+}
+
+/// Stops intake, for good: nothing is handed to the journal any more. Removals under way go on.
 #[derive(Message)]
 #[rtype(result = "()")]
 pub struct DrainIntake;
 
-/// Reads every channel's history now; answered when the live window was read once.
+/// A page of history to take in; the readings send it to their own actor, so that one place decides.
 #[derive(Message)]
-#[rtype(result = "Result<(), BotError>")]
-pub struct ReadHistory;
+#[rtype(result = "Result<(), ReadError>")]
+struct TakeIn(Vec<ChannelMessage>);
+
+/// Where a message was seen.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Source {
+    Gateway,
+    History,
+}
 
 impl Listener {
     /// A listener; it reads history as soon as it is started.
     pub fn new(settings: Settings, journal: Addr<Journal>) -> Self {
+        let channels = settings.lanes.iter().map(|l| (l.channel, Watched::default())).collect();
         Self {
             lanes: settings.lanes,
-            gatekeeper: Rc::new(settings.gatekeeper),
+            gatekeeper: settings.gatekeeper,
             bot: settings.bot,
             notes: Some(settings.notes),
             clock: settings.clock,
@@ -166,238 +191,137 @@ impl Listener {
             on_ready: settings.on_ready,
             identifies: settings.identifies,
             journal,
-            reading: HashSet::new(),
-            read_again: HashSet::new(),
-            unconfirmed: HashMap::new(),
-            named: HashSet::new(),
+            channels,
             removing: 0,
-            removal_refused: false,
+            kept: HashSet::new(),
+            full_named: false,
             draining: false,
         }
     }
 
-    fn channels(&self) -> Vec<ChannelId> {
-        self.lanes.iter().map(|l| l.channel).collect()
+    fn watched(&mut self, channel: ChannelId) -> &mut Watched {
+        self.channels.entry(channel).or_default()
     }
 
-    fn read_all(&mut self, ctx: &mut Context<Self>) {
-        for channel in self.channels() {
-            self.read_channel(channel, ctx);
-        }
-    }
-
-    fn read_channel(&mut self, channel: ChannelId, ctx: &mut Context<Self>) {
-        if self.draining {
-            return;
-        }
-        if !self.reading.insert(channel) {
-            self.read_again.insert(channel);
-            return;
-        }
-        let expected = self.unconfirmed.get(&channel).cloned().unwrap_or_default();
-        let reading = read_one(
-            Rc::clone(&self.bot),
-            Rc::clone(&self.gatekeeper),
-            self.journal.clone(),
-            channel,
-            self.clock.now(),
-            self.code_lifetime,
-        );
-        ctx.spawn(reading.into_actor(self).map(move |outcome, listener, ctx| {
-            listener.reading.remove(&channel);
-            listener.finish_reading(channel, outcome, &expected);
-            if listener.read_again.remove(&channel) {
-                listener.read_channel(channel, ctx);
-            }
-            listener.remove_carriers(ctx);
-        }));
-    }
-
-    fn finish_reading(
+    /// Takes in messages of one channel; answered once they are in the journal. What was taken before costs nothing.
+    fn take_in(
         &mut self,
-        channel: ChannelId,
-        outcome: Result<HashSet<MessageId>, ReadError>,
-        expected: &HashSet<MessageId>,
-    ) {
-        match outcome {
-            Ok(read) => {
-                let unconfirmed = self.unconfirmed.entry(channel).or_default();
-                let lacking = expected
-                    .iter()
-                    .filter(|id| unconfirmed.contains(id) && !read.contains(id))
-                    .count();
-                unconfirmed.retain(|id| !expected.contains(id));
-                // One message may have been deleted by somebody between the two; nothing at all is a missing permission.
-                if lacking > 0 && read.is_empty() && self.named.insert(channel) {
-                    tracing::error!(
-                        channel = %channel,
-                        "the gateway brought a message that the channel's history does not show: the bot lacks \
-                         READ_MESSAGE_HISTORY there; give it that permission, or a code that the gateway misses is lost"
+        messages: &[ChannelMessage],
+        source: Source,
+        ctx: &mut Context<Self>,
+    ) -> ResponseActFuture<Self, Result<(), ReadError>> {
+        if self.draining {
+            return Box::pin(ready(Err(ReadError::Draining)));
+        }
+        let now = self.clock.now();
+        let mut taken = Vec::new();
+        for message in messages {
+            let (channel, id) = (message.channel, message.id);
+            let watched = self.channels.entry(channel).or_default();
+            if watched.memory.is_done(id) {
+                continue;
+            }
+            match self.gatekeeper.admit(message, now) {
+                Admission::Foreign => {
+                    if watched.memory.look(id) {
+                        metrics::message(MessageResult::Foreign);
+                    }
+                    watched.memory.done(id);
+                }
+                Admission::Blank if source == Source::Gateway => self.read_channel(channel, ctx),
+                Admission::Blank => {
+                    if watched.memory.look(id) {
+                        metrics::message(MessageResult::Malformed);
+                        watched.blanks += 1;
+                        name_blanks(channel, watched.blanks);
+                    }
+                }
+                Admission::Carried { carried, faults } => {
+                    if watched.memory.look(id) {
+                        name_faults(&carried, faults);
+                    }
+                    let unsure = source == Source::Gateway && watched.progress.hint(id) && !watched.reading;
+                    taken.push(carried);
+                    if unsure {
+                        self.read_channel(channel, ctx);
+                    }
+                }
+            }
+        }
+        if taken.is_empty() {
+            return Box::pin(ready(Ok(())));
+        }
+        let ids: Vec<_> = taken.iter().map(|c| (c.channel, c.message)).collect();
+        let appended = self.journal.send(Append(taken)).into_actor(self);
+        Box::pin(appended.map(move |outcome, listener, ctx| {
+            let outcome = outcome.unwrap_or_else(|_| Err(JournalError::Refused("the journal is gone".to_owned())));
+            let kept = listener.appended(&ids, outcome);
+            listener.remove_carriers(ctx);
+            kept
+        }))
+    }
+
+    fn appended(
+        &mut self,
+        ids: &[(ChannelId, MessageId)],
+        outcome: Result<Appended, JournalError>,
+    ) -> Result<(), ReadError> {
+        let outcome = outcome.and_then(|appended| {
+            metrics::messages(MessageResult::Accepted, appended.received as u64);
+            metrics::messages(MessageResult::Duplicate, appended.known as u64);
+            for (channel, message) in &ids[..ids.len() - appended.left_out] {
+                self.watched(*channel).memory.done(*message);
+            }
+            if appended.left_out == 0 {
+                Ok(())
+            } else {
+                Err(JournalError::Full)
+            }
+        });
+        match &outcome {
+            Ok(()) => self.full_named = false,
+            Err(JournalError::Full) => {
+                if !std::mem::replace(&mut self.full_named, true) {
+                    tracing::warn!(
+                        "the journal is full (journal.max_open): codes stay in the channel until it has room"
                     );
                 }
             }
-            Err(ReadError::Bot(
-                error @ (BotError::Unauthorized | BotError::Forbidden { .. } | BotError::NotFound { .. }),
-            )) => {
-                tracing::error!(channel = %channel, %error, "the channel's history cannot be read");
-                (self.on_fatal)(Fatal::Bot(error));
-            }
-            Err(ReadError::Bot(error @ BotError::Transient { .. })) => {
-                tracing::warn!(channel = %channel, %error, "reading the history failed and will be tried again");
-            }
-            Err(ReadError::Journal(JournalError::Full)) => {
-                tracing::warn!("the journal is full: codes stay in the channel until it has room");
-            }
-            Err(ReadError::Journal(error)) => tracing::warn!(%error, "what was read could not be journalled"),
-        }
-    }
-
-    fn admit(&mut self, message: ChannelMessage, ctx: &mut Context<Self>) {
-        if self.draining {
-            return;
-        }
-        let channel = message.channel;
-        match self.gatekeeper.admit(&message, self.clock.now()) {
-            Admission::Foreign => metrics::message(MessageResult::Foreign),
-            // Blanked content is in the history once the permission is there; the history reading says what is wrong.
-            Admission::Blank => self.read_channel(channel, ctx),
-            Admission::Carried(carried) => {
-                self.unconfirmed.entry(channel).or_default().insert(message.id);
-                let journal = self.journal.clone();
-                let append = append(journal, vec![carried]).into_actor(self);
-                ctx.spawn(append.map(|outcome, listener, ctx| {
-                    if let Err(error) = outcome {
-                        tracing::warn!(%error, "a message could not be journalled: the history will bring it again");
-                    }
-                    listener.remove_carriers(ctx);
-                }));
+            // The journal has said so itself.
+            Err(JournalError::NoRoom | JournalError::Store(_)) => {}
+            Err(error @ JournalError::Refused(_)) => {
+                tracing::warn!(%error, "a message could not be journalled: the history will bring it again");
             }
         }
-    }
-
-    fn remove_carriers(&mut self, ctx: &mut Context<Self>) {
-        if self.removing >= REMOVALS || self.after_receipt == AfterReceipt::Keep || self.removal_refused {
-            return;
-        }
-        let free = REMOVALS - self.removing;
-        self.removing += free;
-        let asked = self.journal.send(ClaimRemovals(free)).into_actor(self);
-        ctx.spawn(asked.map(move |carriers, listener, ctx| {
-            let carriers = carriers.unwrap_or_default();
-            listener.removing -= free - carriers.len();
-            for carrier in carriers {
-                listener.unconfirmed.entry(carrier.channel).or_default().remove(&carrier.message);
-                let webhook = listener.lanes.iter().find(|l| l.channel == carrier.channel).map(|l| l.webhook);
-                let removal = remove(
-                    Rc::clone(&listener.bot),
-                    listener.journal.clone(),
-                    carrier,
-                    webhook,
-                    listener.after_receipt,
-                );
-                ctx.spawn(removal.into_actor(listener).map(|refused, listener, ctx| {
-                    listener.removing -= 1;
-                    if refused && !std::mem::replace(&mut listener.removal_refused, true) {
-                        tracing::error!(
-                            "Discord refused to remove a carrier message (403): spent messages stay in the channel; give \
-                             the bot MANAGE_MESSAGES, or the webhook's token in CODEFERRY_WEBHOOK_TOKENS, or set \
-                             intake.after_receipt = \"keep\""
-                        );
-                    }
-                    listener.remove_carriers(ctx);
-                }));
-            }
-        }));
+        Ok(outcome?)
     }
 }
 
-/// Appends in order and counts.
-async fn append(journal: Addr<Journal>, carried: Vec<Carried>) -> Result<(), JournalError> {
-    if carried.is_empty() {
-        return Ok(());
-    }
-    match journal.send(Append(carried)).await {
-        Ok(Ok(appended)) => {
-            metrics::messages(MessageResult::Accepted, appended.received as u64);
-            metrics::messages(MessageResult::Duplicate, appended.known as u64);
-            Ok(())
+/// Says once what is wrong with a message, never what it says.
+fn name_faults(carried: &Carried, faults: Faults) {
+    let (message, lane) = (carried.message, carried.lane);
+    match faults {
+        Faults::None => {}
+        Faults::Lines(lines) => {
+            tracing::warn!(%message, %lane, lines, "lines of a message could not be read");
+            metrics::messages(MessageResult::Malformed, lines as u64);
         }
-        Ok(Err(error)) => Err(error),
-        Err(_) => Err(JournalError::Refused("the journal is gone".to_owned())),
+        Faults::Whole(reason) => {
+            tracing::warn!(%message, %lane, %reason, "a message of the lane's webhook was not understood");
+            metrics::message(MessageResult::Malformed);
+        }
     }
 }
 
-/// Reads a channel's live window, then any gap below it, and moves the cursor over what has no gap.
-async fn read_one(
-    bot: Rc<dyn BotApi>,
-    gatekeeper: Rc<Gatekeeper>,
-    journal: Addr<Journal>,
-    channel: ChannelId,
-    now: Timestamp,
-    code_lifetime: Duration,
-) -> Result<HashSet<MessageId>, ReadError> {
-    let cursor = journal.send(Cursor(channel)).await.unwrap_or_default();
-    let first = snowflake_at(now - FIRST_LOOK_BACK);
-    let from = cursor.map_or(first, |c| c.0);
-    let window = snowflake_at(now - code_lifetime - Duration::from_secs(30));
-    let live_from = from.max(window);
-    let mut read = HashSet::new();
-    let mut highest = None;
-    let settled = MessageId(snowflake_at(now - SETTLES_WITHIN));
-    // The live window first: its codes are alive. The gap below it holds dead ones, which still get their outcome.
-    for (after, up_to) in [(live_from, u64::MAX), (from, live_from)] {
-        if after >= up_to {
-            continue;
-        }
-        let mut enter = async |page: Vec<ChannelMessage>| {
-            let mut carried = Vec::new();
-            for message in &page {
-                read.insert(message.id);
-                if message.id <= settled {
-                    highest = highest.max(Some(message.id));
-                }
-                match gatekeeper.admit(message, now) {
-                    Admission::Carried(c) => carried.push(c),
-                    Admission::Foreign | Admission::Blank => {}
-                }
-            }
-            append(journal.clone(), carried).await.map_err(ReadError::Journal)
-        };
-        read_range(&*bot, channel, after, up_to, &mut enter).await?;
+fn name_blanks(channel: ChannelId, blanks: usize) {
+    if blanks == BLANKS {
+        tracing::error!(
+            channel = %channel,
+            "messages of the lane's own webhook come without their content, so their codes cannot be read: let the relay \
+             begin each message with a mention of the bot, or switch on MESSAGE CONTENT INTENT on the page \"Bot\" of the \
+             portal and start again"
+        );
     }
-    if let Some(read_to) = highest {
-        let _ = journal.send(MoveCursor { channel, read_to }).await;
-    }
-    Ok(read)
-}
-
-/// Removes or marks one carrier message; `true` where Discord refused it for good.
-async fn remove(
-    bot: Rc<dyn BotApi>,
-    journal: Addr<Journal>,
-    carrier: crate::store::Carrier,
-    webhook: Option<WebhookId>,
-    after_receipt: AfterReceipt,
-) -> bool {
-    let message = carrier.message;
-    let outcome = match (after_receipt, webhook) {
-        (AfterReceipt::Keep, _) => Ok(()),
-        (AfterReceipt::React, _) => bot.react(carrier.channel, message).await,
-        // The lane is gone from the configuration: its messages are not ours any more.
-        (AfterReceipt::Delete, None) => Ok(()),
-        (AfterReceipt::Delete, Some(webhook)) => bot.delete_message(carrier.channel, webhook, message).await,
-    };
-    let (again_in, refused) = match outcome {
-        Ok(()) | Err(BotError::NotFound { .. }) => (None, false),
-        Err(BotError::Forbidden { .. }) => (None, true),
-        Err(BotError::Unauthorized) => (Some(Duration::from_mins(1)), false),
-        Err(BotError::Transient { after, .. }) => {
-            let backoff = Duration::from_secs(1 << carrier.attempts.min(9));
-            (Some(backoff.max(after.unwrap_or_default()).min(LONGEST_WAIT)), false)
-        }
-    };
-    let _ = journal.send(Removed { message, again_in }).await;
-    refused
 }
 
 impl Actor for Listener {
@@ -416,7 +340,11 @@ impl Actor for Listener {
 impl StreamHandler<GatewayNote> for Listener {
     fn handle(&mut self, note: GatewayNote, ctx: &mut Self::Context) {
         match note {
-            GatewayNote::Message(message) => self.admit(message, ctx),
+            GatewayNote::Message(message) => {
+                // Whatever came of it was said, and the history brings what was not taken.
+                let taken = self.take_in(&[message], Source::Gateway, ctx);
+                ctx.spawn(taken.map(|_, _, _| ()));
+            }
             GatewayNote::Ready => {
                 tracing::info!("the gateway session began");
                 (self.on_ready)();
@@ -449,6 +377,14 @@ impl StreamHandler<GatewayNote> for Listener {
     }
 }
 
+impl Handler<TakeIn> for Listener {
+    type Result = ResponseActFuture<Self, Result<(), ReadError>>;
+
+    fn handle(&mut self, TakeIn(page): TakeIn, ctx: &mut Self::Context) -> Self::Result {
+        self.take_in(&page, Source::History, ctx)
+    }
+}
+
 impl Handler<DrainIntake> for Listener {
     type Result = ();
 
@@ -456,3 +392,6 @@ impl Handler<DrainIntake> for Listener {
         self.draining = true;
     }
 }
+
+#[cfg(test)]
+mod tests;

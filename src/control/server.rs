@@ -270,7 +270,7 @@ impl Live {
 fn refuse(error: JournalError) -> Refusal {
     match error {
         JournalError::Store(error) => Refusal::new(503, format!("the store failed: {error}")),
-        JournalError::Full => Refusal::new(503, error.to_string()),
+        JournalError::Full | JournalError::NoRoom => Refusal::new(503, error.to_string()),
         JournalError::Refused(why) => Refusal::new(409, why),
     }
 }

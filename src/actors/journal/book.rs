@@ -49,6 +49,8 @@ pub struct Appended {
     pub received: usize,
     /// Redirects that were known already.
     pub known: usize,
+    /// Messages at the end that found no room.
+    pub left_out: usize,
 }
 
 /// Changes to make durable, and the grants whose tasks are offered again once they are.
@@ -160,6 +162,25 @@ impl Book {
             }
         }
         (book, changed)
+    }
+
+    /// How many of these messages, from the first on, fit while at most `max_open` grants are open. Known ones need no
+    /// room, and one message always fits where nothing is open: else a full one would never enter a small journal.
+    pub fn fitting(&self, carried: &[Carried], max_open: usize) -> usize {
+        let mut open = self.len();
+        carried
+            .iter()
+            .take_while(|c| {
+                let fresh = if self.messages.contains_key(&c.message) {
+                    0
+                } else {
+                    c.redirects.len()
+                };
+                let fits = open == 0 || fresh == 0 || open + fresh <= max_open;
+                open += fresh;
+                fits
+            })
+            .count()
     }
 
     /// Takes in what was read from carrier messages; what is known already changes nothing.

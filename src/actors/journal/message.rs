@@ -11,6 +11,7 @@ use crate::ids::{ChannelId, GrantId, MessageId};
 use crate::secret::PersonalData;
 use crate::steps::Step;
 use crate::store::{Carrier, StoreError};
+use crate::time::Timestamp;
 
 /// Why the journal did not do what it was asked.
 #[derive(Debug, Clone, thiserror::Error)]
@@ -21,12 +22,15 @@ pub enum JournalError {
     /// `journal.max_open` grants are open; codes stay in the channel.
     #[error("the journal is full (`journal.max_open`)")]
     Full,
+    /// The journal's disk is nearly full; codes stay in the channel, so that what is open can still end.
+    #[error("the journal's disk is nearly full")]
+    NoRoom,
     /// It cannot happen to that grant.
     #[error("{0}")]
     Refused(String),
 }
 
-/// Takes in what carrier messages brought; answered once it is durable.
+/// Takes in what carrier messages brought, in this order and as many as have room; answered once they are durable.
 #[derive(Message)]
 #[rtype(result = "Result<Appended, JournalError>")]
 pub struct Append(pub Vec<Carried>);
@@ -151,10 +155,19 @@ pub struct MoveCursor {
     pub read_to: MessageId,
 }
 
-/// Asks for a channel's cursor.
+/// Asks how far a channel's history has been read.
 #[derive(Message)]
-#[rtype(result = "Option<MessageId>")]
+#[rtype(result = "Position")]
 pub struct Cursor(pub ChannelId);
+
+/// How far a channel's history has been read.
+#[derive(Debug, Clone, Copy, actix::MessageResponse)]
+pub struct Position {
+    /// Without a gap up to this message; `None` before the first reading.
+    pub read_to: Option<MessageId>,
+    /// The moment by Discord's clock, by which message ids are made.
+    pub now: Timestamp,
+}
 
 /// Discord's clock minus ours.
 #[derive(Message)]

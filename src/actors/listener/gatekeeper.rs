@@ -6,9 +6,8 @@ use super::super::journal::book::{Carried, Redirected};
 use super::WatchedLane;
 use crate::ids::{ChannelId, UserId};
 use crate::intake::hash::code_hash;
-use crate::intake::message::{Accept, parse};
+use crate::intake::message::{Accept, Malformed, parse};
 use crate::intake::state::StateRules;
-use crate::metrics::{self, MessageResult};
 use crate::secret::Key;
 use crate::steps::port::ChannelMessage;
 use crate::time::Timestamp;
@@ -29,8 +28,24 @@ pub enum Admission {
     Foreign,
     /// From a lane's webhook, but its content did not come along.
     Blank,
-    /// From a lane's webhook; without redirects where it is malformed.
-    Carried(Carried),
+    /// From a lane's webhook.
+    Carried {
+        /// What it brings; without redirects where it was not understood: then it is only removed.
+        carried: Carried,
+        /// What of it was not understood.
+        faults: Faults,
+    },
+}
+
+/// What of a message was not understood. The caller says so once, however often the message is looked at.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Faults {
+    /// Nothing.
+    None,
+    /// So many of its lines.
+    Lines(usize),
+    /// All of it.
+    Whole(Malformed),
 }
 
 impl Gatekeeper {
@@ -46,47 +61,39 @@ impl Gatekeeper {
         }
     }
 
-    /// Looks at one message.
+    /// Looks at one message; says and counts nothing.
     pub fn admit(&self, message: &ChannelMessage, now: Timestamp) -> Admission {
-        let Some(lane) = self.lanes.get(&message.channel) else {
+        let lane = self.lanes.get(&message.channel);
+        let Some(lane) = lane.filter(|lane| message.webhook == Some(lane.webhook)) else {
             return Admission::Foreign;
         };
-        if message.webhook != Some(lane.webhook) {
-            return Admission::Foreign;
-        }
         if message.content.is_empty() {
             return Admission::Blank;
         }
-        let redirects = match parse(&message.content, self.bot, &self.accept) {
+        let (redirects, faults) = match parse(&message.content, self.bot, &self.accept) {
             Ok(parsed) => {
-                if parsed.malformed_lines > 0 {
-                    tracing::warn!(message = %message.id, lines = parsed.malformed_lines, "lines of a message could not be read");
-                    metrics::messages(MessageResult::Malformed, parsed.malformed_lines as u64);
-                }
-                parsed
-                    .entries
-                    .into_iter()
-                    .map(|entry| Redirected {
-                        redirected_at: entry.redirected_at,
-                        requested: self.states.interpret(entry.state.as_ref(), now),
-                        result: entry.result.map(|code| {
-                            let hash = code_hash(&self.code_hash_key, &code);
-                            (code, hash)
-                        }),
-                    })
-                    .collect()
+                let faults = match parsed.malformed_lines {
+                    0 => Faults::None,
+                    lines => Faults::Lines(lines),
+                };
+                let redirects = parsed.entries.into_iter().map(|entry| Redirected {
+                    redirected_at: entry.redirected_at,
+                    requested: self.states.interpret(entry.state.as_ref(), now),
+                    result: entry.result.map(|code| {
+                        let hash = code_hash(&self.code_hash_key, &code);
+                        (code, hash)
+                    }),
+                });
+                (redirects.collect(), faults)
             }
-            Err(malformed) => {
-                tracing::warn!(message = %message.id, lane = %lane.lane, reason = %malformed, "a message of the lane's webhook was not understood");
-                metrics::message(MessageResult::Malformed);
-                Vec::new()
-            }
+            Err(malformed) => (Vec::new(), Faults::Whole(malformed)),
         };
-        Admission::Carried(Carried {
+        let carried = Carried {
             message: message.id,
             channel: message.channel,
             lane: lane.lane,
             redirects,
-        })
+        };
+        Admission::Carried { carried, faults }
     }
 }

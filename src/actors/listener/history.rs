@@ -5,7 +5,7 @@ use crate::ids::ChannelId;
 use crate::steps::port::{BotApi, BotError, ChannelMessage, HistoryPage};
 
 /// A page of this many messages may hide more.
-const FULL_PAGE: usize = 100;
+pub const FULL_PAGE: usize = 100;
 
 /// Why a reading stopped.
 #[derive(Debug, thiserror::Error)]
@@ -15,10 +15,14 @@ pub enum ReadError {
     Bot(#[from] BotError),
     /// The journal did not take what was read.
     #[error(transparent)]
-    Journal(JournalError),
+    Journal(#[from] JournalError),
+    /// Intake has ended.
+    #[error("intake has ended")]
+    Draining,
 }
 
-/// Reads every message with `after < id <= up_to`, each page sorted by id, into `enter`.
+/// Reads every message with `after < id <= up_to`, each page sorted by id, into `enter`. With a page comes the id up to
+/// which nothing is left out once that page is in, where there is one.
 ///
 /// Discord does not say whether a page of `after=` holds the messages closest to it or the newest ones, so a full
 /// page is followed both ways until no gap is left.
@@ -27,21 +31,24 @@ pub async fn read_range(
     channel: ChannelId,
     after: u64,
     up_to: u64,
-    enter: &mut impl AsyncFnMut(Vec<ChannelMessage>) -> Result<(), ReadError>,
+    enter: &mut impl AsyncFnMut(Vec<ChannelMessage>, Option<u64>) -> Result<(), ReadError>,
 ) -> Result<(), ReadError> {
     let mut low = after;
     loop {
         let page = page(bot, channel, HistoryPage::After(low), low, up_to).await?;
-        let Some(highest) = page.highest else { return Ok(()) };
+        // What answers with nothing newer than it was asked for would be asked for ever.
+        let Some(highest) = page.highest.filter(|highest| *highest > low) else {
+            return Ok(());
+        };
         if page.full {
             let mut top = page.lowest;
             while let Some(below) = top.filter(|lowest| *lowest > low) {
                 let further = self::page(bot, channel, HistoryPage::Before(below), low, up_to).await?;
                 top = further.lowest.filter(|_| further.full);
-                enter(further.messages).await?;
+                enter(further.messages, None).await?;
             }
         }
-        enter(page.messages).await?;
+        enter(page.messages, Some(highest.min(up_to))).await?;
         low = highest;
         if !page.full || low >= up_to {
             return Ok(());
@@ -135,8 +142,13 @@ mod tests {
                     closest_first,
                 };
                 let mut read = Vec::new();
-                let mut enter = async |page: Vec<ChannelMessage>| {
+                let mut enter = async |page: Vec<ChannelMessage>, whole_to: Option<u64>| {
                     read.extend(page.iter().map(|m| m.id.0));
+                    if let Some(whole_to) = whole_to {
+                        let below = channel.ids.iter().filter(|i| **i > 21 && **i <= whole_to);
+                        let lacking: Vec<_> = below.filter(|i| !read.contains(i)).collect();
+                        assert!(lacking.is_empty(), "{lacking:?} left out below {whole_to}");
+                    }
                     Ok(())
                 };
                 read_range(&channel, ChannelId(1), 21, 7 * 500, &mut enter)

@@ -1,0 +1,40 @@
+//! Watches the room on the journal's disk. Intake stops before the reserve is needed: what is open must still be able to
+//! end, and codes that are not taken stay in the channel.
+
+use std::time::Duration;
+
+use actix::{ActorFutureExt, AsyncContext, Context, WrapFuture};
+
+use super::Journal;
+use crate::store::Room;
+
+/// Well before what a disk can write between two looks would use up `Room::INTAKE_FLOOR`.
+pub(super) const LOOK_EVERY: Duration = Duration::from_secs(1);
+
+impl Journal {
+    pub(super) fn look_for_room(&mut self, ctx: &mut Context<Self>) {
+        let room = self.settings.store.room();
+        ctx.spawn(room.into_actor(self).map(|room, journal, _| {
+            // A store that fails tells the Pipeline, and one that was closed has no more to say.
+            if let Ok(room) = room {
+                journal.found_room(room);
+            }
+        }));
+    }
+
+    fn found_room(&mut self, room: Room) {
+        let is_low = room.is_low();
+        if is_low == std::mem::replace(&mut self.room_is_low, is_low) {
+            return;
+        }
+        let free_mb = room.free_bytes >> 20;
+        if is_low {
+            tracing::error!(
+                free_mb,
+                "the journal's disk is nearly full: codes stay in the channel until it has room; free some"
+            );
+        } else {
+            tracing::info!(free_mb, "the journal's disk has room again: codes are taken");
+        }
+    }
+}

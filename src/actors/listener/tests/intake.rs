@@ -1,0 +1,170 @@
+//! What is taken in, what is left in the channel, and what is said about it.
+
+use metrics_exporter_prometheus::PrometheusBuilder;
+
+use super::*;
+
+/// A message of version 1 with these results.
+fn packed(results: &[Result<&str, &str>]) -> String {
+    let redirects: Vec<_> = results
+        .iter()
+        .map(|result| Redirect {
+            time: START.as_secs(),
+            result: result.map(str::to_owned).map_err(str::to_owned),
+            state: None,
+        })
+        .collect();
+    v1::encode(BOT, &redirects, &key())
+}
+
+#[test]
+fn a_message_is_counted_and_named_once_however_often_it_is_read() {
+    let recorder = PrometheusBuilder::new().build_recorder();
+    let log = logged(|| {
+        ::metrics::with_local_recorder(&recorder, || {
+            paused(|| async {
+                let site = Site::listening(&Options::default());
+                site.put(START, None, site.code());
+                site.put(START, Some(WebhookId(WEBHOOK.0 + 1)), site.code());
+                site.put(START, Some(WEBHOOK), "no code".to_owned());
+                let code = site.post();
+                site.bring(code).await;
+                sleep(20 * POLL).await;
+                assert_eq!(site.received().await, 1);
+            });
+        });
+    });
+    assert_eq!(log.matches("was not understood").count(), 1, "{log}");
+    let counted = recorder.handle().render();
+    for (result, count) in [("foreign", 2), ("malformed", 1), ("accepted", 1)] {
+        let line = format!("codeferry_messages_total{{result=\"{result}\"}} {count}");
+        assert!(counted.lines().any(|l| l == line), "`{line}` is missing in:\n{counted}");
+    }
+}
+
+#[test]
+fn nothing_is_taken_while_the_disk_is_nearly_full_and_all_of_it_afterwards() {
+    let log = logged(|| {
+        paused(|| async {
+            let site = Site::listening(&Options::default());
+            site.room.store(Room::INTAKE_FLOOR - 1, Ordering::Relaxed);
+            sleep(seconds(2)).await;
+            for _ in 0..5 {
+                let id = site.post();
+                site.bring(id).await;
+                sleep(seconds(8)).await;
+            }
+            assert_eq!(site.received().await, 0);
+            site.room.store(Room::INTAKE_FLOOR, Ordering::Relaxed);
+            sleep(POLL + seconds(2)).await;
+            assert_eq!(site.open().await, 5, "the channel had them");
+        });
+    });
+    assert_eq!(log.matches("nearly full").count(), 1, "{log}");
+    assert_eq!(log.matches("has room again").count(), 1, "{log}");
+}
+
+#[test]
+fn a_full_journal_leaves_codes_in_the_channel_and_takes_them_once_it_has_room() {
+    let log = logged(|| {
+        paused(|| async {
+            let site = Site::listening(&Options {
+                max_open: 5,
+                ..Options::default()
+            });
+            let first: Vec<_> = (0..5).map(|_| site.post()).collect();
+            sleep(seconds(60)).await;
+            assert_eq!(site.open().await, 5);
+            let second: Vec<_> = (0..8).map(|_| site.post()).collect();
+            site.bring(second[7]).await;
+            sleep(seconds(30)).await;
+            assert_eq!(site.open().await, 5);
+            let cursor = site.cursor().await;
+            assert!(
+                cursor < Some(second[0]),
+                "the cursor has passed codes that were not taken"
+            );
+            // The first five expire at 100 s: as many others enter, the oldest first, while they live.
+            sleep(seconds(25)).await;
+            assert_eq!((site.received().await, site.open().await), (10, 5));
+            sleep(seconds(200)).await;
+            assert_eq!(
+                (site.received().await, site.open().await),
+                (13, 0),
+                "each has an outcome"
+            );
+            assert!(site.cursor().await > Some(first[4]));
+        });
+    });
+    assert!((1..=3).contains(&log.matches("journal.max_open").count()), "{log}");
+}
+
+#[test]
+fn a_message_with_more_codes_than_the_journal_may_hold_enters_an_empty_one() {
+    paused(|| async {
+        let site = Site::listening(&Options {
+            max_open: 2,
+            ..Options::default()
+        });
+        let three = packed(&[
+            Ok("first-code-number-1"),
+            Ok("first-code-number-2"),
+            Ok("first-code-number-3"),
+        ]);
+        site.put(START, Some(WEBHOOK), three);
+        sleep(POLL).await;
+        assert_eq!(site.open().await, 3);
+    });
+}
+
+#[test]
+fn content_that_never_comes_along_is_named_once_with_the_cure() {
+    let log = logged(|| {
+        paused(|| async {
+            let site = Site::listening(&Options::default());
+            for _ in 0..6 {
+                let id = site.put(site.clock.now(), Some(WEBHOOK), String::new());
+                site.bring(id).await;
+                sleep(seconds(15)).await;
+            }
+            assert_eq!(site.received().await, 0);
+        });
+    });
+    assert_eq!(log.matches("MESSAGE CONTENT INTENT").count(), 1, "{log}");
+}
+
+#[test]
+fn content_that_only_the_history_shows_is_taken_at_once() {
+    paused(|| async {
+        let site = Site::listening(&Options::default());
+        sleep(seconds(1)).await;
+        let blank = ChannelMessage {
+            id: site.post(),
+            channel: CHANNEL,
+            webhook: Some(WEBHOOK),
+            content: String::new(),
+        };
+        site.notes.send(GatewayNote::Message(blank)).await.expect("it listens");
+        sleep(seconds(1)).await;
+        assert_eq!(site.open().await, 1);
+    });
+}
+
+#[test]
+fn a_reading_under_way_appends_nothing_after_the_drain() {
+    paused(|| async {
+        let mut site = Site::new(&Options::default());
+        // One in the live window, one in the gap below it.
+        let live = site.post();
+        site.post_at(START - seconds(300));
+        site.outside.page_takes.set(seconds(3));
+        site.listen();
+        sleep(seconds(1)).await;
+        let listener = site.listener.clone().expect("it listens");
+        listener.send(DrainIntake).await.expect("it lives");
+        site.bring(live).await;
+        sleep(3 * POLL).await;
+        assert_eq!((site.received().await, site.cursor().await), (0, None));
+        assert_eq!(site.outside.pages.borrow().len(), 1, "no further page is read");
+    });
+}
