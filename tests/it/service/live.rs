@@ -1,11 +1,14 @@
 //! A running service seen from outside, and changed while it runs.
 
 use std::fs;
+use std::io::{Read, Write};
+use std::os::unix::net::UnixStream;
 use std::time::Duration;
 
+use codeferry::simulator::{PostAuthor, PostRequest};
 use serde_json::Value;
 
-use super::kit::{Site, exits, until};
+use super::kit::{PERSON, Site, exits, until};
 
 const SOON: Duration = Duration::from_secs(20);
 
@@ -34,6 +37,53 @@ fn saving_the_file_applies_limits_and_log_and_names_what_waits_for_a_restart() {
     until(SOON, "what waits is told again", || told() == 2);
     assert!(limit().contains("\"limit\":7"));
     service.drain();
+}
+
+#[test]
+fn foreign_and_malformed_messages_are_counted_once_each() {
+    let site = Site::without_limits("[intake]\npoll_every = \"1s\"\nafter_receipt = \"keep\"\n");
+    let service = site.run_ready();
+    let (channel, webhook) = site.lane(0);
+    let approved = site.approved(PERSON);
+    let message = site.message(std::slice::from_ref(&approved));
+    site.simulator
+        .post(PostRequest::new(channel, PostAuthor::Person(PERSON), message.clone()));
+    site.simulator
+        .post(PostRequest::new(channel, PostAuthor::OtherBot, message));
+    site.simulator.post(PostRequest::webhook(
+        webhook,
+        format!("<@{}>{{\"nonsense\":true}}", site.bot()),
+    ));
+    site.sign_in(1, 1);
+    let read = |what: &str| site.json(&["debug", "queue", "stats"])["messages"][what].as_u64();
+    until(SOON, "one accepted", || read("accepted") == Some(1));
+    until(SOON, "two foreign", || read("foreign") >= Some(2));
+    // Several readings of the history later they are still what they were.
+    std::thread::sleep(Duration::from_secs(3));
+    assert_eq!(
+        (read("accepted"), read("foreign"), read("malformed")),
+        (Some(1), Some(2), Some(1))
+    );
+    let metrics = metrics(&site);
+    for line in [
+        "codeferry_messages_total{result=\"foreign\"} 2",
+        "codeferry_open_grants{state=\"settling\"} 0",
+    ] {
+        assert!(metrics.lines().any(|l| l == line), "{line}:\n{metrics}");
+    }
+    service.drain();
+}
+
+/// `GET /v1/metrics` over the control socket.
+fn metrics(site: &Site) -> String {
+    let mut socket = UnixStream::connect(site.path("data/control.sock")).expect("the service listens");
+    socket
+        .write_all(b"GET /v1/metrics HTTP/1.1\r\nHost: codeferry\r\nConnection: close\r\n\r\n")
+        .expect("written");
+    let mut answer = String::new();
+    socket.read_to_string(&mut answer).expect("an answer");
+    assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
+    answer
 }
 
 #[test]
