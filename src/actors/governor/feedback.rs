@@ -103,7 +103,7 @@ fn named_wait(answer: &HttpFeedback) -> Duration {
 }
 
 fn is_thousandfold(large: Duration, small: Duration) -> bool {
-    large > Duration::from_secs(1) && large >= small * 500 && large <= small.saturating_mul(2000)
+    large > Duration::from_secs(1) && large >= small.saturating_mul(500) && large <= small.saturating_mul(2000)
 }
 
 /// The API names no wait of hours on the routes used here, so a number that large was milliseconds.
@@ -168,6 +168,13 @@ mod tests {
         check(429, &[VIA, ("retry-after", "44")], Some(43_323.0), own(44.0));
         check(429, &[VIA, ("retry-after", "43323")], Some(43_323.0), own(43.323));
         check(429, &[VIA, ("retry-after", "1e300")], None, own(3600.0));
+    }
+
+    #[test]
+    fn waits_beyond_counting_close_for_an_hour_and_panic_nothing() {
+        let hour = Some(Closure::Own(LONGEST));
+        check(429, &[VIA, ("retry-after", "5")], Some(1e19), hour);
+        check(429, &[VIA, ("retry-after", "1e19")], Some(1e19), hour);
     }
 
     #[test]
