@@ -255,7 +255,8 @@ pub async fn read_rate_limit(feedback: &mut HttpFeedback, response: reqwest::Res
     }
 }
 
-/// The wait that an answer asks for, if it names one: the longest of header and body, within an hour.
+/// The wait that an answer asks for, if it names one: the longest of header and body, within an hour. Where one of the
+/// two is in milliseconds, the other one counts.
 pub fn named_wait(feedback: &HttpFeedback) -> Option<Duration> {
     // Discord's old API versions count in milliseconds; its edge never does. No route of ours is closed for an hour.
     let sane = |wait: Duration| {
@@ -266,8 +267,13 @@ pub fn named_wait(feedback: &HttpFeedback) -> Option<Duration> {
         };
         wait.clamp(SHORTEST_WAIT, LONGEST_WAIT)
     };
-    retry_after(feedback)
-        .max(feedback.body_retry_after)
+    let (header, body) = (retry_after(feedback), feedback.body_retry_after);
+    let (larger, smaller) = (header.max(body), header.min(body));
+    let agreed = match (larger, smaller) {
+        (Some(large), Some(small)) if HttpFeedback::is_thousandfold(large, small) => smaller,
+        _ => larger,
+    };
+    agreed
         .or_else(|| header_seconds(feedback, "x-ratelimit-reset-after").filter(|_| feedback.status == 429))
         .map(sane)
 }
@@ -330,6 +336,7 @@ mod tests {
         check_wait(&[API], r#"{"retry_after":"41.3"}"#, 41_300);
         check_wait(&[API, ("x-ratelimit-reset-after", "1.5")], "", 1500);
         check_wait(&[API, ("retry-after", "43323")], "", 43_323);
+        check_wait(&[API, ("retry-after", "43323")], r#"{"retry_after":43.323}"#, 43_323);
         check_wait(&[API, ("retry-after", "0")], "", 250);
         check_wait(&[API], "", 5000);
         check_wait(&[API, ("retry-after", "-1")], r#"{"retry_after":null}"#, 5000);
@@ -337,6 +344,14 @@ mod tests {
         check_wait(&[("retry-after", "30")], "error code: 1015", 30_000);
         check_wait(&[("retry-after", "86400")], "", 3_600_000);
         check_wait(&[], "<html>", 60_000);
+    }
+
+    #[test]
+    fn a_wait_of_seconds_beside_milliseconds_is_not_taken_for_most_of_an_hour() {
+        const API: (&str, &str) = ("via", "1.1 google");
+        check_wait(&[API, ("retry-after", "3")], r#"{"retry_after":3000}"#, 3000);
+        check_wait(&[API, ("retry-after", "2")], r#"{"retry_after":1412}"#, 2000);
+        check_wait(&[API, ("retry-after", "1412")], r#"{"retry_after":1.412}"#, 1412);
     }
 
     #[test]

@@ -36,6 +36,12 @@ impl HttpFeedback {
         Some(Timestamp::from(SystemTime::from(date)))
     }
 
+    /// Whether one wait is about a thousand times the other: the same one, in milliseconds, as versions before 8 wrote it
+    /// into header, body or both.
+    pub fn is_thousandfold(large: Duration, small: Duration) -> bool {
+        large > Duration::from_secs(1) && large >= small.saturating_mul(500) && large <= small.saturating_mul(2000)
+    }
+
     /// Whether this 429 came from Discord's edge and not from its API: the API always sends `Via`.
     pub fn is_from_edge(&self) -> bool {
         self.status == 429 && self.header("via").is_none()

@@ -91,8 +91,8 @@ fn has_scope(answer: &HttpFeedback, scope: &str) -> bool {
 /// milliseconds into either: where one is about a thousand times the other, the smaller is meant.
 fn named_wait(answer: &HttpFeedback) -> Duration {
     match (answer.body_retry_after, seconds(answer, "retry-after")) {
-        (Some(body), Some(header)) if is_thousandfold(header, body) => body,
-        (Some(body), Some(header)) if is_thousandfold(body, header) => header,
+        (Some(body), Some(header)) if HttpFeedback::is_thousandfold(header, body) => body,
+        (Some(body), Some(header)) if HttpFeedback::is_thousandfold(body, header) => header,
         (Some(body), Some(header)) if header <= body + Duration::from_secs(1) => body,
         (Some(body), Some(header)) => body.max(header),
         (body, header) => body
@@ -100,10 +100,6 @@ fn named_wait(answer: &HttpFeedback) -> Duration {
             .or_else(|| seconds(answer, "x-ratelimit-reset-after"))
             .unwrap_or(UNNAMED),
     }
-}
-
-fn is_thousandfold(large: Duration, small: Duration) -> bool {
-    large > Duration::from_secs(1) && large >= small.saturating_mul(500) && large <= small.saturating_mul(2000)
 }
 
 /// The API names no wait of hours on the routes used here, so a number that large was milliseconds.
