@@ -12,6 +12,9 @@ use serde::{Deserialize, Serialize};
 #[serde(transparent)]
 pub struct Timestamp(i64);
 
+/// The end of the year 9999: RFC 3339 has four digits for a year, and a formatter that fails panics whoever prints.
+const LATEST_WRITTEN: i64 = 253_402_300_799_999;
+
 impl Timestamp {
     /// From milliseconds since the Unix epoch.
     pub const fn from_millis(ms: i64) -> Self {
@@ -44,8 +47,7 @@ impl Timestamp {
     }
 
     fn system_time(self) -> SystemTime {
-        let ms = Duration::from_millis(self.0.unsigned_abs());
-        if self.0 >= 0 { UNIX_EPOCH + ms } else { UNIX_EPOCH }
+        UNIX_EPOCH + Duration::from_millis(self.0.clamp(0, LATEST_WRITTEN).unsigned_abs())
     }
 }
 
@@ -170,6 +172,15 @@ mod tests {
             "2023-11-14T22:13:20.042Z"
         );
         assert_eq!(Timestamp::from_millis(-5).to_string(), "1970-01-01T00:00:00.000Z");
+    }
+
+    #[test]
+    fn a_time_beyond_the_year_9999_panics_nobody_who_prints_it() {
+        let latest = "9999-12-31T23:59:59.999Z";
+        for ms in [LATEST_WRITTEN, LATEST_WRITTEN + 1, i64::MAX] {
+            assert_eq!(Timestamp::from_millis(ms).to_string(), latest);
+        }
+        assert_eq!(Timestamp::from_millis(i64::MIN).to_string(), "1970-01-01T00:00:00.000Z");
     }
 
     #[tokio::test(start_paused = true)]
