@@ -8,6 +8,7 @@ pub mod actors;
 pub mod cli;
 pub mod config;
 pub mod control;
+pub mod crash;
 pub mod delivery;
 pub mod discord;
 pub mod grant;

@@ -25,6 +25,7 @@ pub struct Args {}
 
 /// Runs the service until it is told to end.
 pub fn run(_args: &Args, global: &Global) -> anyhow::Result<Exit> {
+    crate::crash::arm();
     let (config, secrets) = global.load()?;
     // No core dump may hold a token.
     let _ = rustix::process::setrlimit(

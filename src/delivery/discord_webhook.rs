@@ -12,6 +12,7 @@ use serde_json::{Value, json};
 
 use super::port::{Delivery, DeliveryAnswer, Sink};
 use crate::actors::governor::Permit;
+use crate::crash;
 use crate::grant::Reason;
 use crate::ids::{ChannelId, MessageId, WebhookId, snowflake_at};
 use crate::steps::port::{Answered, BotError};
@@ -89,15 +90,11 @@ impl Sink for DiscordWebhook {
         async move {
             let mark = delivery.id.to_string();
             if delivery.uncertain {
-                match self
-                    .posts
-                    .recent(
-                        self.channel,
-                        self.webhook,
-                        snowflake_at(delivery.settled_at - CLOCKS_DIFFER),
-                    )
-                    .await
-                {
+                crash::point("lookup.before");
+                let since = snowflake_at(delivery.settled_at - CLOCKS_DIFFER);
+                let recent = self.posts.recent(self.channel, self.webhook, since).await;
+                crash::point("lookup.after");
+                match recent {
                     Ok(posts) if posts.iter().any(|p| p.footers.contains(&mark)) => {
                         drop(permit);
                         return DeliveryAnswer::Delivered;
@@ -114,7 +111,9 @@ impl Sink for DiscordWebhook {
                     }
                 }
             }
+            crash::point("deliver.discord_webhook.before");
             let answer = self.posts.execute(self.webhook, &embed(delivery, &mark)).await;
+            crash::point("deliver.discord_webhook.after");
             settle_permit(permit, answer.feedback);
             let again = |after, uncertain, reason| DeliveryAnswer::Retry {
                 after,

@@ -10,6 +10,7 @@ use standardwebhooks::Webhook;
 
 use super::port::{Delivery, DeliveryAnswer, Sink};
 use crate::actors::governor::Permit;
+use crate::crash;
 use crate::secret::CallbackSecret;
 use crate::time::SharedClock;
 
@@ -90,7 +91,10 @@ impl Sink for Callback {
                 ("webhook-timestamp", timestamp.to_string()),
                 ("webhook-signature", signature),
             ];
-            match self.http.post(&self.url, &headers, body).await {
+            crash::point("deliver.http.before");
+            let answer = self.http.post(&self.url, &headers, body).await;
+            crash::point("deliver.http.after");
+            match answer {
                 Ok(HttpReply { status: 200..=299, .. }) => DeliveryAnswer::Delivered,
                 Ok(HttpReply { retry_after, .. }) => DeliveryAnswer::Retry {
                     after: retry_after,

@@ -15,6 +15,7 @@ use tokio::sync::{mpsc, oneshot};
 
 use super::port::{Delivery, DeliveryAnswer, Sink};
 use crate::actors::governor::Permit;
+use crate::crash;
 use crate::time::SharedClock;
 
 /// Ids of this many bytes of the file's end are remembered, so that a repeat after a crash is not written again.
@@ -175,8 +176,10 @@ impl LineFile {
             text.push_str(&line.text);
             text.push('\n');
         }
+        crash::point("deliver.jsonl.before");
         self.file.write_all(text.as_bytes())?;
         self.file.sync_data()?;
+        crash::point("deliver.jsonl.after");
         self.length += text.len() as u64;
         self.recent.extend(batch.iter().map(|line| line.id.clone()));
         if self.recent.len() > 20_000 {

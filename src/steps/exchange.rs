@@ -8,6 +8,7 @@ use futures_util::future::LocalBoxFuture;
 use super::port::{ExchangeAnswer, RevokeAnswer, TokenEndpoint};
 use super::step::{Need, Performed, Step, settle_permit};
 use crate::actors::governor::{Budget, Permit, Urgency};
+use crate::crash;
 use crate::grant::{Event, Grant, State};
 use crate::intake::pkce;
 use crate::secret::{AccessToken, AuthorizationCode, Key, PersonalData, RawState};
@@ -60,7 +61,9 @@ impl Step for Exchange {
                 .minted_with_pkce
                 .as_ref()
                 .map(|raw| pkce::verifier(&self.pkce_key, raw.expose()));
+            crash::point("exchange.before");
             let answer = self.endpoint.exchange(&work.code, verifier.as_ref()).await;
+            crash::point("exchange.after");
             settle_permit(permit, answer.feedback);
             let event = match answer.outcome {
                 ExchangeAnswer::Token(token) => Event::Exchanged(token),

@@ -9,6 +9,7 @@ use futures_util::future::LocalBoxFuture;
 use super::port::{FetchAnswer, Resource, ResourceServer};
 use super::step::{Need, Performed, Step, settle_permit};
 use crate::actors::governor::{Acquire, Budget, Governor, Permit, Urgency};
+use crate::crash;
 use crate::grant::retry::FETCH_GIVE_UP;
 use crate::grant::state::Token;
 use crate::grant::{Event, Grant, Reason, State};
@@ -57,7 +58,9 @@ impl Fetch {
     }
 
     async fn fetch_one(&self, token: &AccessToken, resource: Resource, permit: Permit) -> Attempt {
+        crash::point("fetch.before");
         let answer = self.server.fetch(token, resource).await;
+        crash::point("fetch.after");
         settle_permit(permit, answer.feedback);
         match answer.outcome {
             FetchAnswer::Data { json, user } => Attempt::Got { json, user },

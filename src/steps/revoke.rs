@@ -7,6 +7,7 @@ use futures_util::future::LocalBoxFuture;
 use super::port::{RevokeAnswer, TokenEndpoint};
 use super::step::{Need, Performed, Step, settle_permit};
 use crate::actors::governor::{Budget, Permit, Urgency};
+use crate::crash;
 use crate::grant::state::Revocation;
 use crate::grant::{Event, Grant, State};
 use crate::secret::{AccessToken, PersonalData};
@@ -46,7 +47,9 @@ impl Step for Revoke {
 
     fn perform<'a>(&'a self, token: &'a AccessToken, permit: Permit) -> LocalBoxFuture<'a, Performed> {
         Box::pin(async move {
+            crash::point("revoke.before");
             let answer = self.endpoint.revoke(token).await;
+            crash::point("revoke.after");
             settle_permit(permit, answer.feedback);
             match answer.outcome {
                 RevokeAnswer::Revoked => Event::Revoked.into(),

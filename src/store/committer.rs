@@ -13,6 +13,7 @@ use std::time::Duration;
 
 use tokio::sync::{oneshot, watch};
 
+use crate::crash;
 use crate::grant::ClosedGrant;
 use crate::ids::GrantId;
 use crate::secret::PersonalData;
@@ -155,7 +156,9 @@ impl Core {
     /// Commits one batch; it is on the disk when this returns.
     fn commit(&mut self, batch: &[Change]) -> Result<(), StoreError> {
         self.shared.begin();
+        crash::commit(batch, "before");
         let result = self.call(|store| store.commit(batch));
+        crash::commit(batch, "after");
         self.shared.end();
         result
     }

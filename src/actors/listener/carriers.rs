@@ -8,6 +8,7 @@ use actix::{ActorFutureExt, AsyncContext, Context, WrapFuture};
 
 use super::{AfterReceipt, Listener};
 use crate::actors::journal::message::{ClaimRemovals, Removed};
+use crate::crash;
 use crate::grant::retry::LONGEST_WAIT;
 use crate::ids::WebhookId;
 use crate::steps::port::{BotApi, BotError};
@@ -74,12 +75,14 @@ async fn remove(
     after_receipt: AfterReceipt,
 ) -> (Option<Duration>, bool) {
     let Carrier { channel, message, .. } = carrier;
+    crash::point("removal.before");
     let outcome = match (after_receipt, webhook) {
         // Without its lane in the configuration it is not ours any more.
         (AfterReceipt::Keep, _) | (_, None) => Ok(()),
         (AfterReceipt::React, Some(_)) => bot.react(channel, message).await,
         (AfterReceipt::Delete, Some(webhook)) => bot.delete_message(channel, webhook, message).await,
     };
+    crash::point("removal.after");
     match outcome {
         Ok(()) | Err(BotError::NotFound { .. }) => (None, false),
         Err(BotError::Forbidden { .. }) => (None, true),

@@ -1,6 +1,7 @@
 //! Reads a range of a channel's history without leaving a gap, whatever end of it a page starts from.
 
 use super::super::journal::message::JournalError;
+use crate::crash;
 use crate::ids::ChannelId;
 use crate::steps::port::{BotApi, BotError, ChannelMessage, HistoryPage};
 
@@ -65,7 +66,9 @@ struct Page {
 }
 
 async fn page(bot: &dyn BotApi, channel: ChannelId, at: HistoryPage, low: u64, up_to: u64) -> Result<Page, BotError> {
+    crash::point("history.before");
     let mut messages = bot.history(channel, at).await?;
+    crash::point("history.after");
     messages.sort_by_key(|m| m.id);
     let full = messages.len() >= FULL_PAGE;
     let (lowest, highest) = (messages.first().map(|m| m.id.0), messages.last().map(|m| m.id.0));
