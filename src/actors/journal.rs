@@ -125,14 +125,14 @@ impl Journal {
             let outcome = self.working();
             return Box::pin(async move { outcome }.into_actor(self));
         }
-        let grants = changed.grants;
+        let (grants, carriers) = (changed.grants, changed.carriers);
         let durable = self.settings.store.commit(changed.changes);
         Box::pin(
             durable
                 .into_actor(self)
                 .map(move |outcome, journal: &mut Self, ctx| match outcome {
                     Ok(()) => {
-                        journal.book.durable(&grants, journal.now());
+                        journal.book.durable(&grants, &carriers, journal.now());
                         journal.offer_work(ctx);
                         Ok(())
                     }

@@ -60,6 +60,8 @@ pub struct Changed {
     pub changes: Vec<Change>,
     /// The grants they touch, once per change of memory.
     pub grants: Vec<GrantId>,
+    /// The carrier messages they touch, likewise.
+    pub carriers: Vec<MessageId>,
     /// Grants that closed with this.
     pub closed: Vec<ClosedGrant>,
     /// Deliveries that were given up after having been parked, with their sinks.
@@ -107,6 +109,8 @@ pub struct Book {
     revoking: HashMap<UserId, (GrantId, Vec<GrantId>)>,
     held: HashMap<UserId, Vec<(GrantId, Task)>>,
     carriers: HashMap<MessageId, Carrier>,
+    /// Carriers with changes that are not durable yet: a message is the only other copy of what it brought.
+    carriers_pending: HashMap<MessageId, u32>,
     removing: HashSet<MessageId>,
     messages: HashMap<MessageId, ChannelId>,
     codes: HashMap<CodeHash, SeenCode>,
@@ -135,6 +139,7 @@ impl Book {
             revoking: HashMap::new(),
             held: HashMap::new(),
             carriers: loaded.carriers.into_iter().map(|c| (c.message, c)).collect(),
+            carriers_pending: HashMap::new(),
             removing: HashSet::new(),
             messages: loaded.messages.into_iter().map(|m| (m.message, m.channel)).collect(),
             codes: loaded.codes.into_iter().map(|c| (c.hash, c)).collect(),
@@ -238,7 +243,7 @@ impl Book {
                     not_before: now,
                 };
                 self.carriers.insert(message, carrier.clone());
-                changed.changes.push(Change::PutCarrier(carrier));
+                self.put_carrier(carrier, &mut changed);
             }
             for grant in fresh {
                 self.replace(grant, now, &mut changed);
@@ -600,8 +605,16 @@ impl Book {
         Ok(changed)
     }
 
-    /// Told that the changes of these grants are durable: their tasks are offered.
-    pub fn durable(&mut self, grants: &[GrantId], now: Timestamp) {
+    /// Told that the changes of these grants and carriers are durable: tasks are offered, messages may be removed.
+    pub fn durable(&mut self, grants: &[GrantId], carriers: &[MessageId], now: Timestamp) {
+        for message in carriers {
+            if let Some(pending) = self.carriers_pending.get_mut(message) {
+                *pending -= 1;
+                if *pending == 0 {
+                    self.carriers_pending.remove(message);
+                }
+            }
+        }
         for id in grants {
             if let Some(entry) = self.entries.get_mut(id) {
                 entry.pending -= 1;
@@ -706,14 +719,23 @@ impl Book {
     fn spend_carrier(&mut self, message: MessageId, changed: &mut Changed) {
         if let Some(carrier) = self.carriers.get_mut(&message) {
             carrier.unspent = carrier.unspent.saturating_sub(1);
-            changed.changes.push(Change::PutCarrier(carrier.clone()));
+            let carrier = carrier.clone();
+            self.put_carrier(carrier, changed);
         }
     }
 
-    /// Carrier messages whose removal is owed now.
+    fn put_carrier(&mut self, carrier: Carrier, changed: &mut Changed) {
+        *self.carriers_pending.entry(carrier.message).or_default() += 1;
+        changed.carriers.push(carrier.message);
+        changed.changes.push(Change::PutCarrier(carrier));
+    }
+
+    /// Carrier messages whose removal is owed now, and whose codes are spent on the disk too.
     pub fn claim_removals(&mut self, most: usize, now: Timestamp) -> Vec<Carrier> {
         let owed = self.carriers.values().filter(|c| c.unspent == 0 && c.not_before <= now);
-        let mut owed: Vec<Carrier> = owed.filter(|c| !self.removing.contains(&c.message)).cloned().collect();
+        let free =
+            |c: &&Carrier| !self.removing.contains(&c.message) && !self.carriers_pending.contains_key(&c.message);
+        let mut owed: Vec<Carrier> = owed.filter(free).cloned().collect();
         owed.sort_by_key(|c| c.message);
         owed.truncate(most);
         self.removing.extend(owed.iter().map(|c| c.message));
@@ -734,7 +756,8 @@ impl Book {
                 if let Some(carrier) = self.carriers.get_mut(&message) {
                     carrier.attempts += 1;
                     carrier.not_before = at;
-                    changed.changes.push(Change::PutCarrier(carrier.clone()));
+                    let carrier = carrier.clone();
+                    self.put_carrier(carrier, &mut changed);
                 }
             }
         }
@@ -867,3 +890,6 @@ enum Verdict {
     Hold,
     End(Event),
 }
+
+#[cfg(test)]
+mod tests;
