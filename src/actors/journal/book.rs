@@ -404,14 +404,16 @@ impl Book {
         if !person::revocation_may_begin(theirs.iter().copied(), unknown, now) {
             return None;
         }
-        // Only tokens on disk are settled: a grant with a change under way may hold one that is not there yet.
+        // The disk may still have a token in use whose fetch is done in memory: after a crash it would be fetched with
+        // again, and must not be dead by then. So whatever of theirs is under way to the disk is waited for.
+        if theirs
+            .iter()
+            .any(|g| g.id != grant.id && self.entries[&g.id].pending > 0)
+        {
+            return None;
+        }
         let settled = theirs.iter().filter(|g| person::revocation_owed_since(g).is_some());
-        Some(
-            settled
-                .filter(|g| g.id == grant.id || self.entries[&g.id].pending == 0)
-                .map(|g| g.id)
-                .collect(),
-        )
+        Some(settled.map(|g| g.id).collect())
     }
 
     fn grants_of(&self, person: UserId) -> impl Iterator<Item = &Grant> {
@@ -619,7 +621,11 @@ impl Book {
             if let Some(entry) = self.entries.get_mut(id) {
                 entry.pending -= 1;
                 if entry.pending == 0 {
+                    let person = entry.grant.person;
                     self.offer(*id, now);
+                    if let Some(person) = person {
+                        self.offer_held(person, *id, now);
+                    }
                 }
             }
         }
@@ -670,13 +676,18 @@ impl Book {
             self.entries.insert(id, Entry { grant: next, pending });
         }
         for person in people.into_iter().flatten() {
-            for (held, task) in self.held.remove(&person).unwrap_or_default() {
-                if held != id
-                    && !self.leases.contains(&(held, task))
-                    && self.entries.get(&held).is_some_and(|e| e.pending == 0)
-                {
-                    self.offer(held, now);
-                }
+            self.offer_held(person, id, now);
+        }
+    }
+
+    /// Offers what was held back for a grant of this person that has moved now.
+    fn offer_held(&mut self, person: UserId, moved: GrantId, now: Timestamp) {
+        for (held, task) in self.held.remove(&person).unwrap_or_default() {
+            if held != moved
+                && !self.leases.contains(&(held, task))
+                && self.entries.get(&held).is_some_and(|e| e.pending == 0)
+            {
+                self.offer(held, now);
             }
         }
     }

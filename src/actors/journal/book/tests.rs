@@ -3,6 +3,8 @@
 use rand::SeedableRng;
 
 use super::*;
+use crate::grant::state::Token;
+use crate::secret::AccessToken;
 
 const NOW: Timestamp = Timestamp::from_secs(1_786_363_204);
 
@@ -34,4 +36,60 @@ fn a_message_is_not_removed_before_what_it_brought_is_durable() {
     assert_eq!(book.claim_removals(4, NOW), []);
     book.durable(&changed.grants, &changed.carriers, NOW);
     assert_eq!(book.claim_removals(4, NOW).len(), 1);
+}
+
+fn approved(n: u64) -> Carried {
+    Carried {
+        message: MessageId(1_536_343_372_988_416_000 + n),
+        channel: ChannelId(1),
+        lane: Lane(0),
+        redirects: vec![Redirected {
+            redirected_at: None,
+            result: Ok((AuthorizationCode::new(format!("code-{n}")), CodeHash([n as u8; 16]))),
+            requested: Ok(Requested {
+                user: Some(UserId(7)),
+                ..Requested::default()
+            }),
+        }],
+    }
+}
+
+/// Two sign-ins of one person. The first one's revocation once left while the second one's data was still on the way to
+/// the disk: a kill at that moment left a dead token in use there, and the sign-in failed with `token_dead`.
+#[test]
+fn a_revocation_waits_until_no_token_of_that_person_is_in_use_on_the_disk() {
+    let mut book = book();
+    let now = NOW;
+    let (_, received) = book.append(vec![approved(1), approved(2)], now);
+    book.durable(&received.grants, &received.carriers, now);
+    let step = |book: &mut Book, id: GrantId, task: Task, event: Event, data: Option<PersonalData>| {
+        let Beginning::Go(begun) = book.begin(id, task, now) else {
+            panic!("{task:?} of {id} may begin")
+        };
+        book.durable(&begun.grants, &begun.carriers, now);
+        book.report(id, task, event, data, now).expect("it may happen")
+    };
+    let ids: Vec<GrantId> = book.claim(Task::Exchange, 2, now).iter().map(|g| g.id).collect();
+    for id in &ids {
+        let token = Token {
+            access: AccessToken::new(format!("token-{id}")),
+            scopes: Vec::new(),
+        };
+        let stored = step(&mut book, *id, Task::Exchange, Event::Exchanged(token), None);
+        book.durable(&stored.grants, &stored.carriers, now);
+    }
+    assert_eq!(book.claim(Task::Fetch, 2, now).len(), 2);
+    let fetched = Event::Fetched {
+        person: UserId(7),
+        missing: Vec::new(),
+    };
+    let data = || Some(PersonalData::new("{}"));
+    let first = step(&mut book, ids[0], Task::Fetch, fetched.clone(), data());
+    let second = step(&mut book, ids[1], Task::Fetch, fetched, data());
+    book.durable(&first.grants, &first.carriers, now);
+    assert_eq!(book.claim(Task::Revoke, 2, now).len(), 1);
+    assert!(matches!(book.begin(ids[0], Task::Revoke, now), Beginning::Stale(_)));
+    book.durable(&second.grants, &second.carriers, now);
+    assert_eq!(book.claim(Task::Revoke, 2, now).len(), 2, "it is offered again at once");
+    assert!(matches!(book.begin(ids[0], Task::Revoke, now), Beginning::Go(_)));
 }
