@@ -6,7 +6,7 @@ use std::cell::Cell;
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::PathBuf;
-use std::process::{Child, Command, Output, Stdio};
+use std::process::{Child, Command, ExitStatus, Output, Stdio};
 use std::time::Duration;
 
 use codeferry::ids::UserId;
@@ -270,6 +270,11 @@ impl Service {
     pub fn kill(mut self) {
         self.process.kill().expect("it is there");
         self.process.wait().expect("it ends");
+    }
+
+    /// How it has ended, if it has.
+    pub fn ended(&mut self) -> Option<ExitStatus> {
+        self.process.try_wait().expect("it is ours")
     }
 
     /// Waits for its end and answers the exit code.

@@ -1,5 +1,6 @@
 //! The service as a process beside an embedded Discord: what it promises, whatever happens to it.
 
+mod crash;
 pub mod kit;
 mod live;
 mod way;

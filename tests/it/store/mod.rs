@@ -4,4 +4,4 @@ mod basics;
 mod committing;
 mod damage;
 mod ends;
-mod kit;
+pub mod kit;
