@@ -4,6 +4,7 @@ mod cli;
 mod config;
 mod demo;
 mod discord;
+mod gateway;
 mod service;
 mod simulator;
 mod store;
