@@ -88,6 +88,20 @@ impl Failure {
     }
 }
 
+/// Keeps what the process holds to itself: no core dump, and no other process of the same user may attach or read its
+/// memory. What cannot be had is gone without: it protects, and nothing depends on it.
+pub fn keep_memory_private() {
+    use rustix::process::{Resource, Rlimit, setrlimit};
+    let none = Rlimit {
+        current: Some(0),
+        maximum: Some(0),
+    };
+    let _ = setrlimit(Resource::Core, none);
+    // A core dump that is piped to a program is not bound by the limit.
+    #[cfg(target_os = "linux")]
+    let _ = rustix::process::set_dumpable_behavior(rustix::process::DumpableBehavior::NotDumpable);
+}
+
 /// What a signal asks of the service.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Request {
@@ -160,6 +174,16 @@ mod tests {
         ]
         .map(Exit::code);
         assert_eq!(codes, [0, 1, 2, 3, 70, 74]);
+    }
+
+    #[test]
+    #[cfg(target_os = "linux")]
+    fn a_private_process_is_not_dumped() {
+        use rustix::process::{DumpableBehavior, Resource, dumpable_behavior, getrlimit};
+        keep_memory_private();
+        assert_eq!(dumpable_behavior().expect("Linux tells"), DumpableBehavior::NotDumpable);
+        let limit = getrlimit(Resource::Core);
+        assert_eq!((limit.current, limit.maximum), (Some(0), Some(0)));
     }
 
     #[tokio::test]

@@ -14,7 +14,7 @@ use crate::actors::governor::Retune;
 use crate::actors::pipeline::{Ended, Shutdown, time_to_revoke_after_store_failure};
 use crate::config::{Config, Secrets};
 use crate::control::server::{ControlServer, ControlSettings};
-use crate::lifecycle::{Exit, Failure, Request, Signals};
+use crate::lifecycle::{self, Exit, Failure, Request, Signals};
 use crate::metrics;
 use crate::service::{self, Service};
 use crate::time::SystemClock;
@@ -26,15 +26,9 @@ pub struct Args {}
 /// Runs the service until it is told to end.
 pub fn run(_args: &Args, global: &Global) -> anyhow::Result<Exit> {
     crate::crash::arm();
+    // Before any secret is read.
+    lifecycle::keep_memory_private();
     let (config, secrets) = global.load()?;
-    // No core dump may hold a token.
-    let _ = rustix::process::setrlimit(
-        rustix::process::Resource::Core,
-        rustix::process::Rlimit {
-            current: Some(0),
-            maximum: Some(0),
-        },
-    );
     metrics::install();
     System::new()
         .block_on(serve(config, secrets, global))
