@@ -1,6 +1,7 @@
 //! The bot's routes: lenient reading, limits, and what an error is taken for.
 
 use std::collections::BTreeMap;
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use codeferry::discord::bot::{BotSettings, HttpBotApi};
@@ -13,7 +14,7 @@ use tokio::sync::mpsc;
 use tokio::time::Instant;
 
 use super::fault_server::{FaultServer, Play, Seen, answer, endless_head, json};
-use super::{base, check_silent};
+use super::{TIMEOUT, base_at, check_silent};
 
 const CHANNEL: ChannelId = ChannelId(1_536_340_000_000_000_002);
 const WEBHOOK: WebhookId = WebhookId(1_536_343_300_000_000_001);
@@ -21,23 +22,45 @@ const MESSAGE: MessageId = MessageId(1_536_343_372_988_416_000);
 const GONE: &str = r#"{"message":"Unknown Message","code":10008}"#;
 
 /// A client of a server with these plays; it knows the webhook's token where told.
-pub async fn bot(plays: Vec<Play>, token: bool) -> (FaultServer, HttpBotApi, mpsc::Receiver<HttpFeedback>) {
+async fn bot(plays: Vec<Play>, token: bool) -> (FaultServer, HttpBotApi, mpsc::Receiver<HttpFeedback>) {
     let server = FaultServer::start(plays).await;
+    let (api, told) = bot_at(server.address(), token);
+    (server, api, told)
+}
+
+pub fn bot_at(address: SocketAddr, token: bool) -> (HttpBotApi, mpsc::Receiver<HttpFeedback>) {
     let (feedback, told) = mpsc::channel(100);
     let tokens = token.then(|| (WEBHOOK, WebhookToken::new("CANARY-hook")));
     let settings = BotSettings {
-        api_base: base(&server),
+        api_base: base_at(address),
         token: BotToken::new("CANARY.bot"),
         webhook_tokens: BTreeMap::from_iter(tokens),
-        timeout: Duration::from_millis(600),
+        timeout: TIMEOUT,
     };
     let api = HttpBotApi::new(settings, feedback).expect("good settings");
-    (server, api, told)
+    (api, told)
+}
+
+/// What reading the history from a server comes to, and what it tells the governor.
+pub async fn history_at(address: SocketAddr) -> (String, Option<HttpFeedback>) {
+    let (api, mut told) = bot_at(address, false);
+    let name = match api.history(CHANNEL, HistoryPage::After(1)).await {
+        Ok(messages) => format!("{} messages", messages.len()),
+        Err(error) => error_name(&error),
+    };
+    let mut last = None;
+    while let Ok(feedback) = told.try_recv() {
+        last = Some(feedback);
+    }
+    (name, last)
 }
 
 async fn failed(play: Play) -> String {
     let (_server, api, _told) = bot(vec![play], false).await;
-    let error = api.channel(CHANNEL).await.expect_err("a fault");
+    error_name(&api.channel(CHANNEL).await.expect_err("a fault"))
+}
+
+fn error_name(error: &BotError) -> String {
     check_silent(&format!("{error:?} {error}"));
     match error {
         BotError::Unauthorized => "unauthorized".to_owned(),

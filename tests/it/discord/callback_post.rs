@@ -5,16 +5,26 @@ use std::time::Duration;
 use codeferry::delivery::http::{HttpFailure, HttpPost, HttpReply};
 use codeferry::discord::callback_post::HttpCallbackPost;
 
+use super::TIMEOUT;
 use super::fault_server::{FaultServer, Play, answer, closed_port, endless_head};
 
 fn poster() -> HttpCallbackPost {
-    HttpCallbackPost::new(Duration::from_millis(600)).expect("good settings")
+    HttpCallbackPost::new(TIMEOUT).expect("good settings")
 }
 
 async fn posted(play: Play) -> Result<HttpReply, HttpFailure> {
     let server = FaultServer::start(vec![play]).await;
     let url = format!("http://{}/hook?x=1", server.address());
     poster().post(&url, &[], "{}").await
+}
+
+/// What a post to a URL comes to.
+pub async fn post_to(url: &str) -> String {
+    match poster().post(url, &[], r#"{"user":"CANARY"}"#).await {
+        Ok(reply) => format!("{} {:?}", reply.status, reply.retry_after.map(|d| d.as_millis())),
+        Err(HttpFailure::NotSent) => "not sent".to_owned(),
+        Err(HttpFailure::Unknown) => "unknown".to_owned(),
+    }
 }
 
 #[expect(clippy::unnecessary_wraps, reason = "it stands beside answers in assertions")]

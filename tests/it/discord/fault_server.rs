@@ -25,6 +25,8 @@ pub enum Play {
     Reset,
     /// Nothing at all.
     Hang,
+    /// These bytes, after a pause.
+    Late(Vec<u8>, Duration),
 }
 
 /// A request as it came.
@@ -132,6 +134,15 @@ pub fn answer(status: u16, content_type: &str, headers: &str, body: &str) -> Pla
     )
 }
 
+/// A 429 of Discord's edge, which sends no `Via`. `headers` is zero or more lines, each ended by `\r\n`.
+pub fn edge(content_type: &str, headers: &str, body: &str) -> Play {
+    let length = body.len();
+    Play::Answer(
+        format!("HTTP/1.1 429 X\r\nContent-Type: {content_type}\r\n{headers}Content-Length: {length}\r\n\r\n{body}")
+            .into_bytes(),
+    )
+}
+
 /// A JSON answer of Discord's API.
 pub fn json(status: u16, body: &str) -> Play {
     answer(status, "application/json", "", body)
@@ -185,6 +196,10 @@ async fn converse(mut stream: TcpStream, plays: Arc<Vec<Play>>, next: Arc<Atomic
             }
             Play::Reset => return reset(stream),
             Play::Hang => std::future::pending().await,
+            Play::Late(bytes, pause) => {
+                sleep(pause).await;
+                stream.write_all(&bytes).await
+            }
         };
         if told.is_err() {
             return;

@@ -1,34 +1,47 @@
 //! The resource server: what every kind of answer to a fetch is taken for.
 
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use codeferry::discord::resources::HttpResourceServer;
 use codeferry::ids::{GuildId, UserId};
 use codeferry::secret::AccessToken;
+use codeferry::steps::HttpFeedback;
 use codeferry::steps::port::{FetchAnswer, Resource, ResourceServer};
 
 use tokio::time::Instant;
 
 use super::fault_server::{FaultServer, Play, answer, endless_head, head, json};
-use super::{base, check_silent};
+use super::{TIMEOUT, base, base_at, check_silent};
 
 const USER: &str = "{\"id\":\"80000000000000001\",\n \"username\":\"CANARY\", \"new_field\": [1.0, null]}\n";
 
 fn client(server: &FaultServer) -> HttpResourceServer {
+    client_at(server.address())
+}
+
+fn client_at(address: SocketAddr) -> HttpResourceServer {
     let guild = Some(GuildId(1_536_340_000_000_000_001));
-    HttpResourceServer::new(base(server), guild, Duration::from_millis(600)).expect("good settings")
+    HttpResourceServer::new(base_at(address), guild, TIMEOUT).expect("good settings")
 }
 
 async fn fetched(play: Play, resource: Resource) -> String {
     let server = FaultServer::start(vec![play]).await;
-    let answered = client(&server).fetch(&AccessToken::new("CANARY"), resource).await;
+    fetch_at(server.address(), resource).await.0
+}
+
+/// What a fetch from a server comes to, and what it tells the governor.
+pub async fn fetch_at(address: SocketAddr, resource: Resource) -> (String, Option<HttpFeedback>) {
+    let client = client_at(address);
+    let answered = client.fetch(&AccessToken::new("CANARY"), resource).await;
     check_silent(&format!("{answered:?}"));
-    match answered.outcome {
+    let name = match answered.outcome {
         FetchAnswer::Data { json, user } => format!("{} {}", user.map_or(0, |id| id.0), json.expose()),
         FetchAnswer::Unauthorized => "unauthorized".to_owned(),
         FetchAnswer::Refused(reason) => format!("refused {reason}"),
         FetchAnswer::Retry { after, reason } => format!("retry {reason} {:?}", after.map(|d| d.as_millis())),
-    }
+    };
+    (name, answered.feedback)
 }
 
 #[tokio::test]

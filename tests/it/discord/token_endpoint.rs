@@ -3,29 +3,28 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use codeferry::discord::http::ApiBase;
 use codeferry::discord::token_endpoint::{HttpTokenEndpoint, TokenEndpointSettings};
 use codeferry::ids::ApplicationId;
 use codeferry::secret::{AccessToken, AuthorizationCode, ClientSecret, CodeVerifier};
+use codeferry::steps::HttpFeedback;
 use codeferry::steps::port::{Answered, ExchangeAnswer, RevokeAnswer, TokenEndpoint};
 
 use tokio::time::Instant;
 
-use super::check_silent;
 use super::fault_server::{FaultServer, Play, answer, closed_port, endless_head, head, json};
+use super::{TIMEOUT, base_at, check_silent};
 
 const TOKEN: &str = r#"{"token_type":"Bearer","access_token":"CANARY-token","expires_in":604800,
     "refresh_token":"CANARY-refresh","scope":"identify guilds"}"#;
 
 fn endpoint_at(address: SocketAddr) -> HttpTokenEndpoint {
-    let timeout = Duration::from_millis(600);
     HttpTokenEndpoint::new(&TokenEndpointSettings {
-        api_base: ApiBase::parse(&format!("http://{address}/api/v10")).expect("loopback"),
+        api_base: base_at(address),
         application: ApplicationId(1_536_000_000_000_000_001),
         secret: ClientSecret::new("CANARY-secret"),
         redirect_uri: "https://hooks.example.net/oauth?x=1".to_owned(),
-        exchange_timeout: timeout,
-        revoke_timeout: timeout,
+        exchange_timeout: TIMEOUT,
+        revoke_timeout: TIMEOUT,
     })
     .expect("good settings")
 }
@@ -37,9 +36,14 @@ async fn exchange_with(endpoint: &HttpTokenEndpoint) -> Answered<ExchangeAnswer>
 
 async fn exchanged(play: Play) -> String {
     let server = FaultServer::start(vec![play]).await;
-    let answered = exchange_with(&endpoint_at(server.address())).await;
+    exchange_at(server.address()).await.0
+}
+
+/// What an exchange with a server comes to, and what it tells the governor.
+pub async fn exchange_at(address: SocketAddr) -> (String, Option<HttpFeedback>) {
+    let answered = exchange_with(&endpoint_at(address)).await;
     check_silent(&format!("{answered:?}"));
-    named(&answered.outcome)
+    (named(&answered.outcome), answered.feedback)
 }
 
 fn named(answer: &ExchangeAnswer) -> String {
@@ -56,15 +60,19 @@ fn named(answer: &ExchangeAnswer) -> String {
 
 async fn revoked(play: Play) -> String {
     let server = FaultServer::start(vec![play]).await;
-    let answered = endpoint_at(server.address())
-        .revoke(&AccessToken::new("CANARY-token"))
-        .await;
+    revoke_at(server.address()).await.0
+}
+
+/// The same of a revocation.
+pub async fn revoke_at(address: SocketAddr) -> (String, Option<HttpFeedback>) {
+    let answered = endpoint_at(address).revoke(&AccessToken::new("CANARY-token")).await;
     check_silent(&format!("{answered:?}"));
-    match answered.outcome {
+    let name = match answered.outcome {
         RevokeAnswer::Revoked => "revoked".to_owned(),
         RevokeAnswer::Retry { after, reason } => format!("retry {reason} {:?}", after.map(|d| d.as_millis())),
         RevokeAnswer::CredentialsRefused => "credentials refused".to_owned(),
-    }
+    };
+    (name, answered.feedback)
 }
 
 #[tokio::test]

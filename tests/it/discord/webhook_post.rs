@@ -1,40 +1,53 @@
 //! Posting through a webhook: a post whose outcome is unknown is never called refused or done.
 
 use std::collections::BTreeMap;
+use std::net::SocketAddr;
 use std::rc::Rc;
-use std::time::Duration;
 
 use codeferry::delivery::discord_webhook::{PostAnswer, WebhookPost};
 use codeferry::discord::webhook_post::HttpWebhookPost;
 use codeferry::ids::{ChannelId, MessageId, WebhookId};
 use codeferry::secret::WebhookToken;
+use codeferry::steps::HttpFeedback;
 use serde_json::json as value;
 
-use super::bot::bot;
+use super::bot::bot_at;
 use super::fault_server::{FaultServer, Play, answer, endless_head, head, json};
-use super::{base, check_silent};
+use super::{TIMEOUT, base_at, check_silent};
 
 const CHANNEL: ChannelId = ChannelId(1_536_340_000_000_000_002);
 const WEBHOOK: WebhookId = WebhookId(1_536_343_300_000_000_001);
 
 async fn poster(plays: Vec<Play>) -> (FaultServer, HttpWebhookPost) {
-    let (server, bot, _told) = bot(plays, true).await;
+    let server = FaultServer::start(plays).await;
+    let poster = poster_at(server.address());
+    (server, poster)
+}
+
+fn poster_at(address: SocketAddr) -> HttpWebhookPost {
+    let (bot, _told) = bot_at(address, true);
     let tokens = BTreeMap::from([(WEBHOOK, WebhookToken::new("CANARY-hook"))]);
-    let poster = HttpWebhookPost::new(base(&server), tokens, Duration::from_millis(600), Rc::new(bot));
-    (server, poster.expect("good settings"))
+    HttpWebhookPost::new(base_at(address), tokens, TIMEOUT, Rc::new(bot)).expect("good settings")
 }
 
 async fn posted(play: Play) -> String {
-    let (_server, poster) = poster(vec![play]).await;
+    let server = FaultServer::start(vec![play]).await;
+    post_at(server.address()).await.0
+}
+
+/// What a post to a server comes to, and what it tells the governor.
+pub async fn post_at(address: SocketAddr) -> (String, Option<HttpFeedback>) {
+    let poster = poster_at(address);
     let answered = poster.execute(WEBHOOK, &value!({"content": "CANARY"})).await;
     check_silent(&format!("{answered:?}"));
-    match answered.outcome {
+    let name = match answered.outcome {
         PostAnswer::Posted(id) => format!("posted {id}"),
         PostAnswer::NotSent => "not sent".to_owned(),
         PostAnswer::Deferred(wait) => format!("deferred {}", wait.as_millis()),
         PostAnswer::Unknown(reason) => format!("unknown {reason}"),
         PostAnswer::Refused { reason, code } => format!("refused {reason} {code}"),
-    }
+    };
+    (name, answered.feedback)
 }
 
 #[tokio::test]
