@@ -3,4 +3,5 @@
 mod crash;
 pub mod kit;
 mod live;
+mod network;
 mod way;
