@@ -5,6 +5,7 @@ mod config;
 mod demo;
 mod discord;
 mod gateway;
+mod secrets;
 mod service;
 mod simulator;
 mod store;

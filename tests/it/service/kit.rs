@@ -162,6 +162,11 @@ impl Site {
 
     /// Starts `codeferry run`; its log goes to `log_name` in the folder.
     pub fn run_with_log(&self, log_name: &str) -> Service {
+        self.run_as(log_name, &["run"])
+    }
+
+    /// Starts the service with these arguments; its log goes to `log_name` in the folder.
+    pub fn run_as(&self, log_name: &str, arguments: &[&str]) -> Service {
         let log = self.path(log_name);
         let file = fs::OpenOptions::new()
             .create(true)
@@ -169,7 +174,7 @@ impl Site {
             .open(&log)
             .expect("a log file");
         let from = file.metadata().expect("its length").len() as usize;
-        let mut command = self.command(&["run"]);
+        let mut command = self.command(arguments);
         let process = command.stderr(file).stdout(Stdio::null()).spawn().expect("it starts");
         Service { process, log, from }
     }

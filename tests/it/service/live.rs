@@ -75,7 +75,7 @@ fn foreign_and_malformed_messages_are_counted_once_each() {
 }
 
 /// `GET /v1/metrics` over the control socket.
-fn metrics(site: &Site) -> String {
+pub fn metrics(site: &Site) -> String {
     let mut socket = UnixStream::connect(site.path("data/control.sock")).expect("the service listens");
     socket
         .write_all(b"GET /v1/metrics HTTP/1.1\r\nHost: codeferry\r\nConnection: close\r\n\r\n")

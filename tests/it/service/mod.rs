@@ -2,6 +2,6 @@
 
 mod crash;
 pub mod kit;
-mod live;
+pub mod live;
 mod network;
 mod way;
