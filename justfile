@@ -20,6 +20,10 @@ test:
 doc:
     RUSTDOCFLAGS="-D warnings" cargo doc --locked --no-deps --document-private-items
 
+# Tries bad input by chance for so many seconds with each target, and prints the seed of what fails.
+fuzz seconds="60":
+    CODEFERRY_FUZZ_SECONDS={{seconds}} cargo test --locked --test it fuzz
+
 # Checks licences, sources and duplicates (needs cargo-deny); `cargo deny check advisories` needs the network too.
 deny:
     cargo deny --locked --offline check bans licenses sources

@@ -105,26 +105,15 @@ impl HttpTokenEndpoint {
             request = request.set_pkce_verifier(PkceCodeVerifier::new(verifier.expose().to_owned()));
         }
         let send = |request| call(&self.exchange_http, &self.token_url, request, seen);
-        let result = request.request_async(&send).await;
-        match result {
-            Ok(token) if token.access_token.secret().is_empty() => ExchangeAnswer::Unclear(Reason::new("no_token")),
-            Ok(token) => ExchangeAnswer::Token(Token {
-                access: AccessToken::new(token.access_token.secret().as_str()),
-                scopes: token.scope.iter().map(|s| s.as_str().to_owned()).collect(),
-            }),
-            Err(e) => match unsuccessful(e) {
-                Unsuccessful::Failed(CallFailure::NotSent) => ExchangeAnswer::NotSent,
-                Unsuccessful::Failed(_) => ExchangeAnswer::CutOff,
-                Unsuccessful::Deferred(wait) => ExchangeAnswer::Deferred(wait),
-                Unsuccessful::Unclear(reason) => ExchangeAnswer::Unclear(reason),
-                Unsuccessful::Refused(e) if e.is("invalid_client") => ExchangeAnswer::CredentialsRefused,
-                // They say that the server failed, not that the code was bad.
-                Unsuccessful::Refused(e) if e.is("server_error") || e.is("temporarily_unavailable") => {
-                    ExchangeAnswer::Unclear(e.reason())
-                }
-                Unsuccessful::Refused(e) => ExchangeAnswer::Refused(e.reason()),
-            },
-        }
+        understood(request.request_async(&send).await)
+    }
+
+    /// What a complete answer to an exchange says by its status and its JSON body alone; nothing is sent.
+    pub fn read_exchange_answer(&self, status: StatusCode, body: &[u8]) -> ExchangeAnswer {
+        let request = self.oauth.exchange_code(oauth2::AuthorizationCode::new(String::new()));
+        let answered = |_: HttpRequest| std::future::ready(parsable(status, body));
+        let read = request.request_async(&answered).now_or_never();
+        understood(read.expect("nothing is waited for"))
     }
 
     async fn kill(&self, token: &AccessToken, seen: &RefCell<Option<HttpFeedback>>) -> RevokeAnswer {
@@ -195,6 +184,29 @@ enum Unsuccessful {
     Refused(ErrorBody),
 }
 
+/// What an exchange's request came to.
+fn understood(result: Result<TokenBody, RequestTokenError<Judged, ErrorBody>>) -> ExchangeAnswer {
+    match result {
+        Ok(token) if token.access_token.secret().is_empty() => ExchangeAnswer::Unclear(Reason::new("no_token")),
+        Ok(token) => ExchangeAnswer::Token(Token {
+            access: AccessToken::new(token.access_token.secret().as_str()),
+            scopes: token.scope.iter().map(|s| s.as_str().to_owned()).collect(),
+        }),
+        Err(e) => match unsuccessful(e) {
+            Unsuccessful::Failed(CallFailure::NotSent) => ExchangeAnswer::NotSent,
+            Unsuccessful::Failed(_) => ExchangeAnswer::CutOff,
+            Unsuccessful::Deferred(wait) => ExchangeAnswer::Deferred(wait),
+            Unsuccessful::Unclear(reason) => ExchangeAnswer::Unclear(reason),
+            Unsuccessful::Refused(e) if e.is("invalid_client") => ExchangeAnswer::CredentialsRefused,
+            // They say that the server failed, not that the code was bad.
+            Unsuccessful::Refused(e) if e.is("server_error") || e.is("temporarily_unavailable") => {
+                ExchangeAnswer::Unclear(e.reason())
+            }
+            Unsuccessful::Refused(e) => ExchangeAnswer::Refused(e.reason()),
+        },
+    }
+}
+
 /// Sends one form and judges the answer by status and content type; only what is left reaches the parser.
 async fn call(
     client: &reqwest::Client,
@@ -233,6 +245,11 @@ async fn call(
         return Err(Judged::Unclear(Reason::new("not_json")));
     }
     let body = http::read_capped(response, ANSWER_CAP).await?;
+    parsable(status, &body)
+}
+
+/// A complete answer for the crate's parser, unless it would misread it.
+fn parsable(status: StatusCode, body: &[u8]) -> Result<HttpResponse, Judged> {
     // serde would read a list as a struct's fields in order, and its first item as the token.
     if body.trim_ascii_start().starts_with(b"[") {
         return Err(Judged::Unclear(Reason::new("wrong_shape")));

@@ -4,6 +4,7 @@ mod cli;
 mod config;
 mod demo;
 mod discord;
+mod fuzz;
 mod gateway;
 mod secrets;
 mod service;

@@ -1,14 +1,16 @@
 //! One pass over everything stored: loads it, and says what is not as it was acknowledged. It changes nothing.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::path::Path;
 
 use zeroize::Zeroizing;
 
 use crate::ids::{ChannelId, GrantId};
 use crate::store::change::{Loaded, Problem};
-use crate::store::keys::KeyRing;
+use crate::store::keys::{KeyError, KeyRing};
 use crate::store::seal;
 
+use super::disk::{Disk, Sync};
 use super::meta::Meta;
 use super::record::{self, Address, Table};
 
@@ -31,22 +33,26 @@ pub(super) struct Findings {
 
 /// Reads everything.
 pub(super) fn inspect(tree: &sled::Tree, keys: &mut KeyRing) -> Result<Findings, sled::Error> {
-    let mut pass = Pass {
-        keys,
-        found: Findings::default(),
-        counted: Meta::default(),
-        meta: None,
-        missing_keys: BTreeMap::new(),
-        record: None,
-        data: BTreeSet::new(),
-        closed: BTreeSet::new(),
-        closed_at: BTreeSet::new(),
-    };
+    let mut pass = Pass::new(keys);
     for item in tree {
         let (key, value) = item?;
         pass.piece(&key, &value);
     }
     Ok(pass.finish())
+}
+
+/// What a start would make of these keys and values, had it found them in the engine of this data folder.
+pub fn read_values<'v>(
+    data_dir: &Path,
+    values: impl IntoIterator<Item = (&'v [u8], &'v [u8])>,
+) -> Result<(Loaded, Vec<Problem>), KeyError> {
+    let mut keys = KeyRing::open(data_dir, Disk::new(Sync::Counted, None))?;
+    let mut pass = Pass::new(&mut keys);
+    for (key, value) in values {
+        pass.piece(key, value);
+    }
+    let found = pass.finish();
+    Ok((found.loaded, [found.problems, found.mismatches].concat()))
 }
 
 /// A record of which not all pieces have come by.
@@ -69,7 +75,21 @@ struct Pass<'k> {
     closed_at: BTreeSet<Vec<u8>>,
 }
 
-impl Pass<'_> {
+impl<'k> Pass<'k> {
+    fn new(keys: &'k mut KeyRing) -> Self {
+        Self {
+            keys,
+            found: Findings::default(),
+            counted: Meta::default(),
+            meta: None,
+            missing_keys: BTreeMap::new(),
+            record: None,
+            data: BTreeSet::new(),
+            closed: BTreeSet::new(),
+            closed_at: BTreeSet::new(),
+        }
+    }
+
     fn problem(&mut self, kind: &str, key: &[u8], detail: impl Into<String>) {
         push(&mut self.found.problems, kind, key, detail);
     }

@@ -19,4 +19,5 @@ mod sled_store;
 mod write;
 
 pub use disk::{Fault, Sync, copy_tree};
+pub use inspect::read_values;
 pub use open::{Opened, StoreOptions, open};
