@@ -219,7 +219,7 @@ fn watch_for_spinning(turns: &AtomicU64, over: &AtomicBool, messengers: &watch::
 
 impl Session {
     /// Connects again and again, at a pace that respects the daily limit, until told to stop or refused for good.
-    async fn supervise(self) {
+    async fn supervise(mut self) {
         let manager = self.inert_manager();
         let mut stopped = self.stopped.clone();
         let mut pace = Pace::default();
@@ -247,9 +247,19 @@ impl Session {
             let note = match end {
                 End::Stopped => return,
                 End::Lost => GatewayNote::Disconnected,
+                // The switch in the portal was turned off since we asked for the flags. The mention is enough to read
+                // a code, so the session goes on without the content of other messages.
+                End::Fatal(4014) if self.intents.contains(GatewayIntents::MESSAGE_CONTENT) => {
+                    self.intents.remove(GatewayIntents::MESSAGE_CONTENT);
+                    tracing::warn!(
+                        "the gateway refused MESSAGE_CONTENT (close code 4014): messages are read by their mention of the bot"
+                    );
+                    GatewayNote::Disconnected
+                }
                 End::Fatal(code) => GatewayNote::Fatal { code: Some(code) },
             };
-            if self.notes.send(note).await.is_err() || matches!(end, End::Fatal(_)) {
+            let over = matches!(note, GatewayNote::Fatal { .. });
+            if self.notes.send(note).await.is_err() || over {
                 return;
             }
         }
