@@ -55,7 +55,10 @@ impl<S: Step> Running for Addr<Stage<S>> {
     }
 
     fn drain(&self) -> LocalBoxFuture<'static, ()> {
-        self.send(DrainStage).map(|_| ()).boxed_local()
+        let stage = self.clone();
+        // `send` puts the message into the mailbox when it is called, not when it is awaited: the second phase of a
+        // drain would begin with the first, and nobody would fetch or revoke any more.
+        async move { stage.send(DrainStage).await.unwrap_or_default() }.boxed_local()
     }
 }
 
@@ -177,7 +180,8 @@ impl Actor for Pipeline {
     }
 }
 
-/// Drains in two phases: no code is presented any more and every token held is revoked; then the last deliveries.
+/// Drains in two phases: no further code is presented, and the exchanges under way end and every token held is revoked;
+/// then the last deliveries.
 /// Answered once the store is closed. Whoever waits bounds it by the grace.
 #[derive(Message)]
 #[rtype(result = "Result<(), StoreError>")]

@@ -811,10 +811,11 @@ impl Book {
         }
     }
 
-    /// Grants that hold a token, and steps under way.
+    /// Grants that hold a token or may be given one by the exchange under way, and steps under way.
     pub fn outstanding(&self) -> (usize, usize) {
+        let with_token = |g: &Grant| g.holds_token() || matches!(g.state, State::Exchanging { .. });
         (
-            self.entries.values().filter(|e| e.grant.holds_token()).count(),
+            self.entries.values().filter(|e| with_token(&e.grant)).count(),
             self.leases.len(),
         )
     }

@@ -205,7 +205,7 @@ pub struct OutstandingWork;
 /// What is still under way.
 #[derive(Debug, actix::MessageResponse)]
 pub struct Outstanding {
-    /// Grants that hold a token.
+    /// Grants that hold a token, or may be given one by an exchange under way.
     pub tokens: usize,
     /// Steps under way.
     pub steps: usize,

@@ -5,7 +5,7 @@
 use std::cell::Cell;
 use std::collections::BTreeMap;
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Output, Stdio};
 use std::time::Duration;
 
@@ -41,6 +41,20 @@ impl Site {
         let simulator = Simulator::start(options).expect("a free port");
         let about = simulator.describe();
         let folder = tempfile::tempdir().expect("a folder");
+        let variables = Self::variables_for(&about);
+        let site = Self {
+            simulator,
+            about,
+            folder,
+            variables,
+            nonce: Cell::new(0),
+        };
+        site.configure(more);
+        site
+    }
+
+    /// The variables that a service needs for this Discord.
+    pub fn variables_for(about: &Description) -> BTreeMap<String, String> {
         let mut tokens: Vec<String> = about
             .lanes
             .iter()
@@ -55,16 +69,7 @@ impl Site {
             ("CODEFERRY_PKCE_KEY", KEY),
             ("CODEFERRY_WEBHOOK_TOKENS", &tokens.join(",")),
         ];
-        let variables = variables.map(|(n, v)| (n.to_owned(), v.to_owned())).into();
-        let site = Self {
-            simulator,
-            about,
-            folder,
-            variables,
-            nonce: Cell::new(0),
-        };
-        site.configure(more);
-        site
+        variables.map(|(n, v)| (n.to_owned(), v.to_owned())).into()
     }
 
     /// Without rate limits on Discord's side nor on ours.
@@ -206,14 +211,19 @@ impl Site {
 
     /// A command with the site's configuration and variables.
     pub fn command(&self, arguments: &[&str]) -> Command {
+        self.command_at(self.folder.path(), arguments)
+    }
+
+    /// The same with the configuration that lies in another folder.
+    pub fn command_at(&self, folder: &Path, arguments: &[&str]) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_codeferry"));
         command
             .arg("--config")
-            .arg(self.file())
+            .arg(folder.join("codeferry.toml"))
             .args(arguments)
             .env_clear()
             .envs(&self.variables)
-            .current_dir(self.folder.path())
+            .current_dir(folder)
             .stdin(Stdio::null());
         command
     }
@@ -260,9 +270,25 @@ impl Service {
         assert!(came, "`{text}` is not in the log:\n{}", self.log());
     }
 
+    /// What it said at its end, for people: everything from its own name on.
+    pub fn last_words(&self) -> String {
+        let log = self.log();
+        log.find("codeferry: ").map_or(String::new(), |at| log[at..].to_owned())
+    }
+
     /// Its process id.
     pub fn pid(&self) -> u32 {
         self.process.id()
+    }
+
+    /// The most memory it has had so far, in kB.
+    pub fn peak_memory_kb(&self) -> u64 {
+        let status = fs::read_to_string(format!("/proc/{}/status", self.pid())).expect("it runs");
+        let peak = status
+            .lines()
+            .find_map(|l| l.strip_prefix("VmHWM:"))
+            .expect("Linux tells");
+        peak.trim().trim_end_matches(" kB").parse().expect("a number")
     }
 
     /// Sends a signal.

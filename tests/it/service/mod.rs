@@ -1,7 +1,10 @@
 //! The service as a process beside an embedded Discord: what it promises, whatever happens to it.
 
 mod crash;
+mod judge;
+mod killed;
 pub mod kit;
 pub mod live;
 mod network;
+mod shutdown;
 mod way;
