@@ -10,10 +10,9 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use actix::Addr;
-use futures_util::FutureExt;
 use rand::distr::{Alphanumeric, SampleString};
 use rand::rngs::StdRng;
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{mpsc, oneshot, watch};
 
 use self::wiring::{IDENTIFIES_A_DAY, Journalled, Outside, Told, watched, wire};
 use crate::actors::governor::{Governor, Limits, Observe, RateLimit, WebhookLimit};
@@ -32,7 +31,7 @@ use crate::discord::http::ApiBase;
 use crate::discord::resources::HttpResourceServer;
 use crate::discord::token_endpoint::{HttpTokenEndpoint, TokenEndpointSettings};
 use crate::discord::webhook_post::HttpWebhookPost;
-use crate::ids::WebhookId;
+use crate::ids::{ChannelId, WebhookId};
 use crate::lifecycle::{Exit, Failure};
 use crate::secret::AccessToken;
 use crate::steps::port::{ApplicationFacts, BotApi, BotError, RevokeAnswer, TokenEndpoint};
@@ -56,11 +55,14 @@ pub struct Service {
     pub store: CommitterHandle,
     /// Why it ended by itself, once it has.
     pub ended: watch::Receiver<Option<Ended>>,
-    gateway: Option<GatewaySession>,
+    /// The end of the start, beside which codes flow already: the gateway's session, or what is wrong with the
+    /// surroundings.
+    pub opened: oneshot::Receiver<Result<GatewaySession, Failure>>,
 }
 
 impl Service {
-    /// Opens the store and starts everything. `on_ready` is called when a gateway session began.
+    /// Opens the store and starts everything. `on_ready` is called when a gateway session began. Once it has answered,
+    /// only a drain may end it: exchanges may be under way.
     pub async fn start(
         config: &Config,
         secrets: &Secrets,
@@ -107,7 +109,7 @@ impl Service {
             .map_err(setup)?,
         );
         let facts = who_we_are(&*bot, config).await?;
-
+        // All that can be refused comes before the first actor: once exchanges begin, only a drain may end them.
         let endpoint = HttpTokenEndpoint::new(&TokenEndpointSettings {
             api_base: base.clone(),
             application: config.discord.application_id,
@@ -120,6 +122,7 @@ impl Service {
         let server = HttpResourceServer::new(base.clone(), config.discord.guild_id, config.stages.fetch.timeout)
             .map_err(setup)?;
         let sinks = sinks(config, secrets, &base, &bot, &clock).await?;
+
         let (notes, noted) = mpsc::channel(NOTES);
         let probe_token = Alphanumeric.sample_string(&mut random, 30);
         let actors = wire(
@@ -154,46 +157,44 @@ impl Service {
 
         let lanes = watched(config);
         let checks = surroundings(Rc::clone(&bot), lanes.clone(), Rc::clone(&actors.endpoint), probe_token);
-        let (failed, checked) = tokio::sync::oneshot::channel();
-        spawn(checks.map(|outcome| drop(failed.send(outcome))));
-        let session = GatewaySession::start(
-            &bot,
-            GatewaySettings {
-                token: bot_token,
-                channels: lanes.iter().map(|l| l.channel).collect::<BTreeSet<_>>(),
-                message_content: facts.message_content,
-            },
-            notes,
-        )
-        .await;
-        if let Ok(Err(failure)) = checked.await {
-            return Err(failure);
-        }
-        let gateway = session.map_err(|error| of_bot("the gateway cannot be found", error))?;
+        let (told, opened) = oneshot::channel();
+        let gateway_settings = GatewaySettings {
+            token: bot_token,
+            channels: lanes.iter().map(|l| l.channel).collect::<BTreeSet<_>>(),
+            message_content: facts.message_content,
+        };
+        spawn(async move {
+            let session = async {
+                let session = reached(|| GatewaySession::start(&bot, gateway_settings.clone(), notes.clone())).await;
+                session.map_err(|error| of_bot("the gateway cannot be found", error))
+            };
+            let opened = futures_util::future::try_join(checks, session).await;
+            // Nobody waits for it any more where the service is draining.
+            let _ = told.send(opened.map(|((), session)| session));
+        });
         Ok(Self {
             journal: actors.journal,
             governor: actors.governor,
             pipeline: actors.pipeline,
             store,
             ended: actors.ended,
-            gateway: Some(gateway),
+            opened,
         })
-    }
-
-    /// Ends the gateway session, waiting at most a moment.
-    pub async fn close_gateway(&mut self) {
-        if let Some(session) = self.gateway.take() {
-            let _ = tokio::time::timeout(Duration::from_secs(2), session.shutdown()).await;
-        }
     }
 }
 
-/// Asks Discord who we are, for as long as it cannot be reached: codes wait in the channel meanwhile.
-async fn who_we_are(bot: &dyn BotApi, config: &Config) -> Result<ApplicationFacts, Failure> {
+/// Ends the gateway's session, waiting at most a moment.
+pub async fn close_gateway(session: Option<GatewaySession>) {
+    if let Some(session) = session {
+        let _ = tokio::time::timeout(Duration::from_secs(2), session.shutdown()).await;
+    }
+}
+
+/// Asks Discord something, for as long as it cannot be reached: codes wait in the channel meanwhile.
+async fn reached<T>(ask: impl AsyncFn() -> Result<T, BotError>) -> Result<T, BotError> {
     let mut wait = Duration::from_millis(500);
-    let facts = loop {
-        match bot.application().await {
-            Ok(facts) => break facts,
+    loop {
+        match ask().await {
             Err(BotError::Transient { reason, .. }) => {
                 tracing::warn!(
                     reason,
@@ -203,9 +204,15 @@ async fn who_we_are(bot: &dyn BotApi, config: &Config) -> Result<ApplicationFact
                 tokio::time::sleep(wait).await;
                 wait = (wait * 2).min(Duration::from_secs(15));
             }
-            Err(error) => return Err(of_bot("Discord does not accept the bot", error)),
+            clear => return clear,
         }
-    };
+    }
+}
+
+/// Asks Discord who we are.
+async fn who_we_are(bot: &dyn BotApi, config: &Config) -> Result<ApplicationFacts, Failure> {
+    let facts = reached(|| bot.application()).await;
+    let facts = facts.map_err(|error| of_bot("Discord does not accept the bot", error))?;
     if facts.id != config.discord.application_id {
         return Err(Failure::new(
             Exit::Usage,
@@ -253,7 +260,7 @@ async fn surroundings(
     let looked = lanes.iter().map(|lane| async {
         match bot.channel(lane.channel).await {
             Ok(()) | Err(BotError::Transient { .. }) => {}
-            Err(error) => return Err(of_bot(&format!("lane {}: channel {}", lane.lane, lane.channel), error)),
+            Err(error) => return Err(of_bot(&unreadable(lane.channel), error)),
         }
         match bot.webhook_channel(lane.webhook).await {
             Ok(channel) if channel == lane.channel => Ok(()),
@@ -275,6 +282,11 @@ async fn surroundings(
     looked.into_iter().collect()
 }
 
+/// The same words whether the checks of the start find it or the reading of history.
+fn unreadable(channel: ChannelId) -> String {
+    format!("channel {channel} of intake.lanes cannot be read")
+}
+
 /// A bot route's refusal as a failure with its exit code and the way out.
 pub fn of_bot(what: &str, error: BotError) -> Failure {
     let (exit, advice) = match &error {
@@ -286,9 +298,14 @@ pub fn of_bot(what: &str, error: BotError) -> Failure {
             Exit::Usage,
             "give the bot View Channel and Read Message History in that channel",
         ),
+        // Unknown Webhook (Discord Docs/Topics/Opcodes and Status Codes).
+        BotError::NotFound { code: 10015 } => (
+            Exit::Usage,
+            "check webhook_id; if the webhook was deleted, make a new one on the channel's page \"Integrations\"",
+        ),
         BotError::NotFound { .. } => (
             Exit::Usage,
-            "check the id in intake.lanes, and that the bot is a member of that server",
+            "check channel_id, and that the bot is a member of that server",
         ),
         BotError::Transient { .. } => (Exit::Failed, "check the network and discord.api_base, then start again"),
     };
@@ -309,7 +326,7 @@ pub fn of_end(ended: Ended) -> Failure {
                 .way_out(advice)
         }
         Ended::JournalDied => Failure::new(Exit::Bug, "the journal died; please report the lines above"),
-        Ended::Operator(Fatal::Bot(error)) => of_bot("a channel cannot be read any more", error),
+        Ended::Operator(Fatal::Bot { channel, error }) => of_bot(&unreadable(channel), error),
         Ended::Operator(Fatal::TooManyIdentifies) => Failure::new(
             Exit::Failed,
             format!(
@@ -325,7 +342,7 @@ pub fn of_end(ended: Ended) -> Failure {
                 ),
                 Some(4014) => (
                     "the gateway refused an intent (close code 4014)",
-                    "switch on MESSAGE CONTENT INTENT on the page \"Bot\" of the portal, or off, and start again",
+                    "switch on MESSAGE CONTENT INTENT on the page \"Bot\" of the portal and start again",
                 ),
                 _ => (
                     "the gateway closed the session for good",
@@ -384,8 +401,7 @@ async fn sinks(
                 Rc::new(callback)
             }
             SinkKind::DiscordWebhook { webhook_id } => {
-                let channel = bot
-                    .webhook_channel(*webhook_id)
+                let channel = reached(|| bot.webhook_channel(*webhook_id))
                     .await
                     .map_err(|e| of_bot(&format!("delivery `{}`: webhook {webhook_id}", sink.name), e))?;
                 let posts =

@@ -111,8 +111,13 @@ impl Identifies {
 pub enum Fatal {
     /// The gateway closed for good, with this code.
     Gateway(Option<u16>),
-    /// A bot route was refused for good.
-    Bot(BotError),
+    /// A channel's history was refused for good.
+    Bot {
+        /// The channel.
+        channel: ChannelId,
+        /// The refusal.
+        error: BotError,
+    },
     /// So many sessions were begun that the bot's token is in danger.
     TooManyIdentifies,
 }

@@ -62,28 +62,54 @@ async fn serve(config: Config, secrets: Secrets, global: &Global) -> Result<Exit
         journal: service.journal.clone(),
         governor: service.governor.clone(),
         store: service.store.clone(),
-    })
-    .map_err(|e| {
-        Failure::new(Exit::Failed, "the control interface cannot be opened")
-            .source(e)
-            .way_out("see control.socket and control.listen: is the port in use?")
-    })?;
+    });
+    let control = match control {
+        Ok(control) => control,
+        Err(error) => {
+            let advice = error.advice();
+            let failure = Failure::new(Exit::Failed, "the control interface cannot be opened")
+                .source(error)
+                .way_out(advice);
+            return give_up(&service, failure, &config, &mut signals).await;
+        }
+    };
     let mut ended = service.ended.clone();
     let mut running = config.clone();
     let mut saved = Saved::watch(config.file.as_deref());
+    let mut gateway = None;
+    let mut opening = true;
     let outcome = loop {
         tokio::select! {
             () = saved.next() => reload(&service, &mut running, global).await,
             request = signals.next() => match request {
-                Request::Drain => break drain(&mut service, &config, &mut signals).await,
+                Request::Drain => break drain(&service, &config, &mut signals).await,
                 Request::Force => break Ok(Exit::Forced),
                 Request::Reload => reload(&service, &mut running, global).await,
             },
-            why = first(&mut ended) => break end(&mut service, why, &config, &mut signals).await,
+            opened = &mut service.opened, if opening => {
+                opening = false;
+                match opened {
+                    Ok(Ok(session)) => gateway = Some(session),
+                    Ok(Err(failure)) => break give_up(&service, failure, &config, &mut signals).await,
+                    Err(_) => break Err(Failure::new(Exit::Bug, "the start died; please report the lines above")),
+                }
+            }
+            why = first(&mut ended) => break end(&service, why, &config, &mut signals).await,
         }
     };
+    if let Ok(Exit::Fine) = outcome {
+        service::close_gateway(gateway).await;
+        tracing::info!("drained and closed");
+    }
     control.stop().await;
     outcome
+}
+
+/// Ends a service whose start found something wrong. Codes flow already, and a code whose exchange is cut off is lost.
+async fn give_up(service: &Service, why: Failure, config: &Config, signals: &mut Signals) -> Result<Exit, Failure> {
+    tracing::error!(reason = %why, "the service cannot stay: what is in hand is ended first");
+    drain(service, config, signals).await?;
+    Err(why)
 }
 
 /// Waits for the reason of an end.
@@ -98,7 +124,7 @@ async fn first(ended: &mut watch::Receiver<Option<Ended>>) -> Ended {
     }
 }
 
-async fn drain(service: &mut Service, config: &Config, signals: &mut Signals) -> Result<Exit, Failure> {
+async fn drain(service: &Service, config: &Config, signals: &mut Signals) -> Result<Exit, Failure> {
     signals.drain_began();
     tracing::info!(
         grace_s = config.shutdown.grace.as_secs(),
@@ -120,10 +146,6 @@ async fn drain(service: &mut Service, config: &Config, signals: &mut Signals) ->
             Exit::Forced
         }
     };
-    if exit == Exit::Fine {
-        service.close_gateway().await;
-        tracing::info!("drained and closed");
-    }
     Ok(exit)
 }
 
@@ -131,7 +153,7 @@ async fn forced(signals: &mut Signals) {
     while signals.next().await != Request::Force {}
 }
 
-async fn end(service: &mut Service, why: Ended, config: &Config, signals: &mut Signals) -> Result<Exit, Failure> {
+async fn end(service: &Service, why: Ended, config: &Config, signals: &mut Signals) -> Result<Exit, Failure> {
     match &why {
         // Exchangers that hold a token that cannot be stored revoke it now.
         Ended::Store(_) => tokio::time::sleep(time_to_revoke_after_store_failure()).await,

@@ -47,6 +47,45 @@ pub struct ControlServer {
     socket: Option<PathBuf>,
 }
 
+/// Why the interface cannot be opened.
+#[derive(Debug, thiserror::Error)]
+pub enum CannotOpen {
+    /// The unix socket cannot be made.
+    #[error("cannot make the socket `{}`", path.display())]
+    Socket {
+        /// Its path.
+        path: PathBuf,
+        /// The system's word.
+        #[source]
+        source: io::Error,
+    },
+    /// The TCP address cannot be had.
+    #[error("cannot listen on {address}")]
+    Port {
+        /// The address.
+        address: SocketAddr,
+        /// The system's word.
+        #[source]
+        source: io::Error,
+    },
+    /// TCP without a token would let anybody on the machine in.
+    #[error("`control.listen` needs a token")]
+    NoToken,
+}
+
+impl CannotOpen {
+    /// What a person can do about it.
+    pub fn advice(&self) -> &'static str {
+        match self {
+            Self::Socket { .. } => {
+                "set control.socket to a path that this user may write, of at most 100 bytes, or to \"\" for none"
+            }
+            Self::Port { .. } => "free the port, or set control.listen to another one, or to \"\" for none",
+            Self::NoToken => "set CODEFERRY_CONTROL_TOKEN, or control.listen = \"\"",
+        }
+    }
+}
+
 #[derive(Clone)]
 struct Live {
     journal: Addr<Journal>,
@@ -58,7 +97,7 @@ struct Live {
 
 impl ControlServer {
     /// Binds and serves. The journal's lock is held by now, so a socket that lies there is a dead one's.
-    pub fn start(settings: ControlSettings) -> io::Result<Self> {
+    pub fn start(settings: ControlSettings) -> Result<Self, CannotOpen> {
         let live = |token| Live {
             journal: settings.journal.clone(),
             governor: settings.governor.clone(),
@@ -67,28 +106,36 @@ impl ControlServer {
         };
         let mut handles = Vec::new();
         if let Some(path) = &settings.socket {
-            if let Some(folder) = path.parent() {
-                std::fs::create_dir_all(folder)?;
-            }
             let app = live(None);
-            let server = HttpServer::new(move || App::new().app_data(web::Data::new(app.clone())).configure(routes))
-                .workers(1)
-                .disable_signals()
-                .bind_uds(path)?;
-            std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o600))?;
-            handles.push(serve(server.run()));
+            let make = || {
+                if let Some(folder) = path.parent() {
+                    std::fs::create_dir_all(folder)?;
+                }
+                let server =
+                    HttpServer::new(move || App::new().app_data(web::Data::new(app.clone())).configure(routes))
+                        .workers(1)
+                        .disable_signals()
+                        .bind_uds(path)?;
+                std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o600))?;
+                Ok(server.run())
+            };
+            handles.push(serve(make().map_err(|source| CannotOpen::Socket {
+                path: path.clone(),
+                source,
+            })?));
         }
         if let Some(address) = settings.listen {
             let token = settings
                 .token
                 .as_ref()
                 .map(|t| Arc::new(Sha256::digest(t.expose().as_bytes()).into()));
-            let token = token.ok_or_else(|| io::Error::other("CODEFERRY_CONTROL_TOKEN is not set"))?;
+            let token = token.ok_or(CannotOpen::NoToken)?;
             let app = live(Some(token));
             let server = HttpServer::new(move || App::new().app_data(web::Data::new(app.clone())).configure(routes))
                 .workers(1)
                 .disable_signals()
-                .bind(address)?;
+                .bind(address)
+                .map_err(|source| CannotOpen::Port { address, source })?;
             handles.push(serve(server.run()));
         }
         Ok(Self {

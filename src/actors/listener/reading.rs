@@ -111,7 +111,7 @@ impl Listener {
             }
             ReadError::Bot(error) => {
                 tracing::error!(channel = %channel, %error, "the channel's history cannot be read");
-                (self.on_fatal)(Fatal::Bot(error));
+                (self.on_fatal)(Fatal::Bot { channel, error });
             }
             // It was said where it happened.
             ReadError::Journal(_) | ReadError::Draining => {}

@@ -7,4 +7,6 @@ pub mod kit;
 pub mod live;
 mod network;
 mod shutdown;
+mod start;
+mod surroundings;
 mod way;

@@ -1,0 +1,326 @@
+//! Bad configuration and bad surroundings at a start: one message that says what to do, and the right exit code; and the
+//! code that was posted meanwhile completes after the cure.
+
+use std::fs;
+use std::net::TcpListener;
+use std::time::Duration;
+
+use codeferry::simulator::gateway::GatewayFault;
+use codeferry::simulator::options::BotPermissions;
+use codeferry::simulator::{Endpoint, Fault, FaultRule, PortalChange};
+
+use super::kit::{Site, until};
+
+const LIMITS: &str = "[limits]\nwebhook = \"off\"\nglobal = \"off\"\noauth = \"off\"\n";
+const LANE: &str = "[[intake.lanes]]\nchannel_id = \"1536340000000000100\"\nwebhook_id = \"1536343300000000100\"\n";
+
+/// Something wrong, and what the service says to the operator about it, whole. `<folder>` stands for the folder.
+struct Case {
+    spoil: fn(&mut Site),
+    exit: i32,
+    says: &'static str,
+}
+
+/// Takes a variable away.
+fn unset(site: &mut Site, name: &str) {
+    site.variables.remove(name).expect("it was set");
+}
+
+/// Gives a variable another value.
+fn set(site: &mut Site, name: &str, value: &str) {
+    site.variables.insert(name.to_owned(), value.to_owned());
+}
+
+/// Replaces a text in the configuration.
+fn edit(site: &Site, from: &str, to: &str) {
+    let text = fs::read_to_string(site.file()).expect("a configuration");
+    assert!(text.contains(from), "`{from}` is not in the configuration");
+    fs::write(site.file(), text.replace(from, to)).expect("written");
+}
+
+/// Changes what the bot may do in the lane's channel.
+fn permit(site: &Site, change: impl FnOnce(&mut BotPermissions)) {
+    let mut permissions = BotPermissions::default();
+    change(&mut permissions);
+    assert!(site.simulator.permit(site.lane(0).0, permissions), "the channel exists");
+}
+
+/// Puts configuration, variables and permissions right.
+fn cure(site: &mut Site) {
+    site.variables = Site::variables_for(&site.about);
+    site.configure(LIMITS);
+    permit(site, |_| {});
+}
+
+const CASES: &[Case] = &[
+    Case {
+        spoil: |site| fs::remove_file(site.file()).expect("removed"),
+        exit: 2,
+        says: "codeferry: <folder>/codeferry.toml: the configuration cannot be read: no such file or directory; \
+               name another file with --config or CODEFERRY_CONFIG\n",
+    },
+    Case {
+        spoil: |site| unset(site, "CODEFERRY_BOT_TOKEN"),
+        exit: 2,
+        says: "codeferry: environment CODEFERRY_BOT_TOKEN: is not set: the bot that reads the lanes needs it; copy the \
+               token from the developer portal, page Bot (CODEFERRY_BOT_TOKEN_FILE may name a file instead)\n",
+    },
+    Case {
+        spoil: |site| set(site, "CODEFERRY_BOT_TOKEN", "MTUzNg.wrong.token"),
+        exit: 2,
+        says: "codeferry: Discord does not accept the bot: Discord refused the bot's token (401)\n  \
+               check CODEFERRY_BOT_TOKEN (page \"Bot\" of the portal; reset it there if in doubt)\n",
+    },
+    Case {
+        spoil: |site| edit(site, "\"1536000000000000001\"", "\"1536000000000000002\""),
+        exit: 2,
+        says: "codeferry: the bot token belongs to application 1536000000000000001, but discord.application_id is \
+               1536000000000000002\n  \
+               use the token and the id of one application, from its pages \"Bot\" and \"General Information\"\n",
+    },
+    Case {
+        spoil: |site| unset(site, "CODEFERRY_CLIENT_SECRET"),
+        exit: 2,
+        says: "codeferry: environment CODEFERRY_CLIENT_SECRET: is not set: exchanging codes needs it; copy it from the \
+               developer portal, page OAuth2 (CODEFERRY_CLIENT_SECRET_FILE may name a file instead)\n",
+    },
+    Case {
+        spoil: |site| set(site, "CODEFERRY_CLIENT_SECRET", "not the secret"),
+        exit: 2,
+        says: "codeferry: Discord refuses the application's credentials (invalid_client)\n  \
+               check discord.application_id and CODEFERRY_CLIENT_SECRET (page \"OAuth2\" of the portal)\n",
+    },
+    Case {
+        spoil: |site| edit(site, LANE, ""),
+        exit: 2,
+        says: "codeferry: <folder>/codeferry.toml: `intake.lanes` is missing; codes must come from somewhere: add \
+               `[[intake.lanes]]` with `channel_id` and `webhook_id`, or set `intake.http.listen`\n",
+    },
+    Case {
+        spoil: |site| edit(site, "channel_id = \"1536340000000000100\"\n", ""),
+        exit: 2,
+        says: "codeferry: <folder>/codeferry.toml:6: `intake.lanes[0].channel_id` is missing; write for example \
+               `channel_id = \"1536000000000000003\"`\n",
+    },
+    Case {
+        spoil: |site| edit(site, "1536340000000000100", "1536340000000000999"),
+        exit: 2,
+        says: "codeferry: channel 1536340000000000999 of intake.lanes cannot be read: Discord answered 404 (code 10003)\n  \
+               check channel_id, and that the bot is a member of that server\n",
+    },
+    Case {
+        spoil: |site| permit(site, |p| p.view = false),
+        exit: 2,
+        says: "codeferry: channel 1536340000000000100 of intake.lanes cannot be read: Discord answered 403 (code 50001): \
+               a permission is missing\n  \
+               give the bot View Channel and Read Message History in that channel\n",
+    },
+    Case {
+        spoil: |site| edit(site, "webhook_id = \"1536343300000000100\"\n", ""),
+        exit: 2,
+        says: "codeferry: <folder>/codeferry.toml:6: `intake.lanes[0].webhook_id` is missing; write for example \
+               `webhook_id = \"1536000000000000004\"`\n",
+    },
+    Case {
+        spoil: |site| edit(site, "1536343300000000100", "1536343300000000999"),
+        exit: 2,
+        says: "codeferry: lane 0: webhook 1536343300000000999: Discord answered 404 (code 10015)\n  \
+               check webhook_id; if the webhook was deleted, make a new one on the channel's page \"Integrations\"\n",
+    },
+    Case {
+        spoil: |site| edit(site, "1536343300000000100", "1536343300000000020"),
+        exit: 2,
+        says: "codeferry: lane 0: webhook 1536343300000000020 posts into channel 1536340000000000020, not \
+               1536340000000000100\n  \
+               correct intake.lanes, or move the webhook\n",
+    },
+    Case {
+        spoil: |site| edit(site, "redirect_uri = \"http://127.0.0.1:8710/oauth\"\n", ""),
+        exit: 2,
+        says: "codeferry: <folder>/codeferry.toml:1: `discord.redirect_uri` is missing; set it to the redirect of the \
+               developer portal, page OAuth2: your relay's URL\n",
+    },
+    Case {
+        spoil: |site| edit(site, "127.0.0.1:8710/oauth", "127.0.0.1:8710/oauth/"),
+        exit: 2,
+        says: "codeferry: discord.redirect_uri `http://127.0.0.1:8710/oauth/` is not registered with the application\n  \
+               add it, character by character, under \"OAuth2\" > \"Redirects\" in the developer portal\n",
+    },
+    Case {
+        spoil: |site| edit(site, &site.about.api_base, "http://10.1.2.3/api/v10"),
+        exit: 2,
+        says: "codeferry: <folder>/codeferry.toml:2: `discord.api_base` is plain http to `10.1.2.3`, which is not a \
+               loopback address; use https: what is sent there is secret\n",
+    },
+    Case {
+        spoil: |site| {
+            edit(
+                site,
+                "path = \"results.jsonl\"",
+                "path = \"codeferry.toml/results.jsonl\"",
+            );
+        },
+        exit: 2,
+        says: "codeferry: delivery `results`: cannot write results to `<folder>/codeferry.toml/results.jsonl`: \
+               File exists (os error 17)\n  \
+               correct the path, or let the user that runs codeferry write there\n",
+    },
+    Case {
+        spoil: |site| {
+            edit(
+                site,
+                "[limits]",
+                "[journal]\npath = \"codeferry.toml/journal\"\n[limits]",
+            );
+        },
+        exit: 74,
+        says: "codeferry: the journal cannot be opened: cannot write to `<folder>/codeferry.toml/journal`: the user that \
+               runs codeferry must own the folder, on a file system that is not read-only: \
+               Not a directory (os error 20)\n",
+    },
+];
+
+#[test]
+fn each_fault_of_the_surroundings_gives_one_message_with_what_to_do_and_loses_nothing() {
+    for case in CASES {
+        let mut site = Site::without_limits("");
+        site.sign_in(0, 1);
+        (case.spoil)(&mut site);
+        let mut service = site.run();
+        let code = service.ends(Duration::from_secs(30));
+        let folder = site.folder.path().display().to_string();
+        let says = service.last_words().replace(&folder, "<folder>");
+        assert_eq!((says.as_str(), code), (case.says, case.exit), "{}", service.log());
+        assert!(!service.log().contains("panicked"), "{}", service.log());
+
+        cure(&mut site);
+        let _service = site.run_ready();
+        until(Duration::from_secs(20), "the code completes after the cure", || {
+            site.results_of("completed") == 1
+        });
+    }
+}
+
+#[test]
+fn a_port_in_use_ends_with_1_and_names_the_key() {
+    let taken = TcpListener::bind("127.0.0.1:0").expect("a free port");
+    let address = taken.local_addr().expect("its address");
+    let mut site = Site::without_limits(&format!("[control]\nlisten = \"{address}\"\n"));
+    set(&mut site, "CODEFERRY_CONTROL_TOKEN", "a long random text");
+    site.sign_in(0, 1);
+    let mut service = site.run();
+    let code = service.ends(Duration::from_secs(30));
+    let says = format!(
+        "codeferry: the control interface cannot be opened: cannot listen on {address}: Address already in use (os error 98)\n  \
+         free the port, or set control.listen to another one, or to \"\" for none\n"
+    );
+    assert_eq!((service.last_words(), code), (says, 1), "{}", service.log());
+    drop(taken);
+    let service = site.run_ready();
+    until(Duration::from_secs(20), "the code completes", || {
+        site.results_of("completed") == 1
+    });
+    service.drain();
+}
+
+#[test]
+fn an_intent_that_was_switched_off_in_the_portal_is_done_without() {
+    let site = Site::without_limits("");
+    let service = site.run_ready();
+    // The flags were asked for at the start; the next IDENTIFY asks for too much.
+    site.simulator.change_portal(PortalChange {
+        flags: Some(0),
+        ..PortalChange::default()
+    });
+    site.simulator
+        .gateway()
+        .fault(GatewayFault::Invalidate { resumable: false });
+    service.logs("the gateway refused MESSAGE_CONTENT (close code 4014)");
+    until(Duration::from_secs(30), "a session without it", || {
+        site.simulator.gateway().status().identifies == 2
+    });
+    site.sign_in(0, 1);
+    until(Duration::from_secs(20), "the code completes", || {
+        site.results_of("completed") == 1
+    });
+    service.drain();
+}
+
+#[test]
+fn an_intent_that_is_refused_even_so_ends_with_2_and_names_the_switch() {
+    let site = Site::without_limits("");
+    let mut service = site.run_ready();
+    let refuse = || site.simulator.gateway().fault(GatewayFault::Close { code: 4014 });
+    refuse();
+    service.logs("the gateway refused MESSAGE_CONTENT (close code 4014)");
+    until(Duration::from_secs(30), "a session without it", || {
+        site.simulator.gateway().status().identifies == 2
+    });
+    refuse();
+    let code = service.ends(Duration::from_secs(30));
+    let says = "codeferry: the gateway refused an intent (close code 4014)\n  \
+                switch on MESSAGE CONTENT INTENT on the page \"Bot\" of the portal and start again\n";
+    assert_eq!((service.last_words().as_str(), code), (says, 2), "{}", service.log());
+    site.sign_in(0, 1);
+    let service = site.run_ready();
+    until(Duration::from_secs(20), "the code completes", || {
+        site.results_of("completed") == 1
+    });
+    service.drain();
+}
+
+#[test]
+fn an_empty_history_is_not_an_empty_channel_and_the_missing_permission_is_named() {
+    let mut site = Site::without_limits("");
+    set(&mut site, "CODEFERRY_INTAKE__POLL_EVERY", "500ms");
+    permit(&site, |p| p.read_history = false);
+    let service = site.run_ready();
+    // The gateway brings this one; keeping it out of reach for a while shows that the history lacks it.
+    site.simulator
+        .faults()
+        .add(FaultRule::on(Endpoint::Token, Fault::DelayAnswer { ms: 1_500 }));
+    site.sign_in(0, 1);
+    service.logs(
+        "the bot lacks READ_MESSAGE_HISTORY there; give it that permission, or a code that the gateway misses is lost",
+    );
+    // The gateway misses this one: only the history has it.
+    site.simulator
+        .faults()
+        .add(FaultRule::on(Endpoint::Webhook, Fault::DeliverNever));
+    site.sign_in(1, 1);
+    until(Duration::from_secs(20), "the first completes", || {
+        site.results_of("completed") == 1
+    });
+    permit(&site, |_| {});
+    until(Duration::from_secs(20), "the second completes after the cure", || {
+        site.results_of("completed") == 2
+    });
+    service.drain();
+}
+
+#[test]
+fn a_discord_that_cannot_be_reached_at_the_start_is_waited_for() {
+    let site = Site::without_limits(
+        "[[delivery]]\nname = \"channel\"\nkind = \"discord_webhook\"\nwebhook_id = \"1536343300000000020\"\n",
+    );
+    site.sign_in(0, 1);
+    for endpoint in [Endpoint::Application, Endpoint::WebhookItself, Endpoint::GatewayUrl] {
+        let down = Fault::Status {
+            status: 502,
+            body: codeferry::simulator::FaultBody::Html,
+            retry_after: None,
+            after_work: false,
+        };
+        site.simulator.faults().add(FaultRule::on(endpoint, down).times(2));
+    }
+    let service = site.run_ready();
+    until(Duration::from_secs(20), "the code completes", || {
+        site.results_of("completed") == 1
+    });
+    assert!(
+        service.log().contains("Discord cannot be reached and is tried again"),
+        "{}",
+        service.log()
+    );
+    service.drain();
+}
