@@ -5,6 +5,7 @@ mod judge;
 mod killed;
 pub mod kit;
 pub mod live;
+mod malformed;
 mod network;
 mod shutdown;
 mod start;
