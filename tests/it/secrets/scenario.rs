@@ -151,7 +151,8 @@ fn everything_fails(site: &Site) {
             .add(FaultRule::on(endpoint, fault).times(1).after(3));
     };
     once(Endpoint::Any, edge);
-    once(Endpoint::Token, Fault::InvalidClient { status: 401 });
+    // At the token endpoint it would pause the exchange for a minute.
+    once(Endpoint::Revoke, Fault::InvalidClient { status: 401 });
     once(Endpoint::Me, Fault::TransientUnauthorized { ms: 500 });
     once(Endpoint::Delete, Fault::Forbidden);
 }
