@@ -86,10 +86,14 @@ impl Site {
             about.api_base, about.authorize_url, about.application_id, about.redirect_uri
         );
         for lane in &about.lanes {
-            text += &format!(
-                "[[intake.lanes]]\nchannel_id = \"{}\"\nwebhook_id = \"{}\"\n",
-                lane.channel_id, lane.webhook.id
-            );
+            let (channel, webhook) = (&lane.channel_id, &lane.webhook.id);
+            text.extend([
+                "[[intake.lanes]]\nchannel_id = \"",
+                channel,
+                "\"\nwebhook_id = \"",
+                webhook,
+                "\"\n",
+            ]);
         }
         text.push_str("[[delivery]]\nname = \"results\"\nkind = \"jsonl\"\npath = \"results.jsonl\"\n");
         text.push_str(more);
