@@ -22,6 +22,7 @@ use serde_json::json;
 use super::grep::{Needles, copy, files};
 use crate::service::kit::{KEY, PERSON, Site, exits, until};
 use crate::service::live::metrics;
+use crate::service::network::CALLED;
 use crate::tally::{Tally, tell};
 
 const PATIENCE: Duration = Duration::from_mins(1);
@@ -118,14 +119,7 @@ fn everything_fails(site: &Site) {
         form: EdgeForm::Html,
         retry_after: Some(1),
     };
-    for endpoint in [
-        Endpoint::Token,
-        Endpoint::Me,
-        Endpoint::Revoke,
-        Endpoint::Webhook,
-        Endpoint::Messages,
-        Endpoint::Delete,
-    ] {
+    for endpoint in CALLED {
         for fault in [
             status(500, true),
             status(502, false),

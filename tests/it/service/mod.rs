@@ -6,7 +6,7 @@ mod killed;
 pub mod kit;
 pub mod live;
 mod malformed;
-mod network;
+pub mod network;
 mod shutdown;
 mod start;
 mod surroundings;

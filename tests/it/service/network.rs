@@ -12,6 +12,15 @@ use crate::tally::{Tally, tell};
 /// Calls give up after a second here, so that a test need not wait for ten.
 const IMPATIENT: &str = "[stages.exchange]\ntimeout = \"1s\"\n[stages.fetch]\ntimeout = \"1s\"\n\
     [stages.deliver]\ntimeout = \"1s\"\n[stages.revoke]\ntimeout = \"1s\"\n";
+/// What the service calls for a sign-in from beginning to end.
+pub const CALLED: [Endpoint; 6] = [
+    Endpoint::Token,
+    Endpoint::Me,
+    Endpoint::Revoke,
+    Endpoint::Webhook,
+    Endpoint::Messages,
+    Endpoint::Delete,
+];
 const PATIENCE: Duration = Duration::from_mins(1);
 
 /// Waits until every token is dead and no code was presented after its token came; tells what became of the codes.
@@ -99,14 +108,7 @@ fn a_storm_of_429s_loses_nothing_and_is_not_answered_with_a_storm_of_calls() {
     site.configure(&sink(&site.about.results.webhook.id));
     let service = site.run_ready();
     let storm = |r: FaultRule| r.with_chance(0.5).lasting(Duration::from_secs(4));
-    for endpoint in [
-        Endpoint::Token,
-        Endpoint::Me,
-        Endpoint::Revoke,
-        Endpoint::Webhook,
-        Endpoint::Messages,
-        Endpoint::Delete,
-    ] {
+    for endpoint in CALLED {
         for (scope, retry_after_ms) in [(Scope::User, 400), (Scope::Shared, 700), (Scope::Global, 300)] {
             let limited = Fault::RateLimited { scope, retry_after_ms };
             add(&site.simulator, endpoint, limited, storm);
