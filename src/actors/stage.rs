@@ -118,7 +118,7 @@ impl<S: Step> Stage<S> {
 /// Takes one lease through its call.
 async fn run<S: Step>(step: Rc<S>, lease: Lease<S::Work>, journal: Addr<Journal>, governor: Addr<Governor>) {
     let Lease { grant, task, work } = lease;
-    let permit = match step.needs(&work) {
+    let mut permit = match step.needs(&work) {
         None => Permit::unlimited(),
         Some(need) => {
             let acquire = Acquire {
@@ -139,6 +139,7 @@ async fn run<S: Step>(step: Rc<S>, lease: Lease<S::Work>, journal: Addr<Journal>
         Ok(Ok(Begun::Go)) => {}
         Ok(Ok(Begun::Stale) | Err(_)) | Err(_) => return,
     }
+    permit.spend();
     let performed = AssertUnwindSafe(step.perform(&work, permit)).catch_unwind().await;
     let performed = performed.unwrap_or_else(|_| {
         tracing::error!(grant.id = %grant, step = task.name(), "a step panicked: it counts as an attempt");

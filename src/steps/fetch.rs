@@ -124,7 +124,9 @@ impl Fetch {
             channel: None,
             urgency: Urgency::Fetch,
         };
-        self.governor.send(acquire).await.ok()?.ok()
+        let mut permit = self.governor.send(acquire).await.ok()?.ok()?;
+        permit.spend();
+        Some(permit)
     }
 }
 

@@ -14,11 +14,13 @@ use super::limits::Refused;
 use crate::steps::HttpFeedback;
 
 /// The leave to make one outside call. End it with [`complete`](Self::complete) or [`fail`](Self::fail); dropping it means
-/// that the call was not made.
+/// that the call was not made, unless it was [spent](Self::spend) before.
 #[must_use = "dropping a permit gives it back unused"]
 pub struct Permit {
     /// Gone once it is ended; never there for a permit that is bound to no governor.
     inner: Option<Inner>,
+    /// The call is being made: from then on a caller that is gone, by a panic or with its stage, has used it.
+    spent: bool,
 }
 
 struct Inner {
@@ -49,12 +51,21 @@ impl Permit {
     pub(super) fn new(taken: Taken, back: UnboundedSender<Return>) -> Self {
         Self {
             inner: Some(Inner { taken, back }),
+            spent: false,
         }
     }
 
     /// A permit of no governor, for calls that no budget holds and for fakes.
     pub fn unlimited() -> Self {
-        Self { inner: None }
+        Self {
+            inner: None,
+            spent: false,
+        }
+    }
+
+    /// The call is about to be made: whatever becomes of the caller, it counts.
+    pub fn spend(&mut self) {
+        self.spent = true;
     }
 
     /// The call was answered: hands the answer's word on limits to the governor.
@@ -82,7 +93,7 @@ impl Drop for Permit {
         if let Some(inner) = self.inner.take()
             && inner.taken.is_something()
         {
-            inner.end(Ending::Unused);
+            inner.end(if self.spent { Ending::Unanswered } else { Ending::Unused });
         }
     }
 }

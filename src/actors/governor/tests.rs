@@ -307,6 +307,19 @@ fn a_permit_dropped_unused_is_given_back_unless_its_slot_is_durable() {
 }
 
 #[test]
+fn a_permit_of_a_call_that_panicked_stays_spent() {
+    paused(|| async {
+        let governor = governor(one_a_second(), &Disk::default(), wall());
+        for _ in 0..3 {
+            let mut permit = acquire(&governor, oauth(Urgency::Exchange)).await;
+            permit.spend();
+            drop(permit);
+        }
+        about(wait_for(&governor, oauth(Urgency::Exchange)).await, 1);
+    });
+}
+
+#[test]
 fn a_permit_dropped_by_another_frees_the_one_who_waits() {
     paused(|| async {
         let governor = governor(one_a_second(), &Disk::default(), wall());
