@@ -558,9 +558,12 @@ impl Book {
                 self.replace(next, now, &mut changed);
             }
         }
-        let forget_before = now - self.policy.code_lifetime - REMEMBER_FOR;
+        let keep = self.policy.code_lifetime + REMEMBER_FOR;
+        // By Discord's clock, as far as what was read tells it: a wall clock that is stepped ahead must not make us forget
+        // a code that may be posted again.
         let past = |channel: &ChannelId, message: MessageId| {
-            message.created_at() < forget_before && self.cursors.get(channel).is_some_and(|read_to| message <= *read_to)
+            let read_to = self.cursors.get(channel).map(|read_to| read_to.created_at());
+            read_to.is_some_and(|read_to| message.created_at() + keep < read_to.min(now))
         };
         let messages: HashSet<_> = self
             .messages

@@ -4,6 +4,7 @@ use rand::SeedableRng;
 
 use super::*;
 use crate::grant::state::Token;
+use crate::ids::snowflake_at;
 use crate::secret::AccessToken;
 
 const NOW: Timestamp = Timestamp::from_secs(1_786_363_204);
@@ -92,4 +93,29 @@ fn a_revocation_waits_until_no_token_of_that_person_is_in_use_on_the_disk() {
     book.durable(&second.grants, &second.carriers, now);
     assert_eq!(book.claim(Task::Revoke, 2, now).len(), 2, "it is offered again at once");
     assert!(matches!(book.begin(ids[0], Task::Revoke, now), Beginning::Go(_)));
+}
+
+/// Forgetting once went by the wall clock alone: stepped an hour ahead, a code that the relay posted again was taken in
+/// a second time.
+#[test]
+fn a_wall_clock_that_is_stepped_ahead_forgets_no_code_that_may_be_posted_again() {
+    let after = |seconds| NOW + Duration::from_secs(seconds);
+    let posted = |code, seconds| Carried {
+        message: MessageId(snowflake_at(after(seconds))),
+        ..approved(code)
+    };
+    let mut book = book();
+    book.append(vec![posted(1, 0), posted(2, 60)], after(60));
+    book.move_cursor(ChannelId(1), posted(2, 60).message);
+    let an_hour_ahead = after(3_600 + 61);
+    book.age(an_hour_ahead);
+    let (again, _) = book.append(vec![posted(1, 62)], an_hour_ahead);
+    assert_eq!((again.received, again.known), (0, 1));
+    // A channel that is read on forgets what no history reading can bring back.
+    book.move_cursor(ChannelId(1), posted(3, 3_600).message);
+    let forgotten = book.age(after(3_700)).changes;
+    let [Change::Forget { codes, .. }] = &forgotten[..] else {
+        panic!("{forgotten:?}")
+    };
+    assert_eq!(codes.len(), 2);
 }
