@@ -8,7 +8,7 @@ pub mod message;
 mod room;
 pub mod view;
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -57,8 +57,8 @@ pub struct Journal {
     settings: Settings,
     /// Discord's clock minus ours, learned from its `Date` headers; codes age by Discord's clock.
     skew_ms: i64,
-    /// Who is told that there is work, by task.
-    watchers: HashMap<Task, Recipient<WorkAvailable>>,
+    /// Who is told that there is work, by task; in order, so that a run can be repeated.
+    watchers: BTreeMap<Task, Recipient<WorkAvailable>>,
     /// The first store error: from then on nothing is claimed and nothing begins.
     failed: Option<StoreError>,
     /// The disk is nearly full: nothing is taken in until it has room again.
@@ -82,7 +82,7 @@ impl Journal {
             book,
             settings,
             skew_ms: 0,
-            watchers: HashMap::new(),
+            watchers: BTreeMap::new(),
             failed: None,
             room_is_low: false,
             draining: false,

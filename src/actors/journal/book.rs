@@ -107,7 +107,7 @@ pub struct Book {
     unknown_in_flight: BTreeSet<GrantId>,
     /// Revocations on the wire: the grants whose token was on disk before the request left.
     revoking: HashMap<UserId, (GrantId, Vec<GrantId>)>,
-    held: HashMap<UserId, Vec<(GrantId, Task)>>,
+    held: BTreeMap<UserId, Vec<(GrantId, Task)>>,
     carriers: HashMap<MessageId, Carrier>,
     /// Carriers with changes that are not durable yet: a message is the only other copy of what it brought.
     carriers_pending: HashMap<MessageId, u32>,
@@ -137,7 +137,7 @@ impl Book {
             by_nonce: HashMap::new(),
             unknown_in_flight: BTreeSet::new(),
             revoking: HashMap::new(),
-            held: HashMap::new(),
+            held: BTreeMap::new(),
             carriers: loaded.carriers.into_iter().map(|c| (c.message, c)).collect(),
             carriers_pending: HashMap::new(),
             removing: HashSet::new(),
@@ -503,12 +503,14 @@ impl Book {
     /// Gives back every lease of a stage that died. An exchange that was under way counts as cut off.
     pub fn release_stage(&mut self, task: Task, now: Timestamp) -> Changed {
         let mut changed = Changed::default();
-        let leased: Vec<GrantId> = self
+        let mut leased: Vec<GrantId> = self
             .leases
             .iter()
             .filter(|(_, t)| *t == task)
             .map(|(id, _)| *id)
             .collect();
+        // A set has no order; a run that is repeated has one.
+        leased.sort_unstable();
         for id in leased {
             self.release(id, task, now);
             let cut = self
@@ -543,12 +545,13 @@ impl Book {
     /// Parks and gives up what has aged; meant for once a minute.
     pub fn age(&mut self, now: Timestamp) -> Changed {
         let mut changed = Changed::default();
-        let settling: Vec<GrantId> = self
+        let mut settling: Vec<GrantId> = self
             .entries
             .iter()
             .filter(|(_, e)| matches!(&e.grant.state, State::Settling(s) if s.deliveries.values().any(|d| d.state == DeliveryState::Parked)))
             .map(|(id, _)| *id)
             .collect();
+        settling.sort_unstable();
         for id in settling {
             let grant = &self.entries[&id].grant;
             if let Ok(next) = grant.apply(Event::Aged, now, &self.policy)
@@ -808,7 +811,7 @@ impl Book {
     /// From now on nobody's waiting code holds a revocation up.
     pub fn drain(&mut self, now: Timestamp) {
         self.draining = true;
-        let held: Vec<_> = self.held.drain().flat_map(|(_, held)| held).collect();
+        let held: Vec<_> = std::mem::take(&mut self.held).into_values().flatten().collect();
         for (id, _) in held {
             self.offer(id, now);
         }
