@@ -6,7 +6,7 @@
 
 use std::time::Duration;
 
-use super::state::{Grant, Revocation, State};
+use super::state::{Grant, Outcome, Revocation, State};
 use crate::time::Timestamp;
 
 /// A revocation waits this long for the person's other codes, and from then on it goes first.
@@ -27,6 +27,12 @@ pub fn revocation_owed_since(grant: &Grant) -> Option<Timestamp> {
         },
         _ => None,
     }
+}
+
+/// Whether a grant's person was fetched with its token. Until then it is the one the link was made for, and the token may be
+/// somebody else's: no other revocation is known to kill it, nor its own to kill any other.
+pub fn owner_is_known(grant: &Grant) -> bool {
+    matches!(&grant.state, State::Settling(s) if matches!(s.outcome, Outcome::Completed | Outcome::WrongPerson))
 }
 
 /// Whether an exchange may begin, given the same person's other grants and whether a revocation of theirs is on the wire.

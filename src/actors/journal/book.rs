@@ -412,7 +412,10 @@ impl Book {
         {
             return None;
         }
-        let settled = theirs.iter().filter(|g| person::revocation_owed_since(g).is_some());
+        let settled = theirs.iter().filter(|g| {
+            let both_known = person::owner_is_known(grant) && person::owner_is_known(g);
+            g.id == grant.id || (both_known && person::revocation_owed_since(g).is_some())
+        });
         Some(settled.map(|g| g.id).collect())
     }
 

@@ -55,30 +55,37 @@ fn approved(n: u64) -> Carried {
     }
 }
 
+fn step(book: &mut Book, id: GrantId, task: Task, event: Event, data: Option<PersonalData>) -> Changed {
+    let Beginning::Go(begun) = book.begin(id, task, NOW) else {
+        panic!("{task:?} of {id} may begin")
+    };
+    book.durable(&begun.grants, &begun.carriers, NOW);
+    book.report(id, task, event, data, NOW).expect("it may happen")
+}
+
+/// Two sign-ins of one person, both with their token on the disk.
+fn two_exchanged(book: &mut Book) -> Vec<GrantId> {
+    let (_, received) = book.append(vec![approved(1), approved(2)], NOW);
+    book.durable(&received.grants, &received.carriers, NOW);
+    let ids: Vec<GrantId> = book.claim(Task::Exchange, 2, NOW).iter().map(|g| g.id).collect();
+    for id in &ids {
+        let token = Token {
+            access: AccessToken::new(format!("token-{id}")),
+            scopes: Vec::new(),
+        };
+        let stored = step(book, *id, Task::Exchange, Event::Exchanged(token), None);
+        book.durable(&stored.grants, &stored.carriers, NOW);
+    }
+    ids
+}
+
 /// Two sign-ins of one person. The first one's revocation once left while the second one's data was still on the way to
 /// the disk: a kill at that moment left a dead token in use there, and the sign-in failed with `token_dead`.
 #[test]
 fn a_revocation_waits_until_no_token_of_that_person_is_in_use_on_the_disk() {
     let mut book = book();
     let now = NOW;
-    let (_, received) = book.append(vec![approved(1), approved(2)], now);
-    book.durable(&received.grants, &received.carriers, now);
-    let step = |book: &mut Book, id: GrantId, task: Task, event: Event, data: Option<PersonalData>| {
-        let Beginning::Go(begun) = book.begin(id, task, now) else {
-            panic!("{task:?} of {id} may begin")
-        };
-        book.durable(&begun.grants, &begun.carriers, now);
-        book.report(id, task, event, data, now).expect("it may happen")
-    };
-    let ids: Vec<GrantId> = book.claim(Task::Exchange, 2, now).iter().map(|g| g.id).collect();
-    for id in &ids {
-        let token = Token {
-            access: AccessToken::new(format!("token-{id}")),
-            scopes: Vec::new(),
-        };
-        let stored = step(&mut book, *id, Task::Exchange, Event::Exchanged(token), None);
-        book.durable(&stored.grants, &stored.carriers, now);
-    }
+    let ids = two_exchanged(&mut book);
     assert_eq!(book.claim(Task::Fetch, 2, now).len(), 2);
     let fetched = Event::Fetched {
         person: UserId(7),
@@ -93,6 +100,32 @@ fn a_revocation_waits_until_no_token_of_that_person_is_in_use_on_the_disk() {
     book.durable(&second.grants, &second.carriers, now);
     assert_eq!(book.claim(Task::Revoke, 2, now).len(), 2, "it is offered again at once");
     assert!(matches!(book.begin(ids[0], Task::Revoke, now), Beginning::Go(_)));
+}
+
+/// Somebody else had approved the second link, and the fetch that would have told failed. The first one's revocation once
+/// settled it as well: it was of the same person by its state, and its token stayed alive.
+#[test]
+fn a_token_whose_owner_is_not_known_is_revoked_by_itself() {
+    let mut book = book();
+    let ids = two_exchanged(&mut book);
+    assert_eq!(book.claim(Task::Fetch, 2, NOW).len(), 2);
+    let fetched = Event::Fetched {
+        person: UserId(7),
+        missing: Vec::new(),
+    };
+    let refused = Event::FetchRefused(Reason::new("http_403"));
+    let data = Some(PersonalData::new("{}"));
+    for (id, event, data) in [(ids[0], fetched, data), (ids[1], refused, None)] {
+        let stored = step(&mut book, id, Task::Fetch, event, data);
+        book.durable(&stored.grants, &stored.carriers, NOW);
+    }
+    assert_eq!(book.claim(Task::Revoke, 2, NOW).len(), 2);
+    step(&mut book, ids[0], Task::Revoke, Event::Revoked, None);
+    let holds_token = |book: &Book, id| book.get(id).expect("open").holds_token();
+    assert!(!holds_token(&book, ids[0]));
+    assert!(holds_token(&book, ids[1]));
+    step(&mut book, ids[1], Task::Revoke, Event::Revoked, None);
+    assert!(!book.holds_tokens());
 }
 
 /// Forgetting once went by the wall clock alone: stepped an hour ahead, a code that the relay posted again was taken in
