@@ -491,6 +491,7 @@ impl Handler<OutstandingWork> for Journal {
         Outstanding {
             tokens,
             steps,
+            indexed: self.book.indexed(),
             failed: self.failed.clone(),
         }
     }

@@ -170,6 +170,16 @@ impl Schedule {
         self.waiting.first().map(|(until, ..)| *until)
     }
 
+    /// Tasks that are ready or wait for their time.
+    pub fn len(&self) -> usize {
+        self.entries.len()
+    }
+
+    /// Whether there is none.
+    pub fn is_empty(&self) -> bool {
+        self.entries.is_empty()
+    }
+
     /// Tasks of a kind that are ready now.
     pub fn ready(&self, task: Task) -> usize {
         self.ready.get(&task).map_or(0, BTreeSet::len)

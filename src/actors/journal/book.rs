@@ -107,7 +107,7 @@ pub struct Book {
     unknown_in_flight: BTreeSet<GrantId>,
     /// Revocations on the wire: the grants whose token was on disk before the request left.
     revoking: HashMap<UserId, (GrantId, Vec<GrantId>)>,
-    held: BTreeMap<UserId, Vec<(GrantId, Task)>>,
+    held: BTreeMap<UserId, BTreeSet<(GrantId, Task)>>,
     carriers: HashMap<MessageId, Carrier>,
     /// Carriers with changes that are not durable yet: a message is the only other copy of what it brought.
     carriers_pending: HashMap<MessageId, u32>,
@@ -435,7 +435,7 @@ impl Book {
             self.schedule.put(grant.id, due, now);
         }
         if let Some(person) = grant.person {
-            self.held.entry(person).or_default().push((grant.id, task));
+            self.held.entry(person).or_default().insert((grant.id, task));
         }
     }
 
@@ -827,6 +827,14 @@ impl Book {
             self.entries.values().filter(|e| with_token(&e.grant)).count(),
             self.leases.len(),
         )
+    }
+
+    /// Entries of the indexes over open grants and of what belongs to carrier messages: none is left once all is settled.
+    pub fn indexed(&self) -> usize {
+        let of_grants = self.schedule.len() + self.leases.len() + self.expiring.len() + self.data.len();
+        let of_people = self.by_person.len() + self.held.len() + self.revoking.len();
+        let of_messages = self.carriers.len() + self.carriers_pending.len() + self.removing.len();
+        of_grants + of_people + of_messages + self.by_nonce.len() + self.unknown_in_flight.len()
     }
 
     /// Open grants.

@@ -209,6 +209,8 @@ pub struct Outstanding {
     pub tokens: usize,
     /// Steps under way.
     pub steps: usize,
+    /// Entries of the journal's indexes; see [`Book::indexed`](super::book::Book::indexed).
+    pub indexed: usize,
     /// The store's error, if it failed.
     pub failed: Option<StoreError>,
 }
