@@ -28,7 +28,7 @@ use crate::grant::{ClosedGrant, Event, Grant, Outcome, State, Task};
 use crate::ids::GrantId;
 use crate::metrics;
 use crate::steps::Step;
-use crate::store::{CommitterHandle, StoreError};
+use crate::store::{CommitterHandle, Health, StoreError};
 use crate::time::{SharedClock, Timestamp};
 
 /// Closed grants swept in one go, at most: the store is free for commits again in milliseconds.
@@ -104,8 +104,15 @@ impl Journal {
         Some(self.now().since(grant.origin.message.created_at()))
     }
 
+    /// Also a commit of the governor or the listener may have been the one that failed. Not knowing of it would hand out
+    /// grants that cannot begin, and take them back, as fast as the machine allows.
     fn working(&self) -> Result<(), JournalError> {
-        self.failed.clone().map_or(Ok(()), |e| Err(JournalError::Store(e)))
+        let failed = self.failed.clone().or_else(|| match self.settings.store.health() {
+            Health::Fine => None,
+            Health::Hung => Some(StoreError::Hung),
+            Health::Failed(error) => Some(error),
+        });
+        failed.map_or(Ok(()), |e| Err(JournalError::Store(e)))
     }
 
     /// Makes changes durable; their grants' tasks are offered afterwards.
@@ -188,7 +195,7 @@ impl Journal {
     }
 
     fn may_claim(&self, task: Task) -> bool {
-        self.failed.is_none() && !(task == Task::Exchange && (self.draining || self.exchange_paused))
+        self.working().is_ok() && !(task == Task::Exchange && (self.draining || self.exchange_paused))
     }
 
     fn keep_house(&mut self, ctx: &mut Context<Self>) {
@@ -396,7 +403,7 @@ impl Handler<ClaimRemovals> for Journal {
     type Result = Vec<crate::store::Carrier>;
 
     fn handle(&mut self, ClaimRemovals(most): ClaimRemovals, _: &mut Self::Context) -> Self::Result {
-        if self.failed.is_some() {
+        if self.working().is_err() {
             Vec::new()
         } else {
             self.book.claim_removals(most, self.now())
@@ -520,3 +527,6 @@ impl Handler<Close> for Journal {
 pub(super) fn find(book: &Book, id: GrantId) -> Option<&Grant> {
     book.get(id)
 }
+
+#[cfg(test)]
+mod tests;
