@@ -13,10 +13,10 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use actix::ActorFutureExt;
-use actix::{
-    Actor, AsyncContext, Context, Handler, Recipient, ResponseActFuture, ResponseFuture, SpawnHandle, WrapFuture,
-};
-use futures_util::FutureExt;
+use actix::{Actor, AsyncContext, Context, Handler, Recipient, ResponseFuture, SpawnHandle, StreamHandler, WrapFuture};
+use futures_util::future::LocalBoxFuture;
+use futures_util::{FutureExt, StreamExt};
+use tokio::sync::oneshot;
 
 use self::book::{Beginning, Book, Changed};
 use self::message::{
@@ -24,8 +24,9 @@ use self::message::{
     Operate, Outstanding, OutstandingWork, Position, Release, ReleaseStage, Removed, Report, Reported, ResumeExchange,
     Stalled, Watch, WorkAvailable,
 };
+use super::calls::Calls;
 use crate::grant::{ClosedGrant, Event, Grant, Outcome, State, Task};
-use crate::ids::GrantId;
+use crate::ids::{GrantId, MessageId};
 use crate::metrics;
 use crate::steps::Step;
 use crate::store::{CommitterHandle, Health, StoreError};
@@ -33,6 +34,9 @@ use crate::time::{SharedClock, Timestamp};
 
 /// Closed grants swept in one go, at most: the store is free for commits again in milliseconds.
 const SWEEP: usize = 5_000;
+
+/// Commits looked at in one go, at most.
+const COMMITS: usize = 256;
 
 /// Told of a grant that closed.
 pub type OnClosed = dyn Fn(&ClosedGrant);
@@ -73,6 +77,19 @@ pub struct Journal {
     at_start: Option<Changed>,
     /// Outcomes since the start.
     outcomes: HashMap<Outcome, u64>,
+    /// Commits that are not durable yet.
+    commits: Calls<Committed>,
+}
+
+/// What became of a commit.
+struct Committed {
+    /// The grants it touched.
+    grants: Vec<GrantId>,
+    /// The carrier messages it touched.
+    carriers: Vec<MessageId>,
+    outcome: Result<(), StoreError>,
+    /// Who waits for it; nobody, where nothing depends on it.
+    waiting: oneshot::Sender<Result<(), JournalError>>,
 }
 
 impl Journal {
@@ -90,6 +107,7 @@ impl Journal {
             timer: None,
             at_start: Some(at_start),
             outcomes: HashMap::new(),
+            commits: Calls::default(),
         }
     }
 
@@ -115,8 +133,8 @@ impl Journal {
         failed.map_or(Ok(()), |e| Err(JournalError::Store(e)))
     }
 
-    /// Makes changes durable; their grants' tasks are offered afterwards.
-    fn commit(&mut self, changed: Changed) -> ResponseActFuture<Self, Result<(), JournalError>> {
+    /// Makes changes durable, whether or not the answer is waited for; their grants' tasks are offered afterwards.
+    fn commit(&mut self, changed: Changed) -> LocalBoxFuture<'static, Result<(), JournalError>> {
         for closed in &changed.closed {
             *self.outcomes.entry(closed.outcome).or_default() += 1;
             metrics::grant_closed(closed.outcome);
@@ -129,26 +147,21 @@ impl Journal {
             metrics::delivery_given_up(sink);
         }
         if changed.changes.is_empty() {
-            let outcome = self.working();
-            return Box::pin(async move { outcome }.into_actor(self));
+            return std::future::ready(self.working()).boxed_local();
         }
         let (grants, carriers) = (changed.grants, changed.carriers);
         let durable = self.settings.store.commit(changed.changes);
-        Box::pin(
-            durable
-                .into_actor(self)
-                .map(move |outcome, journal: &mut Self, ctx| match outcome {
-                    Ok(()) => {
-                        journal.book.durable(&grants, &carriers, journal.now());
-                        journal.offer_work(ctx);
-                        Ok(())
-                    }
-                    Err(error) => {
-                        journal.fail(&error);
-                        Err(JournalError::Store(error))
-                    }
-                }),
-        )
+        let (waiting, answer) = oneshot::channel();
+        self.commits.start(async move {
+            Committed {
+                grants,
+                carriers,
+                outcome: durable.await,
+                waiting,
+            }
+        });
+        let gone = |_| Err(JournalError::Refused("the journal is gone".to_owned()));
+        async move { answer.await.unwrap_or_else(gone) }.boxed_local()
     }
 
     fn fail(&mut self, error: &StoreError) {
@@ -189,8 +202,7 @@ impl Journal {
 
     fn pass_time(&mut self, ctx: &mut Context<Self>) {
         let expired = self.book.expire(self.now());
-        let done = self.commit(expired);
-        ctx.spawn(done.map(|_, journal, ctx| journal.offer_work(ctx)));
+        drop(self.commit(expired));
         self.offer_work(ctx);
     }
 
@@ -200,8 +212,7 @@ impl Journal {
 
     fn keep_house(&mut self, ctx: &mut Context<Self>) {
         let aged = self.book.age(self.now());
-        let done = self.commit(aged);
-        ctx.spawn(done.map(|_, _, _| ()));
+        drop(self.commit(aged));
         let store = self.settings.store.clone();
         let (now, retention) = (self.settings.clock.now(), self.settings.closed_retention);
         let upkeep = async move {
@@ -221,9 +232,10 @@ impl Actor for Journal {
 
     fn started(&mut self, ctx: &mut Self::Context) {
         ctx.set_mailbox_capacity(4096);
+        // One group of the store makes many commits durable at once.
+        ctx.add_stream(self.commits.stream().ready_chunks(COMMITS));
         if let Some(changed) = self.at_start.take() {
-            let done = self.commit(changed);
-            ctx.spawn(done.map(|_, journal, ctx| journal.offer_work(ctx)));
+            drop(self.commit(changed));
         }
         ctx.run_interval(Duration::from_mins(1), Self::keep_house);
         self.look_for_room(ctx);
@@ -232,8 +244,29 @@ impl Actor for Journal {
     }
 }
 
+impl StreamHandler<Vec<Committed>> for Journal {
+    fn handle(&mut self, together: Vec<Committed>, ctx: &mut Self::Context) {
+        let now = self.now();
+        for committed in together {
+            let answer = match committed.outcome {
+                Ok(()) => {
+                    self.book.durable(&committed.grants, &committed.carriers, now);
+                    Ok(())
+                }
+                Err(error) => {
+                    self.fail(&error);
+                    Err(JournalError::Store(error))
+                }
+            };
+            // Nobody waits where nothing depends on it.
+            let _ = committed.waiting.send(answer);
+        }
+        self.offer_work(ctx);
+    }
+}
+
 impl Handler<Append> for Journal {
-    type Result = ResponseActFuture<Self, Result<book::Appended, JournalError>>;
+    type Result = ResponseFuture<Result<book::Appended, JournalError>>;
 
     fn handle(&mut self, Append(mut carried): Append, ctx: &mut Self::Context) -> Self::Result {
         let fitting = self.book.fitting(&carried, self.settings.max_open);
@@ -241,7 +274,7 @@ impl Handler<Append> for Journal {
         let no_room = self.room_is_low.then_some(JournalError::NoRoom);
         let refusal = self.working().err().or(no_room).or(full.then_some(JournalError::Full));
         if let Some(refusal) = refusal {
-            return Box::pin(async move { Err(refusal) }.into_actor(self));
+            return Box::pin(async move { Err(refusal) });
         }
         let left_out = carried.split_off(fitting).len();
         let (appended, changed) = self.book.append(carried, self.now());
@@ -249,7 +282,7 @@ impl Handler<Append> for Journal {
         metrics::grants_received(appended.received as u64);
         let done = self.commit(changed);
         self.offer_work(ctx);
-        Box::pin(done.map(move |outcome, _, _| outcome.map(|()| appended)))
+        Box::pin(done.map(move |outcome| outcome.map(|()| appended)))
     }
 }
 
@@ -301,16 +334,16 @@ impl<S: Step> Handler<Claim<S>> for Journal {
 }
 
 impl Handler<Begin> for Journal {
-    type Result = ResponseActFuture<Self, Result<Begun, JournalError>>;
+    type Result = ResponseFuture<Result<Begun, JournalError>>;
 
     fn handle(&mut self, Begin { grant, task }: Begin, ctx: &mut Self::Context) -> Self::Result {
         let stopped = task == Task::Exchange && self.draining;
         if let Err(error) = self.working() {
-            return Box::pin(async move { Err(error) }.into_actor(self));
+            return Box::pin(async move { Err(error) });
         }
         if stopped {
             self.book.release(grant, task, self.now());
-            return Box::pin(async { Ok(Begun::Stale) }.into_actor(self));
+            return Box::pin(async { Ok(Begun::Stale) });
         }
         let age = self.age_of(grant).filter(|_| task == Task::Exchange);
         let (begun, changed) = match self.book.begin(grant, task, self.now()) {
@@ -323,16 +356,16 @@ impl Handler<Begin> for Journal {
             Beginning::Stale(changed) => (Begun::Stale, changed),
         };
         self.set_timer(ctx);
-        Box::pin(self.commit(changed).map(move |outcome, _, _| outcome.map(|()| begun)))
+        Box::pin(self.commit(changed).map(move |outcome| outcome.map(|()| begun)))
     }
 }
 
 impl Handler<Report> for Journal {
-    type Result = ResponseActFuture<Self, Result<Reported, JournalError>>;
+    type Result = ResponseFuture<Result<Reported, JournalError>>;
 
     fn handle(&mut self, report: Report, ctx: &mut Self::Context) -> Self::Result {
         if let Err(error) = self.working() {
-            return Box::pin(async move { Err(error) }.into_actor(self));
+            return Box::pin(async move { Err(error) });
         }
         let Report {
             grant,
@@ -359,14 +392,13 @@ impl Handler<Report> for Journal {
                 self.offer_work(ctx);
                 // Delivered and revoked wait for nothing: doing them again is harmless.
                 if matches!(task, Task::Deliver(_) | Task::Revoke) {
-                    ctx.spawn(done.map(|_, _, _| ()));
-                    return Box::pin(async { Ok(Reported::Kept) }.into_actor(self));
+                    return Box::pin(async { Ok(Reported::Kept) });
                 }
-                Box::pin(done.map(|outcome, _, _| outcome.map(|()| Reported::Kept)))
+                Box::pin(done.map(|outcome| outcome.map(|()| Reported::Kept)))
             }
             Err(illegal) => {
                 tracing::warn!(grant.id = %grant, %illegal, "a report came too late");
-                Box::pin(async { Ok(Reported::TooLate) }.into_actor(self))
+                Box::pin(async { Ok(Reported::TooLate) })
             }
         }
     }
@@ -382,7 +414,7 @@ impl Handler<Release> for Journal {
 }
 
 impl Handler<ReleaseStage> for Journal {
-    type Result = ResponseActFuture<Self, Result<(), JournalError>>;
+    type Result = ResponseFuture<Result<(), JournalError>>;
 
     fn handle(&mut self, ReleaseStage(task): ReleaseStage, _: &mut Self::Context) -> Self::Result {
         let changed = self.book.release_stage(task, self.now());
@@ -414,21 +446,19 @@ impl Handler<ClaimRemovals> for Journal {
 impl Handler<Removed> for Journal {
     type Result = ();
 
-    fn handle(&mut self, Removed { message, again_in }: Removed, ctx: &mut Self::Context) {
+    fn handle(&mut self, Removed { message, again_in }: Removed, _: &mut Self::Context) {
         let again_at = again_in.map(|wait| self.now() + wait);
         let changed = self.book.removed(message, again_at);
-        let done = self.commit(changed);
-        ctx.spawn(done.map(|_, _, _| ()));
+        drop(self.commit(changed));
     }
 }
 
 impl Handler<MoveCursor> for Journal {
     type Result = ();
 
-    fn handle(&mut self, MoveCursor { channel, read_to }: MoveCursor, ctx: &mut Self::Context) {
+    fn handle(&mut self, MoveCursor { channel, read_to }: MoveCursor, _: &mut Self::Context) {
         let changed = self.book.move_cursor(channel, read_to);
-        let done = self.commit(changed);
-        ctx.spawn(done.map(|_, _, _| ()));
+        drop(self.commit(changed));
     }
 }
 
@@ -471,7 +501,7 @@ impl Handler<Stalled> for Journal {
 }
 
 impl Handler<Operate> for Journal {
-    type Result = ResponseActFuture<Self, Result<(), JournalError>>;
+    type Result = ResponseFuture<Result<(), JournalError>>;
 
     fn handle(&mut self, Operate { grant, event }: Operate, ctx: &mut Self::Context) -> Self::Result {
         let operated = self.working().and_then(|()| {
@@ -485,7 +515,7 @@ impl Handler<Operate> for Journal {
                 self.offer_work(ctx);
                 done
             }
-            Err(error) => Box::pin(async move { Err(error) }.into_actor(self)),
+            Err(error) => Box::pin(async move { Err(error) }),
         }
     }
 }

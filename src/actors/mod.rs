@@ -1,5 +1,6 @@
 //! The actors; each file is one agent noun.
 
+pub mod calls;
 pub mod governor;
 pub mod journal;
 pub mod listener;

@@ -8,9 +8,11 @@ use std::panic::AssertUnwindSafe;
 use std::rc::Rc;
 use std::time::Duration;
 
-use actix::{Actor, ActorFutureExt, Addr, AsyncContext, Context, Handler, Message, WrapFuture};
+use actix::{Actor, ActorFutureExt, Addr, AsyncContext, Context, Handler, Message, StreamHandler, WrapFuture};
 use futures_util::FutureExt;
+use futures_util::future::LocalBoxFuture;
 
+use super::calls::Calls;
 use super::governor::{Acquire, Governor, Permit};
 use super::journal::Journal;
 use super::journal::message::{Begin, Begun, Claim, Lease, Release, Report, Reported, Watch, WorkAvailable};
@@ -39,6 +41,9 @@ pub struct Stage<S: Step> {
     /// Calls at once: the only bound, for a mailbox does not bound asynchronous work.
     slots: usize,
     busy: usize,
+    /// Calls that were made and whose report is not durable yet.
+    settling: usize,
+    calls: Calls<Ended>,
     /// A claim is under way: another would ask for the same slots twice.
     claiming: bool,
     /// A hint came while claiming.
@@ -51,7 +56,15 @@ pub struct Stage<S: Step> {
 #[rtype(result = "()")]
 pub struct DrainStage;
 
-/// Asks how many calls are under way.
+/// How far a lease has come.
+enum Ended {
+    /// The call was made, or not; this is left to wait for.
+    Call(Option<LocalBoxFuture<'static, ()>>),
+    /// The report is durable, and nothing is left.
+    Report,
+}
+
+/// Asks how many calls are under way, or not reported durably.
 #[derive(Message)]
 #[rtype(result = "usize")]
 pub struct Busy;
@@ -66,6 +79,8 @@ impl<S: Step> Stage<S> {
             governor,
             slots,
             busy: 0,
+            settling: 0,
+            calls: Calls::default(),
             claiming: false,
             look_again: false,
             draining: false,
@@ -92,7 +107,7 @@ impl<S: Step> Stage<S> {
             // A dead journal or a failed store ends the process elsewhere.
             let leases = answer.ok().and_then(Result::ok).unwrap_or_default();
             for lease in leases {
-                stage.start(lease, ctx);
+                stage.start(lease);
             }
             if std::mem::take(&mut stage.look_again) {
                 stage.look_for_work(ctx);
@@ -100,7 +115,7 @@ impl<S: Step> Stage<S> {
         }));
     }
 
-    fn start(&mut self, lease: Lease<S::Work>, ctx: &mut Context<Self>) {
+    fn start(&mut self, lease: Lease<S::Work>) {
         self.busy += 1;
         let run = run(
             Rc::clone(&self.step),
@@ -108,15 +123,17 @@ impl<S: Step> Stage<S> {
             self.journal.clone(),
             self.governor.clone(),
         );
-        ctx.spawn(run.into_actor(self).map(|(), stage, ctx| {
-            stage.busy -= 1;
-            stage.look_for_work(ctx);
-        }));
+        self.calls.start(run.map(Ended::Call));
     }
 }
 
-/// Takes one lease through its call.
-async fn run<S: Step>(step: Rc<S>, lease: Lease<S::Work>, journal: Addr<Journal>, governor: Addr<Governor>) {
+/// Takes one lease through its call. What it answers waits for the report: a slot bounds calls, not the disk.
+async fn run<S: Step>(
+    step: Rc<S>,
+    lease: Lease<S::Work>,
+    journal: Addr<Journal>,
+    governor: Addr<Governor>,
+) -> Option<LocalBoxFuture<'static, ()>> {
     let Lease { grant, task, work } = lease;
     let mut permit = match step.needs(&work) {
         None => Permit::unlimited(),
@@ -130,14 +147,14 @@ async fn run<S: Step>(step: Rc<S>, lease: Lease<S::Work>, journal: Addr<Journal>
                 Ok(Ok(permit)) => permit,
                 Ok(Err(_)) | Err(_) => {
                     let _ = journal.send(Release { grant, task }).await;
-                    return;
+                    return None;
                 }
             }
         }
     };
     match journal.send(Begin { grant, task }).await {
         Ok(Ok(Begun::Go)) => {}
-        Ok(Ok(Begun::Stale) | Err(_)) | Err(_) => return,
+        Ok(Ok(Begun::Stale) | Err(_)) | Err(_) => return None,
     }
     permit.spend();
     let performed = AssertUnwindSafe(step.perform(&work, permit)).catch_unwind().await;
@@ -153,17 +170,21 @@ async fn run<S: Step>(step: Rc<S>, lease: Lease<S::Work>, journal: Addr<Journal>
         event: performed.event,
         data: performed.data,
     };
-    let kept = matches!(journal.send(report).await, Ok(Ok(Reported::Kept)));
-    if let Some(token) = held.filter(|_| !kept) {
-        tracing::warn!(grant.id = %grant, "a token could not be stored: it is revoked at once");
-        step.abandon(token).await;
-    }
+    let told = journal.send(report);
+    Some(Box::pin(async move {
+        let kept = matches!(told.await, Ok(Ok(Reported::Kept)));
+        if let Some(token) = held.filter(|_| !kept) {
+            tracing::warn!(grant.id = %grant, "a token could not be stored: it is revoked at once");
+            step.abandon(token).await;
+        }
+    }))
 }
 
 impl<S: Step> Actor for Stage<S> {
     type Context = Context<Self>;
 
     fn started(&mut self, ctx: &mut Self::Context) {
+        ctx.add_stream(self.calls.stream());
         let watch = self
             .journal
             .send(Watch {
@@ -173,6 +194,22 @@ impl<S: Step> Actor for Stage<S> {
             .into_actor(self);
         ctx.spawn(watch.map(|_, stage, ctx| stage.look_for_work(ctx)));
         ctx.run_interval(POLL, Self::look_for_work);
+    }
+}
+
+impl<S: Step> StreamHandler<Ended> for Stage<S> {
+    fn handle(&mut self, ended: Ended, ctx: &mut Self::Context) {
+        match ended {
+            Ended::Call(left) => {
+                self.busy -= 1;
+                if let Some(left) = left {
+                    self.settling += 1;
+                    self.calls.start(left.map(|()| Ended::Report));
+                }
+                self.look_for_work(ctx);
+            }
+            Ended::Report => self.settling -= 1,
+        }
     }
 }
 
@@ -196,6 +233,6 @@ impl<S: Step> Handler<Busy> for Stage<S> {
     type Result = usize;
 
     fn handle(&mut self, _: Busy, _: &mut Self::Context) -> usize {
-        self.busy
+        self.busy + self.settling
     }
 }
