@@ -4,6 +4,7 @@
 //! disk; only outside effects wait for it, so a grant's tasks are offered again only when its last change is durable.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::rc::Rc;
 use std::time::Duration;
 
 use rand::RngExt;
@@ -86,7 +87,8 @@ const DATA_IN_MEMORY: usize = 4 << 20;
 
 #[derive(Debug)]
 struct Entry {
-    grant: Grant,
+    /// Shared with who looks at it while it is replaced: a copy would copy its secrets as well.
+    grant: Rc<Grant>,
     /// Changes of it that are not durable yet.
     pending: u32,
 }
@@ -111,6 +113,8 @@ pub struct Book {
     carriers: HashMap<MessageId, Carrier>,
     /// Carriers with changes that are not durable yet: a message is the only other copy of what it brought.
     carriers_pending: HashMap<MessageId, u32>,
+    /// Carriers whose removal is owed, durably, and not under way; by the moment from which on it may be tried.
+    removals: BTreeSet<(Timestamp, MessageId)>,
     removing: HashSet<MessageId>,
     messages: HashMap<MessageId, ChannelId>,
     codes: HashMap<CodeHash, SeenCode>,
@@ -140,6 +144,7 @@ impl Book {
             held: BTreeMap::new(),
             carriers: loaded.carriers.into_iter().map(|c| (c.message, c)).collect(),
             carriers_pending: HashMap::new(),
+            removals: BTreeSet::new(),
             removing: HashSet::new(),
             messages: loaded.messages.into_iter().map(|m| (m.message, m.channel)).collect(),
             codes: loaded.codes.into_iter().map(|c| (c.hash, c)).collect(),
@@ -149,17 +154,23 @@ impl Book {
             data_bytes: 0,
             draining: false,
         };
+        let owed = book.carriers.values().filter(|c| c.unspent == 0);
+        book.removals = owed.map(|c| (c.not_before, c.message)).collect();
         let mut changed = Changed::default();
         for grant in loaded.grants {
             let id = grant.id;
             // What was on the wire when the process ended has an unknown outcome.
             let interrupted = matches!(grant.state, State::Exchanging { .. } | State::Settling(_));
             book.index(&grant);
-            book.entries.insert(id, Entry { grant, pending: 0 });
+            let before = Rc::new(grant);
+            let entry = Entry {
+                grant: Rc::clone(&before),
+                pending: 0,
+            };
+            book.entries.insert(id, entry);
             let event = if interrupted { Event::FoundAtStart } else { Event::Aged };
-            let before = book.entries[&id].grant.clone();
             if let Ok(next) = before.apply(event, now, &book.policy) {
-                if next == before {
+                if next == *before {
                     book.offer(id, now);
                 } else {
                     book.replace(next, now, &mut changed);
@@ -295,13 +306,13 @@ impl Book {
     }
 
     /// Leases up to `slots` grants that want this task done.
-    pub fn claim(&mut self, task: Task, slots: usize, now: Timestamp) -> Vec<Grant> {
+    pub fn claim(&mut self, task: Task, slots: usize, now: Timestamp) -> Vec<Rc<Grant>> {
         let mut claimed = Vec::new();
         while claimed.len() < slots {
             let Some(id) = self.schedule.take(task, now) else { break };
             let Some(entry) = self.entries.get(&id) else { continue };
             self.leases.insert((id, task));
-            claimed.push(entry.grant.clone());
+            claimed.push(Rc::clone(&entry.grant));
         }
         claimed
     }
@@ -309,7 +320,7 @@ impl Book {
     /// Whether a claimed step may begin now; an exchange becomes an intent that must be durable first.
     pub fn begin(&mut self, id: GrantId, task: Task, now: Timestamp) -> Beginning {
         let mut changed = Changed::default();
-        let Some(grant) = self.entries.get(&id).map(|e| e.grant.clone()) else {
+        let Some(grant) = self.entries.get(&id).map(|e| Rc::clone(&e.grant)) else {
             self.leases.remove(&(id, task));
             return Beginning::Stale(changed);
         };
@@ -400,7 +411,7 @@ impl Book {
             .grants_of(person)
             .filter(|g| waiting_counts || !matches!(g.state, State::Received { .. }))
             .collect();
-        let unknown = self.unknown_in_flight.iter().map(|id| &self.entries[id].grant);
+        let unknown = self.unknown_in_flight.iter().map(|id| &*self.entries[id].grant);
         if !person::revocation_may_begin(theirs.iter().copied(), unknown, now) {
             return None;
         }
@@ -424,7 +435,7 @@ impl Book {
             .get(&person)
             .into_iter()
             .flatten()
-            .map(|id| &self.entries[id].grant)
+            .map(|id| &*self.entries[id].grant)
     }
 
     /// Keeps a task back until another grant of the same person moves, half a second at most.
@@ -455,7 +466,7 @@ impl Book {
             state: "gone",
             event: event.name(),
         };
-        let grant = self.entries.get(&id).map(|e| e.grant.clone()).ok_or(gone)?;
+        let grant = self.entries.get(&id).map(|e| Rc::clone(&e.grant)).ok_or(gone)?;
         let mut also = Vec::new();
         if task == Task::Revoke
             && let Some(person) = grant.person
@@ -558,7 +569,7 @@ impl Book {
         for id in settling {
             let grant = &self.entries[&id].grant;
             if let Ok(next) = grant.apply(Event::Aged, now, &self.policy)
-                && next != *grant
+                && next != **grant
             {
                 changed.given_up.extend(given_up(grant, &next));
                 self.replace(next, now, &mut changed);
@@ -571,31 +582,18 @@ impl Book {
             let read_to = self.cursors.get(channel).map(|read_to| read_to.created_at());
             read_to.is_some_and(|read_to| message.created_at() + keep < read_to.min(now))
         };
-        let messages: HashSet<_> = self
-            .messages
-            .iter()
-            .filter(|(m, c)| past(c, **m))
-            .map(|(m, _)| *m)
-            .collect();
-        let codes: HashSet<_> = self
-            .codes
-            .values()
-            .filter(|c| past(&c.channel, c.message))
-            .map(|c| c.hash)
-            .collect();
+        let messages: Vec<_> = self.messages.extract_if(|m, c| past(c, *m)).map(|(m, _)| m).collect();
+        let codes = self.codes.extract_if(|_, c| past(&c.channel, c.message));
+        let codes: Vec<_> = codes.map(|(hash, _)| hash).collect();
         let nonces: Vec<_> = self
             .nonces
-            .iter()
-            .filter(|(_, until)| **until < now)
-            .map(|(n, _)| *n)
+            .extract_if(|_, until| *until < now)
+            .map(|(n, _)| n)
             .collect();
-        self.messages.retain(|m, _| !messages.contains(m));
-        self.codes.retain(|c, _| !codes.contains(c));
-        self.nonces.retain(|_, until| *until >= now);
         if !(messages.is_empty() && codes.is_empty() && nonces.is_empty()) {
             changed.changes.push(Change::Forget {
-                messages: messages.into_iter().collect(),
-                codes: codes.into_iter().collect(),
+                messages,
+                codes,
                 nonces,
             });
         }
@@ -609,7 +607,7 @@ impl Book {
             state: "gone",
             event: event.name(),
         };
-        let grant = self.entries.get(&id).map(|e| e.grant.clone()).ok_or(gone)?;
+        let grant = self.entries.get(&id).map(|e| Rc::clone(&e.grant)).ok_or(gone)?;
         let next = grant.apply(event, now, &self.policy)?;
         let mut changed = Changed::default();
         self.replace(next, now, &mut changed);
@@ -623,6 +621,7 @@ impl Book {
                 *pending -= 1;
                 if *pending == 0 {
                     self.carriers_pending.remove(message);
+                    self.offer_removal(*message);
                 }
             }
         }
@@ -652,7 +651,7 @@ impl Book {
 
     fn replace(&mut self, next: Grant, now: Timestamp, changed: &mut Changed) {
         let id = next.id;
-        let before = self.entries.get(&id).map(|e| e.grant.clone());
+        let before = self.entries.get(&id).map(|e| Rc::clone(&e.grant));
         if let Some(before) = &before {
             for due in before.due(now, &self.policy) {
                 self.schedule.remove(id, due.task);
@@ -682,7 +681,8 @@ impl Book {
             changed.changes.push(Change::PutGrant(Box::new(next.clone())));
             changed.grants.push(id);
             let pending = self.entries.get(&id).map_or(0, |e| e.pending) + 1;
-            self.entries.insert(id, Entry { grant: next, pending });
+            let grant = Rc::new(next);
+            self.entries.insert(id, Entry { grant, pending });
         }
         for person in people.into_iter().flatten() {
             self.offer_held(person, id, now);
@@ -750,16 +750,27 @@ impl Book {
         changed.changes.push(Change::PutCarrier(carrier));
     }
 
+    fn offer_removal(&mut self, message: MessageId) {
+        if let Some(carrier) = self.carriers.get(&message)
+            && carrier.unspent == 0
+            && !self.removing.contains(&message)
+        {
+            self.removals.insert((carrier.not_before, message));
+        }
+    }
+
     /// Carrier messages whose removal is owed now, and whose codes are spent on the disk too.
     pub fn claim_removals(&mut self, most: usize, now: Timestamp) -> Vec<Carrier> {
-        let owed = self.carriers.values().filter(|c| c.unspent == 0 && c.not_before <= now);
-        let free =
-            |c: &&Carrier| !self.removing.contains(&c.message) && !self.carriers_pending.contains_key(&c.message);
-        let mut owed: Vec<Carrier> = owed.filter(free).cloned().collect();
-        owed.sort_by_key(|c| c.message);
-        owed.truncate(most);
-        self.removing.extend(owed.iter().map(|c| c.message));
-        owed
+        let mut claimed = Vec::new();
+        while claimed.len() < most
+            && let Some(&(not_before, message)) = self.removals.first()
+            && not_before <= now
+        {
+            self.removals.pop_first();
+            self.removing.insert(message);
+            claimed.extend(self.carriers.get(&message).cloned());
+        }
+        claimed
     }
 
     /// What became of a removal: settled, or to be tried again at a moment.
@@ -839,7 +850,7 @@ impl Book {
 
     /// Open grants.
     pub fn open(&self) -> impl Iterator<Item = &Grant> {
-        self.entries.values().map(|e| &e.grant)
+        self.entries.values().map(|e| &*e.grant)
     }
 
     /// How many grants are open.
@@ -854,7 +865,7 @@ impl Book {
 
     /// An open grant.
     pub fn get(&self, id: GrantId) -> Option<&Grant> {
-        self.entries.get(&id).map(|e| &e.grant)
+        self.entries.get(&id).map(|e| &*e.grant)
     }
 
     /// Carrier messages whose removal is not settled.
@@ -920,5 +931,7 @@ enum Verdict {
     End(Event),
 }
 
+#[cfg(test)]
+mod removal_tests;
 #[cfg(test)]
 mod tests;
