@@ -19,6 +19,7 @@ use actix::fut::ready;
 use actix::{
     Actor, ActorFutureExt, Addr, AsyncContext, Context, Handler, Message, ResponseActFuture, StreamHandler, WrapFuture,
 };
+use futures_util::StreamExt;
 use tokio::sync::mpsc;
 
 use self::gatekeeper::{Admission, Faults, Gatekeeper};
@@ -33,6 +34,9 @@ use crate::metrics::{self, MessageResult};
 use crate::steps::port::{BotApi, BotError, ChannelMessage, GatewayNote};
 use crate::store::{Change, CommitterHandle};
 use crate::time::{SharedClock, Timestamp};
+
+/// Gateway messages that are taken in together, at most: one append is one transaction, whose memory grows with it.
+const TOGETHER: usize = 32;
 
 /// Messages without content from a lane's own webhook after which the cause is named: one may be somebody's test.
 const BLANKS: usize = 3;
@@ -329,27 +333,10 @@ fn name_blanks(channel: ChannelId, blanks: usize) {
     }
 }
 
-impl Actor for Listener {
-    type Context = Context<Self>;
-
-    fn started(&mut self, ctx: &mut Self::Context) {
-        self.read_all(ctx);
-        ctx.run_interval(self.poll_every, Self::read_all);
-        ctx.run_interval(Duration::from_secs(1), Self::remove_carriers);
-        if let Some(mut notes) = self.notes.take() {
-            ctx.add_stream(futures_util::stream::poll_fn(move |cx| notes.poll_recv(cx)));
-        }
-    }
-}
-
-impl StreamHandler<GatewayNote> for Listener {
-    fn handle(&mut self, note: GatewayNote, ctx: &mut Self::Context) {
+impl Listener {
+    fn take_note(&mut self, note: GatewayNote, ctx: &mut Context<Self>) {
         match note {
-            GatewayNote::Message(message) => {
-                // Whatever came of it was said, and the history brings what was not taken.
-                let taken = self.take_in(&[message], Source::Gateway, ctx);
-                ctx.spawn(taken.map(|_, _, _| ()));
-            }
+            GatewayNote::Message(_) => {}
             GatewayNote::Ready => {
                 tracing::info!("the gateway session began");
                 (self.on_ready)();
@@ -374,6 +361,37 @@ impl StreamHandler<GatewayNote> for Listener {
             }
             GatewayNote::Disconnected => tracing::warn!("the gateway connection is gone and will be made again"),
             GatewayNote::Fatal { code } => (self.on_fatal)(Fatal::Gateway(code)),
+        }
+    }
+}
+
+impl Actor for Listener {
+    type Context = Context<Self>;
+
+    fn started(&mut self, ctx: &mut Self::Context) {
+        self.read_all(ctx);
+        ctx.run_interval(self.poll_every, Self::read_all);
+        ctx.run_interval(Duration::from_secs(1), Self::remove_carriers);
+        if let Some(mut notes) = self.notes.take() {
+            let notes = futures_util::stream::poll_fn(move |cx| notes.poll_recv(cx));
+            ctx.add_stream(notes.ready_chunks(TOGETHER));
+        }
+    }
+}
+
+impl StreamHandler<Vec<GatewayNote>> for Listener {
+    fn handle(&mut self, notes: Vec<GatewayNote>, ctx: &mut Self::Context) {
+        let mut messages = Vec::new();
+        for note in notes {
+            match note {
+                GatewayNote::Message(message) => messages.push(message),
+                other => self.take_note(other, ctx),
+            }
+        }
+        if !messages.is_empty() {
+            // Whatever came of it was said, and the history brings what was not taken.
+            let taken = self.take_in(&messages, Source::Gateway, ctx);
+            ctx.spawn(taken.map(|_, _, _| ()));
         }
     }
 
