@@ -23,9 +23,10 @@ use super::change::{Change, Problem};
 use super::error::StoreError;
 use super::port::{ClosedTotals, Room, Store};
 
-/// Bounds of one group: larger ones gain nothing, and make those wait who came first.
+/// Bounds of one group: larger ones gain nothing, and make those wait who came first. The engine frees what a
+/// transaction has replaced only when it ends: with groups of 4,000 a burst of 5,000 codes took 15 MB more.
 const MOST_COMMANDS: usize = 512;
-const MOST_CHANGES: usize = 4096;
+const MOST_CHANGES: usize = 256;
 
 /// How the store is doing.
 #[derive(Debug, Clone, PartialEq, Eq)]
