@@ -4,6 +4,7 @@
 
 use std::cell::Cell;
 use std::collections::BTreeMap;
+use std::fmt::Write as _;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Output, Stdio};
@@ -87,13 +88,11 @@ impl Site {
         );
         for lane in &about.lanes {
             let (channel, webhook) = (&lane.channel_id, &lane.webhook.id);
-            text.extend([
-                "[[intake.lanes]]\nchannel_id = \"",
-                channel,
-                "\"\nwebhook_id = \"",
-                webhook,
-                "\"\n",
-            ]);
+            writeln!(
+                text,
+                "[[intake.lanes]]\nchannel_id = \"{channel}\"\nwebhook_id = \"{webhook}\""
+            )
+            .expect("text");
         }
         text.push_str("[[delivery]]\nname = \"results\"\nkind = \"jsonl\"\npath = \"results.jsonl\"\n");
         text.push_str(more);
@@ -150,6 +149,22 @@ impl Site {
             })
             .collect();
         v1::encode(self.bot(), &redirects, &Key::new(KEY.as_bytes()))
+    }
+
+    /// Posts the denials of `count` people, 18 in a message: results without an exchange.
+    pub fn deny(&self, count: u64) {
+        let people: Vec<u64> = (PERSON..PERSON + count).collect();
+        for some in people.chunks(18) {
+            let denied: Vec<Redirect> = some
+                .iter()
+                .map(|person| Redirect {
+                    time: SystemClock.now().as_secs(),
+                    result: Err("access_denied".to_owned()),
+                    state: Some(self.approved(*person).1),
+                })
+                .collect();
+            self.post(0, v1::encode(self.bot(), &denied, &Key::new(KEY.as_bytes())));
+        }
     }
 
     /// Posts content through the n-th lane's own webhook, past every limit.

@@ -1,13 +1,19 @@
 //! The service as a process beside an embedded Discord: what it promises, whatever happens to it.
 
+mod budget;
 mod crash;
+mod disk;
 mod judge;
 mod killed;
 pub mod kit;
 pub mod live;
 mod malformed;
 pub mod network;
+mod receiver;
+mod reload;
 mod shutdown;
+mod sinks;
+mod spoofing;
 mod start;
 mod surroundings;
 mod way;

@@ -1,0 +1,204 @@
+//! The data folder: taken, not writable, full, damaged. One message each, and nothing is lost.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::time::Duration;
+
+use codeferry::simulator::{Endpoint, Fault, FaultRule};
+
+use super::judge::copy_folder;
+use super::kit::{Site, exits, until};
+
+/// A small file system in memory; unmounted when dropped.
+struct Mount(PathBuf);
+
+impl Mount {
+    /// `None` where this user may not mount: told loudly, for then the test shows nothing.
+    fn new(at: &Path, options: &str) -> Option<Self> {
+        fs::create_dir_all(at).expect("a folder");
+        let mounted = Command::new("mount")
+            .args(["-t", "tmpfs", "-o", options, "codeferry-test"])
+            .arg(at)
+            .stderr(Stdio::null())
+            .status();
+        if mounted.is_ok_and(|s| s.success()) {
+            return Some(Self(at.to_owned()));
+        }
+        eprintln!("SKIPPED: no file system can be mounted here (not root?)");
+        None
+    }
+
+    fn remount(&self, options: &str) {
+        let options = format!("remount,{options}");
+        let done = Command::new("mount").args(["-o", &options]).arg(&self.0).status();
+        assert!(done.is_ok_and(|s| s.success()), "remounted");
+    }
+}
+
+impl Drop for Mount {
+    fn drop(&mut self) {
+        let _ = Command::new("umount").arg("-l").arg(&self.0).status();
+    }
+}
+
+#[track_caller]
+fn refused(site: &Site, code: i32, says: &[&str]) {
+    let mut service = site.run();
+    assert_eq!(service.ends(Duration::from_secs(30)), code, "{}", service.log());
+    let words = service.last_words();
+    for part in says {
+        assert!(words.contains(part), "`{part}` is not in: {words}");
+    }
+    assert_eq!(words.matches("codeferry: ").count(), 1, "{words}");
+}
+
+#[track_caller]
+fn completes(site: &Site, count: usize) {
+    let service = site.run_ready();
+    until(Duration::from_secs(30), "the codes complete", || {
+        site.results_of("completed") >= count
+    });
+    until(Duration::from_secs(20), "no token is left", || {
+        site.simulator.summary().tokens_left == 0
+    });
+    service.drain();
+    assert_eq!(site.results_of("completed"), count);
+    assert_eq!(site.json(&["debug", "verify"])["ok"], true);
+}
+
+#[test]
+fn a_second_instance_is_told_who_is_there_and_disturbs_nothing() {
+    let site = Site::without_limits("");
+    let first = site.run_ready();
+    let mut second = site.run_with_log("second.log");
+    assert_eq!(second.ends(Duration::from_secs(30)), 1, "{}", second.log());
+    let says = format!(
+        "codeferry: the journal cannot be opened: the journal `{}` is in use by process {}: stop that one first, or ask it \
+         through its control socket\n",
+        site.path("data/journal").display(),
+        first.pid()
+    );
+    assert_eq!(second.last_words(), says);
+    site.sign_in(0, 1);
+    until(Duration::from_secs(20), "the first goes on", || {
+        site.results_of("completed") == 1
+    });
+    assert_eq!(site.json(&["debug", "queue", "list"])["total"], 0);
+    first.drain();
+}
+
+#[test]
+fn a_data_folder_that_cannot_be_written_ends_with_74_and_loses_nothing() {
+    let site = Site::without_limits("");
+    let Some(mount) = Mount::new(&site.path("data"), "size=40m,mode=0700") else {
+        return;
+    };
+    site.sign_in(0, 1);
+    mount.remount("ro");
+    let says = [
+        "cannot write to `",
+        "the user that runs codeferry must own the folder, on a file system that is not read-only",
+    ];
+    refused(&site, 74, &says);
+    mount.remount("rw");
+    completes(&site, 1);
+    // With something in it that is not done, too.
+    site.simulator
+        .faults()
+        .add(FaultRule::on(Endpoint::Token, Fault::InvalidClient { status: 401 }));
+    let service = site.run_ready();
+    site.sign_in(1, 1);
+    service.logs("Discord refused the application's credentials");
+    service.kill();
+    mount.remount("ro");
+    refused(&site, 74, &says);
+    let (_, error) = exits(&site.codeferry(&["debug", "queue", "list"]), 74);
+    assert!(error.contains("cannot write to `"), "{error}");
+    mount.remount("rw");
+    site.simulator.faults().clear();
+    completes(&site, 2);
+}
+
+#[test]
+fn a_disk_that_fills_up_ends_with_74_and_everything_completes_once_there_is_room() {
+    let site = Site::without_limits("");
+    let Some(mount) = Mount::new(&site.path("data"), "size=24m,mode=0700") else {
+        return;
+    };
+    let mut service = site.run_ready();
+    site.sign_in(0, 5);
+    until(Duration::from_secs(20), "five complete", || {
+        site.results_of("completed") == 5
+    });
+    fill(&mount.0.join("filler"));
+    let mut posted = 5;
+    // The engine writes into room that it has already taken: it takes a few codes until more is needed.
+    let ended = loop {
+        site.sign_in(posted, 20);
+        posted += 20;
+        let wrote = super::kit::wait(Duration::from_secs(3), || {
+            service.log().contains("codeferry: the journal")
+        });
+        if wrote || posted > 4_000 {
+            break wrote;
+        }
+    };
+    assert!(ended, "the disk was never full: {}", service.log());
+    assert_eq!(service.ends(Duration::from_secs(10)), 74, "{}", service.log());
+    let says = "codeferry: the journal cannot be written: the disk is full\n  \
+                free some room on the disk and start again; codes that came meanwhile are in the channel\n";
+    assert_eq!(service.last_words(), says);
+    // Tokens that could not be stored were revoked directly; those on disk are revoked after the start.
+    fs::remove_file(mount.0.join("filler")).expect("room");
+    drop(service);
+    let service = site.run_ready();
+    until(Duration::from_mins(1), "every code has a result", || {
+        site.results().len() as u64 >= posted
+    });
+    until(Duration::from_secs(20), "no token is left", || {
+        site.simulator.summary().tokens_left == 0
+    });
+    service.drain();
+    assert_eq!(site.results().len() as u64, posted);
+    assert_eq!(site.json(&["debug", "verify"])["ok"], true);
+}
+
+fn fill(path: &Path) {
+    let mut file = fs::File::create(path).expect("a file");
+    let block = vec![b'x'; 64 * 1024];
+    while std::io::Write::write_all(&mut file, &block).is_ok() {}
+}
+
+#[test]
+fn a_damaged_store_ends_with_74_keeps_its_files_and_goes_on_from_a_backup() {
+    let site = Site::without_limits("");
+    site.simulator
+        .faults()
+        .add(FaultRule::on(Endpoint::Token, Fault::InvalidClient { status: 401 }));
+    let service = site.run_ready();
+    site.sign_in(0, 3);
+    service.logs("Discord refused the application's credentials");
+    until(Duration::from_secs(20), "three in the journal", || {
+        site.json(&["debug", "queue", "list"])["total"] == 3
+    });
+    service.drain();
+    let backup = tempfile::tempdir().expect("a folder");
+    copy_folder(&site.path("data"), backup.path());
+
+    fs::remove_file(site.path("data/journal/engine/high-water")).expect("damaged");
+    let kept = format!("its files are kept in `{}", site.path("data/journal").display());
+    let says = [
+        "the journal cannot be opened: the journal is damaged: the file `",
+        &kept,
+        "restore the data folder from a backup, or move `",
+    ];
+    refused(&site, 74, &says);
+    let (_, error) = exits(&site.codeferry(&["debug", "verify"]), 74);
+    assert!(error.contains("the journal is damaged"), "{error}");
+
+    fs::remove_dir_all(site.path("data")).expect("moved away");
+    copy_folder(backup.path(), &site.path("data"));
+    site.simulator.faults().clear();
+    completes(&site, 3);
+}
