@@ -8,6 +8,17 @@ use codeferry::simulator::{Endpoint, Fault, FaultRule};
 
 use super::case::site;
 use crate::service::kit::{Service, Site, until};
+use crate::tally::{Tally, tell};
+
+/// Tells the table once a check has passed.
+fn ended(kind: &str) {
+    let tally = Tally {
+        tried: 1,
+        survived: 1,
+        ..Tally::default()
+    };
+    tell(kind, tally);
+}
 
 /// The service ends by itself with exit 2 and says these words. A code that comes afterwards is found at the next start.
 #[track_caller]
@@ -49,11 +60,13 @@ fn a_session_or_channel_that_is_refused_for_good_ends_the_service_with_what_to_d
             let site = site("10s");
             let service = closing(&site, 4004);
             check_ends(&site, service, &["close code 4004", "CODEFERRY_BOT_TOKEN"], || {});
+            ended("gateway: close 4004");
         });
         scope.spawn(|| {
             let site = site("10s");
             let service = closing(&site, 4014);
             check_ends(&site, service, &["close code 4014", "MESSAGE CONTENT INTENT"], || {});
+            ended("gateway: close 4014");
         });
         scope.spawn(|| {
             let site = site("1s");
@@ -63,6 +76,7 @@ fn a_session_or_channel_that_is_refused_for_good_ends_the_service_with_what_to_d
             faults.add(FaultRule::on(Endpoint::Messages, Fault::Forbidden));
             let mend = || site.simulator.faults().clear();
             check_ends(&site, service, &["Read Message History"], mend);
+            ended("history: 403");
         });
     });
 }

@@ -40,6 +40,11 @@ fn a_message_is_counted_and_named_once_however_often_it_is_read() {
         let line = format!("codeferry_messages_total{{result=\"{result}\"}} {count}");
         assert!(counted.lines().any(|l| l == line), "`{line}` is missing in:\n{counted}");
     }
+    // The gateway and the history may bring it at the same moment; later readings know it.
+    let repeats = counted
+        .lines()
+        .find_map(|l| l.strip_prefix("codeferry_messages_total{result=\"duplicate\"} "));
+    assert!(repeats.is_some_and(|n| n == "0" || n == "1"), "{counted}");
 }
 
 #[test]
@@ -49,6 +54,7 @@ fn nothing_is_taken_while_the_disk_is_nearly_full_and_all_of_it_afterwards() {
             let site = Site::listening(&Options::default());
             site.room.store(Room::INTAKE_FLOOR - 1, Ordering::Relaxed);
             sleep(seconds(2)).await;
+            site.put(START, Some(WEBHOOK), "no code".to_owned());
             for _ in 0..5 {
                 let id = site.post();
                 site.bring(id).await;
@@ -61,6 +67,7 @@ fn nothing_is_taken_while_the_disk_is_nearly_full_and_all_of_it_afterwards() {
         });
     });
     assert_eq!(log.matches("nearly full").count(), 1, "{log}");
+    assert_eq!(log.matches("was not understood").count(), 1, "{log}");
     assert_eq!(log.matches("has room again").count(), 1, "{log}");
 }
 
@@ -73,24 +80,28 @@ fn a_full_journal_leaves_codes_in_the_channel_and_takes_them_once_it_has_room() 
                 ..Options::default()
             });
             let first: Vec<_> = (0..5).map(|_| site.post()).collect();
+            site.bring(first[0]).await;
             sleep(seconds(60)).await;
             assert_eq!(site.open().await, 5);
             let second: Vec<_> = (0..8).map(|_| site.post()).collect();
             site.bring(second[7]).await;
             sleep(seconds(30)).await;
             assert_eq!(site.open().await, 5);
+            sleep(seconds(5)).await;
+            let late = site.post();
+            site.bring(late).await;
+            // The first five expire at 100 s: as many others enter, the oldest first, while they live.
+            sleep(seconds(20)).await;
+            assert_eq!((site.received().await, site.open().await), (10, 5));
             let cursor = site.cursor().await;
             assert!(
                 cursor < Some(second[0]),
                 "the cursor has passed codes that were not taken"
             );
-            // The first five expire at 100 s: as many others enter, the oldest first, while they live.
-            sleep(seconds(25)).await;
-            assert_eq!((site.received().await, site.open().await), (10, 5));
             sleep(seconds(200)).await;
             assert_eq!(
                 (site.received().await, site.open().await),
-                (13, 0),
+                (14, 0),
                 "each has an outcome"
             );
             assert!(site.cursor().await > Some(first[4]));
