@@ -87,7 +87,7 @@ impl Beset {
     /// Posts codes until a session was begun or resumed after this.
     pub fn post_until_back(&self, before: GatewayStatus) -> Vec<String> {
         let sessions = |status: GatewayStatus| status.identifies + status.resumes;
-        self.post_until(Duration::from_secs(120), "a new session", || {
+        self.post_until(Duration::from_mins(2), "a new session", || {
             sessions(self.status()) > sessions(before)
         })
     }

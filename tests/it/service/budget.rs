@@ -36,9 +36,9 @@ fn restarts_do_not_give_a_greedy_sender_more_than_the_budget() {
         });
         // A kill and a drain by turns: what was spent is remembered either way.
         if restarts % 2 == 0 {
-            service.kill()
+            service.kill();
         } else {
-            service.drain()
+            service.drain();
         }
         restarts += 1;
     }
@@ -55,6 +55,6 @@ fn restarts_do_not_give_a_greedy_sender_more_than_the_budget() {
         .filter(|p| p.channel_id == channel && p.status != 200);
     assert_eq!(refused.count(), 0);
     // The budget is used, not only kept: half of what may be, though the service is down for part of the time.
-    let least = (BURST + REFILL * watched.as_secs() / 60) / 2;
+    let least = u64::midpoint(BURST, REFILL * watched.as_secs() / 60);
     assert!(posts() >= least, "{} posts, at least {least} were expected", posts());
 }

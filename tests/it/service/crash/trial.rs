@@ -127,7 +127,7 @@ impl Trials {
             posted.on_the_way.extend(self.on_the_way());
         }
         let service = self.site.run_ready();
-        if !wait(Duration::from_secs(60), || posted.have_ended(&self.site)) {
+        if !wait(Duration::from_mins(1), || posted.have_ended(&self.site)) {
             eprintln!("{}", service.log());
         }
         if happens == Happens::Parked {
@@ -159,15 +159,12 @@ impl Trials {
         let mut webhook = "\"off\"";
         if happens.posts_into_a_channel() {
             let id = &self.site.about.results.webhook.id;
-            more.push_str(&format!(
-                "[[delivery]]\nname = \"channel\"\nkind = \"discord_webhook\"\nwebhook_id = \"{id}\"\n"
-            ));
+            more =
+                format!("{more}[[delivery]]\nname = \"channel\"\nkind = \"discord_webhook\"\nwebhook_id = \"{id}\"\n");
             webhook = "{ per_minute = 600, burst = 500 }";
         }
         more.push_str("[intake]\npoll_every = \"1s\"\n");
-        more.push_str(&format!(
-            "[limits]\nwebhook = {webhook}\nglobal = \"off\"\noauth = \"off\"\n"
-        ));
+        more = format!("{more}[limits]\nwebhook = {webhook}\nglobal = \"off\"\noauth = \"off\"\n");
         self.site.configure(&more);
     }
 
@@ -185,7 +182,7 @@ impl Trials {
     /// Waits for its death at the point; without being sure of it, until everything is done.
     fn dies(&self, service: &mut Service, sure: bool, posted: &Posted, happens: Happens) -> bool {
         let mut gone = None;
-        wait(Duration::from_secs(60), || {
+        wait(Duration::from_mins(1), || {
             gone = service.ended();
             gone.is_some() || (!sure && posted.have_ended(&self.site) && self.open() == happens.parks())
         });
