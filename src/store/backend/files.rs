@@ -3,7 +3,8 @@
 //! ```text
 //! journal/LOCK       held while it is open           journal/FORMAT     it was initialised, and in which format
 //! journal/engine/    sled's files and `high-water`   journal/clean      the last run ended cleanly; sums of engine/
-//! journal/preopen/   copy from before the last opening that followed an unclean end
+//! journal/opening/   copy from before an opening that has not ended yet, or never did
+//! journal/preopen/   copy from before the last opening that followed an unclean end and succeeded
 //! journal/damaged/   copy of engine/ from before the opening that found damage; kept until somebody looks
 //! journal/reserve    room, freed when the disk is full
 //! ```
@@ -25,6 +26,7 @@ pub(super) const MARK: &str = "high-water";
 pub(super) const FORMAT: &str = "FORMAT";
 const INIT: &str = "engine.init";
 const CLEAN: &str = "clean";
+const OPENING: &str = "opening";
 const PREOPEN: &str = "preopen";
 const DAMAGED: &str = "damaged";
 
@@ -115,10 +117,15 @@ impl io::Write for Hashing<'_> {
 }
 
 /// Copies the engine's files before an opening that might destroy what a damaged log still holds: sled cuts off what
-/// it cannot read. The last copy is replaced; says whether there was room for one.
+/// it cannot read. Says whether there was room for one.
+///
+/// A copy whose opening was cut off stays: nothing was acknowledged since, and what the cut has left may be worse.
 pub(super) fn copy_before_opening(root: &Path, disk: &Disk) -> io::Result<bool> {
-    let copy = root.join(PREOPEN);
-    let new = root.join("preopen.new");
+    let (copy, older) = (root.join(OPENING), root.join(PREOPEN));
+    let new = root.join("opening.new");
+    if copy.exists() {
+        return Ok(true);
+    }
     for last_attempt in [false, true] {
         if new.exists() {
             fs::remove_dir_all(&new)?;
@@ -131,26 +138,39 @@ pub(super) fn copy_before_opening(root: &Path, disk: &Disk) -> io::Result<bool> 
                     return Ok(false);
                 }
                 // The older copy gives way: it is of a state that a later opening has already accepted.
-                if copy.exists() {
-                    fs::remove_dir_all(&copy)?;
+                if older.exists() {
+                    fs::remove_dir_all(&older)?;
                 }
             }
             Err(e) => return Err(e),
         }
-    }
-    if copy.exists() {
-        fs::remove_dir_all(&copy)?;
     }
     fs::rename(&new, &copy)?;
     disk.sync_dir(root)?;
     Ok(true)
 }
 
+/// Notes that the opening has ended: its copy replaces the older one, before anything is acknowledged that it lacks.
+pub(super) fn opening_ended(root: &Path, disk: &Disk) -> io::Result<()> {
+    let (copy, older) = (root.join(OPENING), root.join(PREOPEN));
+    if copy.exists() {
+        if older.exists() {
+            fs::remove_dir_all(&older)?;
+        }
+        fs::rename(copy, older)?;
+        disk.sync_dir(root)?;
+    }
+    Ok(())
+}
+
 /// Sets aside the copy from before an opening that found damage, and says where the evidence is. A copy that was set
 /// aside before stays: a service that restarts in a loop must not replace it by what the first attempt has left.
-pub(super) fn keep_evidence(root: &Path, copied: bool) -> std::path::PathBuf {
+pub(super) fn keep_evidence(root: &Path, copied: bool, disk: &Disk) -> std::path::PathBuf {
     let damaged = root.join(DAMAGED);
-    if !damaged.exists() && (!copied || fs::rename(root.join(PREOPEN), &damaged).is_err()) {
+    if damaged.exists() {
+        // The next start shall make a copy of its own: somebody may have put other files there.
+        let _ = opening_ended(root, disk);
+    } else if !copied || fs::rename(root.join(OPENING), &damaged).is_err() {
         let engine = root.join(ENGINE);
         return if engine.exists() { engine } else { root.to_owned() };
     }

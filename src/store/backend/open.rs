@@ -92,7 +92,8 @@ pub fn open(options: &StoreOptions) -> Result<Opened, OpenError> {
         }
         other => other,
     }
-    .map_err(|failure| failure.into_error(root, copied))?;
+    .map_err(|failure| failure.into_error(root, copied, &disk))?;
+    files::opening_ended(root, &disk).map_err(|e| refused("rename in", root, e))?;
 
     if let Some(name) = files::file_evidence_away(root).map_err(|e| refused("rename in", root, e))? {
         notices.push(format!(
@@ -184,7 +185,14 @@ fn prepare(root: &Path, options: &StoreOptions, disk: &Disk, notices: &mut Vec<S
             });
         }
         Some(FORMAT) | None => {}
-        Some(_) => return Err(damaged(root, false, format!("`{}` cannot be read", format.display()))),
+        Some(_) => {
+            return Err(damaged(
+                root,
+                false,
+                format!("`{}` cannot be read", format.display()),
+                disk,
+            ));
+        }
     }
     if engine.exists() {
         let torn = files::remove_torn_snapshots(root).map_err(|e| refused("clean", &engine, e))?;
@@ -195,7 +203,7 @@ fn prepare(root: &Path, options: &StoreOptions, disk: &Disk, notices: &mut Vec<S
         }
     } else if found.is_some() {
         let what = format!("the folder `{}` is missing", engine.display());
-        return Err(damaged(root, false, what));
+        return Err(damaged(root, false, what, disk));
     } else {
         files::initialise(root, disk, |init| {
             let db = configuration(init, options).open()?;
@@ -237,18 +245,18 @@ enum Failure {
 }
 
 impl Failure {
-    fn into_error(self, root: &Path, copied: bool) -> OpenError {
+    fn into_error(self, root: &Path, copied: bool, disk: &Disk) -> OpenError {
         match self {
             Self::Error(e) => e,
-            Self::Damage(what) => damaged(root, copied, what),
+            Self::Damage(what) => damaged(root, copied, what, disk),
         }
     }
 }
 
-fn damaged(root: &Path, copied: bool, what: String) -> OpenError {
+fn damaged(root: &Path, copied: bool, what: String, disk: &Disk) -> OpenError {
     OpenError::Damaged {
         what,
-        kept_where: files::keep_evidence(root, copied),
+        kept_where: files::keep_evidence(root, copied, disk),
         cure: format!(
             "restore the data folder from a backup, or move `{}` aside and start anew: codes that are still in the \
              channel are then read again, but open grants are lost and their tokens live until they expire",
