@@ -191,6 +191,26 @@ impl Site {
 
     /// Starts the service with these arguments; its log goes to `log_name` in the folder.
     pub fn run_as(&self, log_name: &str, arguments: &[&str]) -> Service {
+        self.start(self.command(arguments), log_name)
+    }
+
+    /// Starts `codeferry run` behind another command, such as `strace -D`; its log is `service.log`.
+    pub fn run_behind(&self, words: &[&str]) -> Service {
+        let run = self.command(&["run"]);
+        let mut command = Command::new(words[0]);
+        command
+            .args(&words[1..])
+            .arg(run.get_program())
+            .args(run.get_args())
+            .env_clear()
+            .envs(&self.variables)
+            .env("PATH", "/usr/local/bin:/usr/bin:/bin")
+            .current_dir(self.folder.path())
+            .stdin(Stdio::null());
+        self.start(command, "service.log")
+    }
+
+    fn start(&self, mut command: Command, log_name: &str) -> Service {
         let log = self.path(log_name);
         let file = fs::OpenOptions::new()
             .create(true)
@@ -198,7 +218,6 @@ impl Site {
             .open(&log)
             .expect("a log file");
         let from = file.metadata().expect("its length").len() as usize;
-        let mut command = self.command(arguments);
         let process = command.stderr(file).stdout(Stdio::null()).spawn().expect("it starts");
         Service { process, log, from }
     }

@@ -16,4 +16,5 @@ mod sinks;
 mod spoofing;
 mod start;
 mod surroundings;
+mod store;
 mod way;

@@ -1,94 +1,36 @@
 //! Ends of every kind: clean ones, kills at any moment, kills while opening, a second instance.
 
+use std::collections::BTreeSet;
 use std::io::{BufRead, BufReader};
-use std::path::Path;
-use std::process::{Command, Stdio};
+use std::process::Command;
 
-use codeferry::grant::Outcome;
-use codeferry::store::{Change, OpenError, StoreOptions, open};
+use codeferry::store::OpenError;
 
 use super::kit::*;
-
-const CHILD: &str = "CODEFERRY_TEST_STORE_CHILD";
-const FIRST: &str = "CODEFERRY_TEST_STORE_FIRST";
-
-/// Not a test by itself: the process that the test below kills. Each line says which commit was acknowledged.
-#[test]
-fn writer_child() {
-    let Ok(dir) = std::env::var(CHILD) else { return };
-    let first: u64 = std::env::var(FIRST).expect("given").parse().expect("a number");
-    let opened = open(&StoreOptions {
-        sync: codeferry::store::Sync::Real,
-        ..options(Path::new(&dir))
-    });
-    let mut store = opened
-        .unwrap_or_else(|e| panic!("the child's store should open: {e}"))
-        .store;
-    for n in first.. {
-        let mut changes = vec![put(n), data(n, 300 + (n as usize * 977) % 9000)];
-        // Of two grants one is closed later, so that records also disappear.
-        if n >= 4 && (n - 4).is_multiple_of(2) {
-            changes.push(Change::Close(closed(n - 4, Outcome::Completed, NOON)));
-        }
-        store
-            .commit(&changes)
-            .unwrap_or_else(|e| panic!("the child should commit: {e}"));
-        println!("ACK {n}");
-    }
-}
+use super::writer::{ARGUMENTS, acknowledged, lost, write, writer};
 
 #[test]
 fn a_killed_writer_loses_nothing_acknowledged() {
     let dir = tempfile::tempdir().expect("folder");
-    let mut next = 0;
+    let (mut next, mut written) = (0, BTreeSet::new());
     for round in 0..8_u64 {
-        let mut child = Command::new(std::env::current_exe().expect("known"))
-            .args(["--exact", "store::ends::writer_child", "--nocapture"])
-            .env(CHILD, dir.path())
-            .env(FIRST, next.to_string())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::null())
-            .spawn()
-            .expect("starts");
+        let mut child = writer(dir.path(), next, 1_000_000).spawn().expect("starts");
         let lines = BufReader::new(child.stdout.take().expect("piped")).lines();
-        let mut acknowledged = None;
         for line in lines {
             // The harness prints without a line's end before the first one.
             if let Some((_, n)) = line.expect("read").split_once("ACK ") {
-                acknowledged = Some(n.parse::<u64>().expect("a number"));
+                written.insert(n.parse::<u64>().expect("a number"));
             }
-            if acknowledged.is_some_and(|n| n >= next + 3 + round * 7) {
+            if written.last().is_some_and(|n| *n >= next + 3 + round * 7) {
                 // What the pipe still holds counts too: the loop goes on until its end.
                 let _ = child.kill();
             }
         }
         child.wait().expect("ended");
-        let last = acknowledged.expect("the child has committed");
-        let again = opened(dir.path());
-        let mut store = again.store;
-        for n in 0..=last {
-            let open = again.loaded.grants.iter().any(|g| g.id == id(n));
-            let end = store.closed(id(n)).expect("reads");
-            let may_be_closed = n.is_multiple_of(2);
-            let must_be_closed = may_be_closed && n + 4 <= last;
-            assert!(open != end.is_some(), "round {round}: grant {n} is open or closed");
-            assert!(!must_be_closed || !open, "round {round}: grant {n} was closed");
-            assert!(may_be_closed || open, "round {round}: grant {n} was not closed");
-            if open {
-                let text = store.data(id(n)).expect("reads").expect("there");
-                assert_eq!(text.expose(), person(n, 300 + (n as usize * 977) % 9000));
-            }
-        }
-        assert_eq!(store.verify().expect("verifies"), []);
+        let last = *written.last().expect("the child has committed");
+        assert_eq!(lost(dir.path(), &written), Vec::<String>::new(), "round {round}");
+        // The commit after the last one may or may not have made it, unacknowledged.
         next = last + 2;
-        // Grant `last + 1` may or may not have made it, unacknowledged.
-        commit(
-            &mut store,
-            &[put(last + 1), data(last + 1, 300 + ((last + 1) as usize * 977) % 9000)],
-        );
-        if (last + 1) >= 4 && (last - 3).is_multiple_of(2) {
-            commit(&mut store, &[Change::Close(closed(last - 3, Outcome::Completed, NOON))]);
-        }
     }
 }
 
@@ -206,32 +148,16 @@ fn a_folder_that_cannot_be_made_is_named() {
 #[test]
 fn a_real_write_limit_is_a_full_disk_and_nothing_acknowledged_is_lost() {
     let dir = tempfile::tempdir().expect("folder");
-    let output = Command::new("sh")
+    let mut shell = Command::new("sh");
+    shell
         // The signal must be ignored, or it ends the process before the error is seen.
         .args(["-c", "trap '' XFSZ; ulimit -f 3000; exec \"$0\" \"$@\""])
         .arg(std::env::current_exe().expect("known"))
-        .args(["--exact", "store::ends::writer_child", "--nocapture"])
-        .env(CHILD, dir.path())
-        .env(FIRST, "0")
-        .output()
-        .expect("runs");
-    let text = String::from_utf8_lossy(&output.stdout);
-    let last: u64 = text
-        .lines()
-        .filter_map(|line| line.split_once("ACK "))
-        .filter_map(|(_, n)| n.parse().ok())
-        .next_back()
-        .expect("the child has committed");
+        .args(ARGUMENTS);
+    let output = write(shell, dir.path(), 0, 1_000_000).output().expect("runs");
+    let written = acknowledged(&output);
+    assert!(!written.is_empty(), "the child has committed");
     let said = String::from_utf8_lossy(&output.stderr);
     assert!(said.contains("the disk is full"), "{said}");
-    let again = opened(dir.path());
-    let mut store = again.store;
-    for n in 0..=last {
-        let open = again.loaded.grants.iter().any(|g| g.id == id(n));
-        assert!(
-            open || store.closed(id(n)).expect("reads").is_some(),
-            "grant {n} of {last}"
-        );
-    }
-    assert_eq!(store.verify().expect("verifies"), []);
+    assert_eq!(lost(dir.path(), &written), Vec::<String>::new());
 }

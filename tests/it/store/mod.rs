@@ -4,4 +4,8 @@ mod basics;
 mod committing;
 mod damage;
 mod ends;
+mod failing;
+pub mod killed;
 pub mod kit;
+mod million;
+mod writer;

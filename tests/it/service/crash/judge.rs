@@ -3,10 +3,14 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
+use codeferry::grant::State;
 use codeferry::simulator::ledger::CodeRecord;
+use codeferry::store::{StoreOptions, open};
+use codeferry::time::SystemClock;
 use serde_json::Value;
 
 use super::super::kit::{PERSON, Site, until};
+use crate::store::kit::copy;
 use crate::tally::Tally;
 
 /// What was posted in one trial. People are fresh in each, so results can be told apart by them.
@@ -37,6 +41,22 @@ impl Posted {
             .iter()
             .all(|(person, owed)| results.get(person).is_some_and(|r| r.len() >= *owed))
     }
+}
+
+/// Codes in an exchange that is under way, by the journal as it lies on the disk. A copy is opened: the next start must
+/// meet what the end has left.
+pub fn on_the_way(site: &Site) -> Vec<String> {
+    let folder = tempfile::tempdir().expect("a folder");
+    for part in ["journal", "keys"] {
+        copy(&site.path("data").join(part), &folder.path().join(part));
+    }
+    let opened = open(&StoreOptions::new(folder.path().join("journal"), SystemClock::shared()));
+    let loaded = opened.unwrap_or_else(|e| panic!("after a crash: {e}")).loaded;
+    let exchanging = loaded.grants.into_iter().filter_map(|grant| match grant.state {
+        State::Exchanging { code, .. } => Some(code.expose().to_owned()),
+        _ => None,
+    });
+    exchanging.collect()
 }
 
 fn by_person(site: &Site) -> BTreeMap<u64, Vec<Value>> {

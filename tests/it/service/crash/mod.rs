@@ -2,7 +2,7 @@
 //! Discord's ledger judges. Every point in the normal run; with `CODEFERRY_SLOW=1` every point in everything that can
 //! be going on, and at its first three arrivals.
 
-mod judge;
+pub mod judge;
 mod trial;
 
 use std::collections::BTreeMap;

@@ -6,17 +6,14 @@ use std::net::TcpListener;
 use std::os::unix::process::ExitStatusExt as _;
 use std::time::Duration;
 
-use codeferry::grant::State;
 use codeferry::intake::v1::{self, Redirect};
 use codeferry::secret::Key;
 use codeferry::simulator::limits::Scope;
 use codeferry::simulator::{Endpoint, Fault, FaultBody, FaultRule, PostAuthor, PostRequest, SimulatorOptions};
-use codeferry::store::{StoreOptions, open};
 use codeferry::time::{Clock, SystemClock};
 
 use super::super::kit::{KEY, PERSON, Service, Site, until, wait};
-use super::judge::{Posted, judge, nothing_is_open};
-use crate::store::kit::copy;
+use super::judge::{Posted, judge, nothing_is_open, on_the_way};
 use crate::tally::Tally;
 
 /// What goes on while the process dies.
@@ -124,7 +121,7 @@ impl Trials {
             }
             crashed &= self.dies(&mut service, sure, &posted, happens);
             drop(service);
-            posted.on_the_way.extend(self.on_the_way());
+            posted.on_the_way.extend(on_the_way(&self.site));
         }
         let service = self.site.run_ready();
         if !wait(Duration::from_mins(1), || posted.have_ended(&self.site)) {
@@ -155,16 +152,19 @@ impl Trials {
 
     fn configure(&self, happens: Happens) {
         let url = &self.callback;
-        let mut more = format!("[[delivery]]\nname = \"callback\"\nkind = \"http\"\nurl = \"{url}\"\n");
-        let mut webhook = "\"off\"";
-        if happens.posts_into_a_channel() {
-            let id = &self.site.about.results.webhook.id;
-            more =
-                format!("{more}[[delivery]]\nname = \"channel\"\nkind = \"discord_webhook\"\nwebhook_id = \"{id}\"\n");
-            webhook = "{ per_minute = 600, burst = 500 }";
-        }
-        more.push_str("[intake]\npoll_every = \"1s\"\n");
-        more = format!("{more}[limits]\nwebhook = {webhook}\nglobal = \"off\"\noauth = \"off\"\n");
+        let channel = format!(
+            "[[delivery]]\nname = \"channel\"\nkind = \"discord_webhook\"\nwebhook_id = \"{}\"\n",
+            self.site.about.results.webhook.id
+        );
+        let (channel, webhook) = if happens.posts_into_a_channel() {
+            (channel.as_str(), "{ per_minute = 600, burst = 500 }")
+        } else {
+            ("", "\"off\"")
+        };
+        let more = format!(
+            "[[delivery]]\nname = \"callback\"\nkind = \"http\"\nurl = \"{url}\"\n{channel}[intake]\npoll_every = \"1s\"\n\
+             [limits]\nwebhook = {webhook}\nglobal = \"off\"\noauth = \"off\"\n"
+        );
         self.site.configure(&more);
     }
 
@@ -184,28 +184,12 @@ impl Trials {
         let mut gone = None;
         wait(Duration::from_mins(1), || {
             gone = service.ended();
-            gone.is_some() || (!sure && posted.have_ended(&self.site) && self.open() == happens.parks())
+            gone.is_some() || (!sure && posted.have_ended(&self.site) && self.open() == Some(happens.parks()))
         });
         if let Some(status) = gone {
             assert_eq!(status.signal(), Some(9), "{status}\n{}", service.log());
         }
         gone.is_some()
-    }
-
-    /// Codes in an exchange that is under way, by the journal as it lies on the disk. A copy is opened: the next start
-    /// must meet what the crash has left.
-    fn on_the_way(&self) -> Vec<String> {
-        let folder = tempfile::tempdir().expect("a folder");
-        for part in ["journal", "keys"] {
-            copy(&self.site.path("data").join(part), &folder.path().join(part));
-        }
-        let opened = open(&StoreOptions::new(folder.path().join("journal"), SystemClock::shared()));
-        let loaded = opened.unwrap_or_else(|e| panic!("after a crash: {e}")).loaded;
-        let exchanging = loaded.grants.into_iter().filter_map(|grant| match grant.state {
-            State::Exchanging { code, .. } => Some(code.expose().to_owned()),
-            _ => None,
-        });
-        exchanging.collect()
     }
 
     fn post(&mut self, happens: Happens, posted: &mut Posted) {
@@ -266,9 +250,11 @@ impl Trials {
         posted.denials.push(person);
     }
 
-    fn open(&self) -> u64 {
-        let listed = self.site.json(&["debug", "queue", "list"]);
-        listed["total"].as_u64().expect("a number")
+    /// Open grants; `None` where the service has just died.
+    fn open(&self) -> Option<u64> {
+        let output = self.site.codeferry(&["debug", "queue", "list", "--json"]);
+        let listed: serde_json::Value = serde_json::from_slice(&output.stdout).ok()?;
+        listed["total"].as_u64()
     }
 
     fn parked(&self) -> Vec<String> {

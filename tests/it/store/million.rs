@@ -1,0 +1,192 @@
+//! A great many grants through the journal's memory and the store: neither the disk nor the process grows with their number
+//! beyond what is kept of closed ones. 20,000 in the normal run, 1,000,000 with `CODEFERRY_SLOW=1`.
+
+use std::process::Command;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
+use std::time::Duration;
+
+use codeferry::actors::journal::book::{Beginning, Book, Carried, Changed, Redirected};
+use codeferry::grant::state::{Requested, Token};
+use codeferry::grant::{Event, Grant, Policy, Task};
+use codeferry::ids::{CodeHash, Lane, MessageId, UserId, snowflake_at};
+use codeferry::secret::{AccessToken, AuthorizationCode, PersonalData};
+use codeferry::store::{Store, StoreOptions, open};
+use codeferry::time::{Clock, Timestamp};
+use rand::SeedableRng;
+use rand::rngs::StdRng;
+
+use super::kit::{CHANNEL, NOON, hash, options, person};
+
+const FOLDER: &str = "CODEFERRY_TEST_MILLION_CHILD";
+const GRANTS: &str = "CODEFERRY_TEST_MILLION_GRANTS";
+/// Grants that are open at once.
+const AT_ONCE: u64 = 200;
+/// A million of them take just under the 24 h for which closed grants are kept: none is swept.
+const BETWEEN: Duration = Duration::from_secs(17);
+/// What either may take.
+const MOST: u64 = 64 << 20;
+
+struct Moving(AtomicI64);
+
+impl Clock for Moving {
+    fn now(&self) -> Timestamp {
+        Timestamp::from_millis(self.0.load(Ordering::Relaxed))
+    }
+}
+
+struct Journal {
+    book: Book,
+    store: Box<dyn Store>,
+    now: Timestamp,
+}
+
+impl Journal {
+    /// Makes changes durable as one transaction.
+    fn commit(&mut self, all: Vec<Changed>) {
+        let (mut changes, mut grants, mut carriers) = (Vec::new(), Vec::new(), Vec::new());
+        for changed in all {
+            changes.extend(changed.changes);
+            grants.extend(changed.grants);
+            carriers.extend(changed.carriers);
+        }
+        self.store.commit(&changes).expect("commits");
+        self.store.housekeep().expect("keeps house");
+        self.book.durable(&grants, &carriers, self.now);
+    }
+
+    /// Takes everything that wants a task through it.
+    fn step(&mut self, task: Task, event: impl Fn(&Grant) -> (Event, Option<PersonalData>)) {
+        let claimed = self.book.claim(task, AT_ONCE as usize, self.now);
+        assert_eq!(claimed.len() as u64, AT_ONCE, "{task:?}");
+        let begun = claimed
+            .iter()
+            .map(|grant| match self.book.begin(grant.id, task, self.now) {
+                Beginning::Go(changed) => changed,
+                Beginning::Stale(_) => panic!("{task:?} may begin"),
+            });
+        let begun = begun.collect();
+        self.commit(begun);
+        let reported = claimed.iter().map(|grant| {
+            let (event, data) = event(grant);
+            self.book
+                .report(grant.id, task, event, data, self.now)
+                .expect("it may happen")
+        });
+        let reported = reported.collect();
+        self.commit(reported);
+    }
+
+    /// Two hundred sign-ins from the message to the end.
+    fn sign_ins(&mut self, first: u64) {
+        let carried = (first..first + AT_ONCE).map(|n| Carried {
+            message: MessageId(snowflake_at(self.now) + n % AT_ONCE),
+            channel: CHANNEL,
+            lane: Lane(0),
+            redirects: vec![Redirected {
+                redirected_at: Some(self.now),
+                result: Ok((AuthorizationCode::new(format!("code-{n:025}")), hash_of(n))),
+                requested: Ok(Requested {
+                    user: Some(UserId(80_000_000_000_000_001 + n)),
+                    purpose: Some(0),
+                    ..Requested::default()
+                }),
+            }],
+        });
+        let carried = carried.collect();
+        let (_, received) = self.book.append(carried, self.now);
+        self.commit(vec![received]);
+        self.step(Task::Exchange, |grant| {
+            let token = Token {
+                access: AccessToken::new(format!("token-{}", grant.id)),
+                scopes: vec!["identify".to_owned()],
+            };
+            (Event::Exchanged(token), None)
+        });
+        self.step(Task::Fetch, |grant| {
+            let fetched = Event::Fetched {
+                person: grant.person.expect("the state names it"),
+                missing: Vec::new(),
+            };
+            (fetched, Some(PersonalData::new(person(0, 400))))
+        });
+        let sink = "results".to_owned();
+        self.step(Task::Deliver(0), |_| (Event::Delivered { sink: sink.clone() }, None));
+        self.step(Task::Revoke, |_| (Event::Revoked, None));
+        let removals = self.book.claim_removals(AT_ONCE as usize, self.now);
+        let removed = removals.iter().map(|carrier| self.book.removed(carrier.message, None));
+        let mut last: Vec<Changed> = removed.collect();
+        last.push(self.book.move_cursor(CHANNEL, MessageId(snowflake_at(self.now))));
+        last.push(self.book.age(self.now));
+        self.commit(last);
+        assert!(self.book.is_empty() && self.book.carriers() == 0);
+    }
+}
+
+fn hash_of(n: u64) -> CodeHash {
+    hash(n.wrapping_mul(0x9E37_79B9_7F4A_7C15))
+}
+
+/// Not a test by itself: the process whose memory is measured.
+#[test]
+fn million_child() {
+    let Ok(dir) = std::env::var(FOLDER) else { return };
+    let grants: u64 = std::env::var(GRANTS).expect("given").parse().expect("a number");
+    let clock = Arc::new(Moving(AtomicI64::new(NOON.as_millis())));
+    let opened = open(&StoreOptions {
+        clock: clock.clone(),
+        ..options(std::path::Path::new(&dir))
+    });
+    let opened = opened.unwrap_or_else(|e| panic!("it should open: {e}"));
+    let policy = Policy {
+        code_lifetime: Duration::from_secs(100),
+        sinks: vec!["results".to_owned()],
+        keep_parked: Duration::from_hours(168),
+    };
+    let (book, at_start) = Book::new(opened.loaded, policy, false, StdRng::seed_from_u64(1), NOON);
+    let mut journal = Journal {
+        book,
+        store: opened.store,
+        now: NOON,
+    };
+    journal.commit(vec![at_start]);
+    for first in (0..grants).step_by(AT_ONCE as usize) {
+        journal.sign_ins(first);
+        journal.now = journal.now + BETWEEN;
+        clock.0.store(journal.now.as_millis(), Ordering::Relaxed);
+    }
+    let closed = journal.store.closed_totals().expect("counts").sum();
+    assert_eq!(journal.store.verify().expect("verifies"), []);
+    let status = std::fs::read_to_string("/proc/self/status").expect("read");
+    let peak = status.lines().find(|line| line.starts_with("VmHWM:")).expect("a peak");
+    let peak: u64 = peak.split_whitespace().nth(1).expect("a number").parse().expect("kB");
+    println!(
+        "\nMEASURED closed {closed} disk {} memory {}",
+        journal.store.size_bytes(),
+        peak << 10
+    );
+}
+
+#[test]
+fn a_great_many_grants_leave_the_journal_and_the_process_small() {
+    let slow = std::env::var_os("CODEFERRY_SLOW").is_some();
+    let grants: u64 = if slow { 1_000_000 } else { 20_000 };
+    let dir = tempfile::tempdir().expect("folder");
+    let output = Command::new(std::env::current_exe().expect("known"))
+        .args(["--exact", "store::million::million_child", "--nocapture"])
+        .env(FOLDER, dir.path())
+        .env(GRANTS, grants.to_string())
+        .output()
+        .expect("runs");
+    let text = String::from_utf8_lossy(&output.stdout);
+    let said = String::from_utf8_lossy(&output.stderr);
+    let measured = text.lines().find(|line| line.starts_with("MEASURED"));
+    let measured = measured.unwrap_or_else(|| panic!("{text}\n{said}"));
+    eprintln!("{grants} grants: {measured}");
+    let numbers: Vec<u64> = measured.split(' ').filter_map(|word| word.parse().ok()).collect();
+    let [closed, disk, memory] = numbers[..] else {
+        panic!("{measured}")
+    };
+    assert_eq!(closed, grants);
+    assert!(disk < MOST && memory < MOST, "{measured}");
+}
