@@ -5,6 +5,7 @@ mod watch;
 
 use std::cell::RefCell;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use anyhow::Context;
 use clap::Subcommand;
@@ -135,6 +136,11 @@ pub fn run(args: &Args, global: &Global) -> anyhow::Result<Exit> {
     }
 }
 
+/// A service that starts or ends is met again this often before it counts as one without a socket.
+const TRIES: u32 = 10;
+/// Between two of these.
+const BETWEEN_TRIES: Duration = Duration::from_millis(200);
+
 /// Where the answers come from; nobody needs to know which.
 enum Source<'a> {
     Running(ControlClient, tokio::runtime::Runtime),
@@ -153,28 +159,41 @@ impl<'a> Source<'a> {
 
     /// The running service if one answers, else the store.
     fn find(config: &'a Config) -> anyhow::Result<Self> {
-        if let Some(running) = Self::running(config) {
-            return Ok(running);
-        }
-        if !config.journal.path.exists() {
-            // Opening would make one, and a mistaken path would look like an empty queue.
-            let path = config.journal.path.display();
-            return Err(Failure::new(Exit::Failed, format!("there is no journal at `{path}`"))
-                .way_out("`codeferry run` makes it; is this the configuration that the service runs with?")
-                .into());
-        }
-        match StoppedStore::open(config, SystemClock::shared()) {
-            Ok(store) => Ok(Self::Stopped(RefCell::new(Some(store)))),
-            Err(error) if error.is_locked() => Err(Failure::new(
-                Exit::Failed,
-                "the journal is in use, but no service answers at control.socket",
-            )
-            .source(error)
-            .way_out("see whether control.socket is set to the same path for both, or stop the service")
-            .into()),
-            Err(error) => Err(Failure::new(Exit::Store, "the journal cannot be opened")
-                .source(error)
-                .into()),
+        let mut tries = 0;
+        loop {
+            if let Some(running) = Self::running(config) {
+                return Ok(running);
+            }
+            if !config.journal.path.exists() {
+                // Opening would make one, and a mistaken path would look like an empty queue.
+                let path = config.journal.path.display();
+                return Err(Failure::new(Exit::Failed, format!("there is no journal at `{path}`"))
+                    .way_out("`codeferry run` makes it; is this the configuration that the service runs with?")
+                    .into());
+            }
+            match StoppedStore::open(config, SystemClock::shared()) {
+                Ok(store) => return Ok(Self::Stopped(RefCell::new(Some(store)))),
+                // Between a service's lock and its socket lies the opening of the journal; between its socket's end and
+                // the release of the lock lies its closing.
+                Err(error) if error.is_locked() && tries < TRIES => {
+                    tries += 1;
+                    std::thread::sleep(BETWEEN_TRIES);
+                }
+                Err(error) if error.is_locked() => {
+                    return Err(Failure::new(
+                        Exit::Failed,
+                        "the journal is in use, but no service answers at control.socket",
+                    )
+                    .source(error)
+                    .way_out("see whether control.socket is set to the same path for both, or stop the service")
+                    .into());
+                }
+                Err(error) => {
+                    return Err(Failure::new(Exit::Store, "the journal cannot be opened")
+                        .source(error)
+                        .into());
+                }
+            }
         }
     }
 

@@ -56,6 +56,11 @@ impl Refusal {
             format!("there is no grant {id}: it was never here, or is past journal.closed_retention"),
         )
     }
+
+    /// The grant is closed: there is nothing left to requeue or drop.
+    pub fn closed(id: GrantId) -> Self {
+        Self::new(409, format!("grant {id} is closed: nothing can be done to it any more"))
+    }
 }
 
 impl Ask {

@@ -304,6 +304,11 @@ impl Live {
 
     async fn operate(&self, id: GrantId, event: Event) -> Result<Value, Refusal> {
         let dead = |_| Refusal::new(503, "the journal does not answer");
+        match self.journal.send(Show(id)).await.map_err(dead)?.map_err(refuse)? {
+            None => return Err(Refusal::no_such_grant(id)),
+            Some(view) if view.state == "closed" => return Err(Refusal::closed(id)),
+            Some(_) => {}
+        }
         self.journal
             .send(Operate { grant: id, event })
             .await

@@ -87,7 +87,10 @@ impl<'a> StoppedStore<'a> {
             sinks: self.config.sinks.iter().map(|s| s.name.clone()).collect(),
             keep_parked: self.config.journal.keep_parked,
         };
-        let grant = self.find(id).ok_or_else(|| Refusal::no_such_grant(id))?;
+        let Some(grant) = self.find(id) else {
+            let closed = self.store.closed(id).map_err(|e| Refusal::new(503, e.to_string()))?;
+            return Err(closed.map_or_else(|| Refusal::no_such_grant(id), |_| Refusal::closed(id)));
+        };
         let next = grant
             .apply(event, self.now, &policy)
             .map_err(|e| Refusal::new(409, e.to_string()))?;

@@ -1,6 +1,7 @@
 //! The service as a process beside an embedded Discord: what it promises, whatever happens to it.
 
 mod budget;
+mod control;
 mod crash;
 mod disk;
 mod judge;
@@ -15,6 +16,6 @@ mod shutdown;
 mod sinks;
 mod spoofing;
 mod start;
-mod surroundings;
 mod store;
+mod surroundings;
 mod way;
