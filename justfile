@@ -39,3 +39,7 @@ demo *args:
 # Measures speed and size against the embedded Discord.
 bench *args:
     cargo bench --locked --bench pipeline -- {{args}}
+
+# Soaks for so many minutes: people without a pause, a kill every 30 s to 2 min, one call in a hundred failing.
+soak minutes="30":
+    CODEFERRY_SOAK_MINUTES={{minutes}} cargo test --locked --test it soak -- --nocapture

@@ -9,5 +9,6 @@ mod gateway;
 mod secrets;
 mod service;
 mod simulator;
+mod soak;
 mod store;
 mod tally;

@@ -123,32 +123,42 @@ impl Site {
 
     /// A signed state with PKCE for a person, good for five minutes, and a code that was issued for it.
     pub fn approved(&self, user: u64) -> (String, String) {
+        let state = self.state(user);
+        (self.code(user, &state), state)
+    }
+
+    /// A signed state with PKCE for a person, good for five minutes.
+    pub fn state(&self, user: u64) -> String {
         self.nonce.set(self.nonce.get() + 1);
-        let key = Key::new(KEY.as_bytes());
-        let state = StateKey::new(&key).mint(&StateToken {
+        StateKey::new(&Key::new(KEY.as_bytes())).mint(&StateToken {
             user: UserId(user),
             expires_at: Timestamp::from_secs(SystemClock.now().as_secs() + 300),
             lane: codeferry::ids::Lane(0),
             purpose: 0,
             pkce: true,
             nonce: self.nonce.get().to_be_bytes(),
-        });
-        let challenge = pkce::challenge(&pkce::verifier(&key, &state));
+        })
+    }
+
+    /// A code that a person's approval of this state brings; every call is another approval.
+    pub fn code(&self, user: u64, state: &str) -> String {
+        let challenge = pkce::challenge(&pkce::verifier(&Key::new(KEY.as_bytes()), state));
         let request = CodeRequest::of(user).with_challenge(challenge);
-        (self.simulator.mint_codes(&request).remove(0), state)
+        self.simulator.mint_codes(&request).remove(0)
     }
 
     /// A signed message of version 1 that carries these codes with their states.
     pub fn message(&self, approved: &[(String, String)]) -> String {
         let redirects: Vec<Redirect> = approved
             .iter()
-            .map(|(code, state)| Redirect {
-                time: SystemClock.now().as_secs(),
-                result: Ok(code.clone()),
-                state: Some(state.clone()),
-            })
+            .map(|(code, state)| redirect(Ok(code.clone()), state))
             .collect();
-        v1::encode(self.bot(), &redirects, &Key::new(KEY.as_bytes()))
+        self.sign(&redirects)
+    }
+
+    /// A signed message of version 1 that carries these redirects.
+    pub fn sign(&self, redirects: &[Redirect]) -> String {
+        v1::encode(self.bot(), redirects, &Key::new(KEY.as_bytes()))
     }
 
     /// Posts the denials of `count` people, 18 in a message: results without an exchange.
@@ -278,6 +288,15 @@ impl Site {
     pub fn results_of(&self, outcome: &str) -> usize {
         let kind = format!("authorization.{outcome}");
         self.results().iter().filter(|r| r["type"] == kind.as_str()).count()
+    }
+}
+
+/// A redirect that came now, with a code or with an error.
+pub fn redirect(result: Result<String, String>, state: &str) -> Redirect {
+    Redirect {
+        time: SystemClock.now().as_secs(),
+        result,
+        state: Some(state.to_owned()),
     }
 }
 

@@ -1,0 +1,97 @@
+//! What the service takes of the machine, measured every second: memory, disk, open files.
+
+use std::fmt;
+use std::fs;
+use std::path::Path;
+use std::time::Duration;
+
+/// A shorter soak says nothing of growth, for what is remembered has not filled up: only the bounds are looked at.
+const SAYS_SOMETHING: Duration = Duration::from_mins(30);
+/// No more than this, ever: memory of a development build, disk with the copy and the reserve, open files.
+const BOUNDS: [u64; 3] = [128 << 20, 64 << 20, 128];
+/// What may come on top of the middle third's most, beside a quarter of it.
+const SLACK: [u64; 3] = [8 << 20, 8 << 20, 16];
+
+/// What was measured.
+#[derive(Default)]
+pub struct Gauges {
+    measured: Vec<(Duration, [u64; 3])>,
+    /// The highest peak that the kernel noted for any of the processes.
+    peak: u64,
+}
+
+impl Gauges {
+    /// Measures once; `false` where the process is gone.
+    pub fn measure(&mut self, at: Duration, process: u32, data: &Path) -> bool {
+        let status = fs::read_to_string(format!("/proc/{process}/status")).unwrap_or_default();
+        let bytes = |name: &str| {
+            let line = status.lines().find_map(|l| l.strip_prefix(name))?;
+            line.trim()
+                .trim_end_matches(" kB")
+                .parse::<u64>()
+                .ok()
+                .map(|kb| kb << 10)
+        };
+        let (Some(resident), Some(peak)) = (bytes("VmRSS:"), bytes("VmHWM:")) else {
+            return false;
+        };
+        self.peak = self.peak.max(peak);
+        let files = fs::read_dir(format!("/proc/{process}/fd")).map_or(0, Iterator::count);
+        self.measured.push((at, [resident, size(data), files as u64]));
+        true
+    }
+
+    /// The most in the first, in the middle and in the last third. What is remembered fills up during the first: codes and
+    /// messages for 12 min, links for 17.
+    fn most(&self, gauge: usize) -> [u64; 3] {
+        let end = self.measured.last().map_or(Duration::ZERO, |(at, _)| *at);
+        let within = |from: Duration, to: Duration| {
+            let these = self.measured.iter().filter(|(at, _)| *at >= from && *at <= to);
+            these.map(|(_, m)| m[gauge]).max().unwrap_or(0)
+        };
+        [
+            within(Duration::ZERO, end / 3),
+            within(end * 2 / 3, end),
+            within(Duration::ZERO, end),
+        ]
+    }
+
+    /// Bounds, and flatness where the soak was long enough to tell.
+    pub fn check(&self, length: Duration) {
+        for (gauge, name) in ["memory", "disk", "open files"].into_iter().enumerate() {
+            let [first, middle, last] = self.most(gauge);
+            let most = first.max(middle).max(last);
+            assert!(most <= BOUNDS[gauge], "{name}: {most} at most\n{self}");
+            let flat = last <= middle + middle / 4 + SLACK[gauge];
+            assert!(
+                flat || length < SAYS_SOMETHING,
+                "{name} grows from {middle} to {last}\n{self}"
+            );
+        }
+    }
+}
+
+impl fmt::Display for Gauges {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mb = |bytes: u64| bytes as f64 / 1e6;
+        let [memory, disk, files] = [0, 1, 2].map(|gauge| self.most(gauge));
+        let [m, d] = [memory, disk].map(|thirds| thirds.map(|bytes| format!("{:.1}", mb(bytes))).join(", "));
+        let files = files.map(|n| n.to_string()).join(", ");
+        let peak = mb(self.peak);
+        write!(
+            f,
+            "in each third at most: memory {m} MB (peak {peak:.1}), disk {d} MB, open files {files}"
+        )
+    }
+}
+
+/// Bytes of all files below a folder. Files come and go meanwhile: what is gone counts nothing.
+fn size(folder: &Path) -> u64 {
+    let entries = fs::read_dir(folder).into_iter().flatten().flatten();
+    let sizes = entries.map(|entry| match entry.metadata() {
+        Ok(about) if about.is_dir() => size(&entry.path()),
+        Ok(about) => about.len(),
+        Err(_) => 0,
+    });
+    sizes.sum()
+}
