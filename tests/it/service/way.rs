@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use codeferry::simulator::{Endpoint, Fault, FaultRule};
+
 use super::kit::{Site, until};
 
 #[test]
@@ -22,4 +24,19 @@ fn a_code_that_is_posted_ends_completed_and_leaves_nothing_behind() {
     assert_eq!((summary().presented, summary().presented_twice), (20, 0));
     assert_eq!(site.json(&["debug", "verify"])["ok"], true);
     assert_eq!(site.json(&["debug", "queue", "list"])["total"], 0);
+}
+
+#[test]
+fn a_gateway_that_is_not_found_at_once_does_not_end_the_start() {
+    let site = Site::without_limits("");
+    let cut = FaultRule::on(Endpoint::GatewayUrl, Fault::LostAnswer).times(2);
+    site.simulator.faults().add(cut);
+    let service = site.run_ready();
+    let struck = site.simulator.faults().list()[0].struck;
+    assert_eq!(struck, 2, "{}", service.log());
+    site.sign_in(0, 1);
+    until(Duration::from_secs(20), "a result", || {
+        site.results_of("completed") == 1
+    });
+    service.drain();
 }
