@@ -91,16 +91,26 @@ impl StateKey {
             return Err(StateError::Forged);
         }
         let user = u64::from_be_bytes(body[..8].try_into().expect("8 bytes"));
-        let expiry = u32::from_be_bytes(body[8..12].try_into().expect("4 bytes"));
         Ok(StateToken {
             user: UserId(user),
-            expires_at: Timestamp::from_secs(i64::from(expiry)),
+            expires_at: expiry(&body),
             lane: Lane(body[12]),
             purpose: body[13],
             pkce: body[14] & 1 == 1,
             nonce: body[15..].try_into().expect("8 bytes"),
         })
     }
+}
+
+/// When a signed state that was accepted expires, its MAC not looked at again; `None` for any other text.
+pub fn expiry_of(raw: &RawState) -> Option<Timestamp> {
+    let (body, _) = raw.expose().strip_prefix("s1.")?.split_once('.')?;
+    decode(body).ok().as_ref().map(expiry)
+}
+
+fn expiry(body: &[u8; BODY]) -> Timestamp {
+    let seconds = u32::from_be_bytes(body[8..12].try_into().expect("4 bytes"));
+    Timestamp::from_secs(i64::from(seconds))
 }
 
 fn decode<const N: usize>(text: &str) -> Result<[u8; N], StateError> {

@@ -15,6 +15,7 @@ use crate::grant::{
     ClosedGrant, Event, Grant, IllegalTransition, Outcome, Policy, Reason, Schedule, State, Task, person,
 };
 use crate::ids::{ChannelId, CodeHash, GrantId, Lane, MessageId, UserId};
+use crate::intake::state::expiry_of;
 use crate::secret::{AuthorizationCode, PersonalData};
 use crate::store::{Carrier, Change, Loaded, SeenCode, SeenMessage, UsedNonce};
 use crate::time::Timestamp;
@@ -665,8 +666,9 @@ impl Book {
             && s.outcome == Outcome::Completed
             && !self.nonces.contains_key(&nonce)
         {
-            // The state token is accepted until its expiry plus `code_lifetime`; an hour is well past any of them.
-            let keep_until = now + self.policy.code_lifetime + Duration::from_hours(1) + REMEMBER_FOR;
+            // The link is accepted until its expiry plus `code_lifetime`.
+            let expiry = next.requested.raw.as_ref().and_then(expiry_of).unwrap_or(now);
+            let keep_until = expiry.max(now) + self.policy.code_lifetime + REMEMBER_FOR;
             self.nonces.insert(nonce, keep_until);
             changed.changes.push(Change::UseNonce(UsedNonce { nonce, keep_until }));
         }
