@@ -325,7 +325,7 @@ pub fn of_end(ended: Ended) -> Failure {
                 .source(error)
                 .way_out(advice)
         }
-        Ended::JournalDied => Failure::new(Exit::Bug, "the journal died; please report the lines above"),
+        Ended::Died(who) => Failure::new(Exit::Bug, format!("the {who} died; please report the lines above")),
         Ended::Operator(Fatal::Bot { channel, error }) => of_bot(&unreadable(channel), error),
         Ended::Operator(Fatal::TooManyIdentifies) => Failure::new(
             Exit::Failed,

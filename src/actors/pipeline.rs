@@ -1,6 +1,7 @@
 //! The `Pipeline`: builds the actors, watches them, rebuilds a dead stage, and drains in two phases.
 //!
-//! A dead journal or a failed store ends everything: nothing may be claimed or begun that cannot be written down.
+//! A dead journal, governor or listener, or a failed store, ends everything: a service that seems to run while codes die is
+//! worse than a restart.
 
 use std::rc::Rc;
 use std::time::Duration;
@@ -39,8 +40,8 @@ pub enum Ended {
     Store(StoreError),
     /// Something that only an operator can put right.
     Operator(Fatal),
-    /// The journal died: a bug.
-    JournalDied,
+    /// This actor died, without which nothing goes on: a bug.
+    Died(&'static str),
 }
 
 /// A stage of whatever step.
@@ -132,8 +133,16 @@ impl Pipeline {
     }
 
     fn look_after(&mut self, ctx: &mut Context<Self>) {
-        if !self.journal.connected() {
-            self.end(Ended::JournalDied);
+        // A dead stage loses what its slots held; these three hold what cannot be made again.
+        let listens = self.listener.as_ref().is_none_or(Addr::connected);
+        for (lives, who) in [
+            (self.journal.connected(), "journal"),
+            (self.governor.connected(), "governor"),
+            (listens, "listener"),
+        ] {
+            if !lives {
+                self.end(Ended::Died(who));
+            }
         }
         match self.store.health() {
             Health::Fine => {}

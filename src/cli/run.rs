@@ -119,7 +119,7 @@ async fn first(ended: &mut watch::Receiver<Option<Ended>>) -> Ended {
             return why;
         }
         if ended.changed().await.is_err() {
-            return Ended::JournalDied;
+            return Ended::Died("pipeline");
         }
     }
 }
@@ -160,7 +160,7 @@ async fn end(service: &Service, why: Ended, config: &Config, signals: &mut Signa
         Ended::Operator(_) => {
             let _ = drain(service, config, signals).await;
         }
-        Ended::JournalDied => tokio::time::sleep(Duration::from_millis(100)).await,
+        Ended::Died(_) => tokio::time::sleep(Duration::from_millis(100)).await,
     }
     Err(service::of_end(why))
 }
