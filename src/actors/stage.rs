@@ -146,6 +146,8 @@ async fn run<S: Step>(
             match governor.send(acquire).await {
                 Ok(Ok(permit)) => permit,
                 Ok(Err(_)) | Err(_) => {
+                    // Given back at once, it would be claimed again at once, and the stage would never rest.
+                    tokio::time::sleep(POLL).await;
                     let _ = journal.send(Release { grant, task }).await;
                     return None;
                 }
