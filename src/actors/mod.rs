@@ -3,6 +3,8 @@
 pub mod calls;
 pub mod governor;
 pub mod journal;
+#[cfg(test)]
+mod kit;
 pub mod listener;
 pub mod pipeline;
 pub mod stage;

@@ -247,3 +247,6 @@ async fn until(journal: &Addr<Journal>, enough: impl Fn(usize, usize) -> bool) -
 pub const fn time_to_revoke_after_store_failure() -> Duration {
     AFTER_STORE_FAILURE
 }
+
+#[cfg(test)]
+mod tests;

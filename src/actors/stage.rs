@@ -238,3 +238,6 @@ impl<S: Step> Handler<Busy> for Stage<S> {
         self.busy + self.settling
     }
 }
+
+#[cfg(test)]
+mod tests;
