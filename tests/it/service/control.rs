@@ -92,7 +92,7 @@ fn shapes(site: &Site, id: &str) -> Vec<(String, BTreeSet<String>)> {
         let mut keys = BTreeSet::new();
         shape(&answer, "", &mut keys);
         // Only a service that runs knows what happened since its start.
-        keys.retain(|k| !k.starts_with(".since_start."));
+        keys.retain(|k| !k.starts_with(".since_start.") && !k.starts_with(".messages."));
         (words.join(" "), keys)
     });
     shaped.into()

@@ -68,6 +68,10 @@ fn only_the_lanes_own_webhook_in_the_lanes_own_channel_is_believed() {
     until(std::time::Duration::from_secs(20), "the good code completes", || {
         site.results_of("completed") == 1
     });
+    // What came from elsewhere in a lane's channel is counted, each message once; the unwatched channel is not looked at.
+    let count = |what: &str| site.json(&["debug", "queue", "stats"])["messages"][what].as_u64();
+    assert_eq!(count("malformed"), Some(1));
+    assert_eq!(count("foreign"), Some(7));
     service.drain();
     let service = site.run_ready();
     until(
