@@ -3,6 +3,7 @@
 //! A dead journal, governor or listener, or a failed store, ends everything: a service that seems to run while codes die is
 //! worse than a restart.
 
+use std::panic::AssertUnwindSafe;
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -170,10 +171,15 @@ impl Pipeline {
         let token = AccessToken::new(Alphanumeric.sample_string(&mut self.random, 30));
         let (journal, endpoint) = (self.journal.clone(), Rc::clone(&self.endpoint));
         let probe = async move {
-            if journal.send(Stalled).await.unwrap_or(false)
-                && !matches!(endpoint.revoke(&token).await.outcome, RevokeAnswer::CredentialsRefused)
-            {
-                let _ = journal.send(ResumeExchange).await;
+            if !journal.send(Stalled).await.unwrap_or(false) {
+                return;
+            }
+            // Nobody watches the one that watches: a panic in here must not end it.
+            let probed = AssertUnwindSafe(endpoint.revoke(&token)).catch_unwind().await;
+            match probed.map(|answer| answer.outcome) {
+                Ok(RevokeAnswer::CredentialsRefused) => {}
+                Ok(RevokeAnswer::Revoked | RevokeAnswer::Retry { .. }) => drop(journal.send(ResumeExchange).await),
+                Err(_) => tracing::error!("the probe of the application's credentials panicked: it is made again"),
             }
         };
         ctx.spawn(probe.into_actor(self).map(|(), _, _| ()));

@@ -177,7 +177,10 @@ async fn run<S: Step>(
         let kept = matches!(told.await, Ok(Ok(Reported::Kept)));
         if let Some(token) = held.filter(|_| !kept) {
             tracing::warn!(grant.id = %grant, "a token could not be stored: it is revoked at once");
-            step.abandon(token).await;
+            // A panic here would end the calls of all the others as well.
+            if AssertUnwindSafe(step.abandon(token)).catch_unwind().await.is_err() {
+                tracing::error!(grant.id = %grant, "the revocation of a token that could not be stored panicked");
+            }
         }
     }))
 }
