@@ -12,3 +12,4 @@ mod simulator;
 mod soak;
 mod store;
 mod tally;
+mod world;

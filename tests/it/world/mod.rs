@@ -1,0 +1,14 @@
+//! The world: every real actor over a real store, with a fake outside, on one virtual clock, from one seed. People click,
+//! calls fail, clocks step, processes are killed, and every promise is checked while it goes on and at the end.
+
+mod discord;
+mod faults;
+mod invariants;
+mod model;
+mod outside;
+mod places;
+mod run;
+mod scenes;
+mod script;
+mod seeds;
+mod watched;
