@@ -133,6 +133,35 @@ impl Clock for SystemClock {
     }
 }
 
+/// Discord's time as far as it is known: the wall clock's when it was made, steady from then on whatever happens to the wall
+/// clock, and corrected by what Discord's answers say.
+#[derive(Debug)]
+pub struct SteadyClock {
+    began: tokio::time::Instant,
+    base_ms: AtomicI64,
+}
+
+impl SteadyClock {
+    /// A clock that reads what the wall clock reads now.
+    pub fn set_by(wall: &dyn Clock) -> Arc<Self> {
+        Arc::new(Self {
+            began: tokio::time::Instant::now(),
+            base_ms: AtomicI64::new(wall.now().as_millis()),
+        })
+    }
+
+    /// Discord's clock is ahead of this one by so many milliseconds, or behind it.
+    pub fn correct(&self, by_ms: i64) {
+        self.base_ms.fetch_add(by_ms, Ordering::Relaxed);
+    }
+}
+
+impl Clock for SteadyClock {
+    fn now(&self) -> Timestamp {
+        Timestamp::from_millis(self.base_ms.load(Ordering::Relaxed)) + self.began.elapsed()
+    }
+}
+
 /// A wall clock that follows tokio's time, so that paused time moves it; it can be stepped as an operator or NTP would.
 #[derive(Debug)]
 pub struct VirtualClock {
@@ -181,6 +210,17 @@ mod tests {
             assert_eq!(Timestamp::from_millis(ms).to_string(), latest);
         }
         assert_eq!(Timestamp::from_millis(i64::MIN).to_string(), "1970-01-01T00:00:00.000Z");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_step_of_the_wall_clock_does_not_reach_the_steady_one() {
+        let wall = VirtualClock::starting_at(Timestamp::from_secs(1_700_000_000));
+        let steady = SteadyClock::set_by(&*wall);
+        wall.step(3_600_000);
+        tokio::time::sleep(Duration::from_secs(90)).await;
+        assert_eq!(steady.now(), Timestamp::from_secs(1_700_000_090));
+        steady.correct(-10_000);
+        assert_eq!(steady.now(), Timestamp::from_secs(1_700_000_080));
     }
 
     #[tokio::test(start_paused = true)]

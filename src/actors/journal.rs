@@ -20,9 +20,9 @@ use tokio::sync::oneshot;
 
 use self::book::{Beginning, Book, Changed};
 use self::message::{
-    Append, Begin, Begun, Claim, ClaimRemovals, Close, CorrectClock, Cursor, Drain, JournalError, Lease, MoveCursor,
-    Operate, Outstanding, OutstandingWork, Position, Release, ReleaseStage, Removed, Report, Reported, ResumeExchange,
-    Stalled, Watch, WorkAvailable,
+    Append, Begin, Begun, Claim, ClaimRemovals, Close, Cursor, Drain, JournalError, Lease, MoveCursor, Operate,
+    Outstanding, OutstandingWork, Position, Release, ReleaseStage, Removed, Report, Reported, ResumeExchange, Stalled,
+    Watch, WorkAvailable,
 };
 use super::calls::Calls;
 use crate::grant::{ClosedGrant, Event, Grant, Outcome, State, Task};
@@ -45,7 +45,7 @@ pub type OnClosed = dyn Fn(&ClosedGrant);
 pub struct Settings {
     /// Where changes become durable.
     pub store: CommitterHandle,
-    /// The wall clock.
+    /// Discord's time as far as it is known: codes age by it.
     pub clock: SharedClock,
     /// No more open grants than this: beyond it codes stay in the channel.
     pub max_open: usize,
@@ -59,8 +59,6 @@ pub struct Settings {
 pub struct Journal {
     book: Book,
     settings: Settings,
-    /// Discord's clock minus ours, learned from its `Date` headers; codes age by Discord's clock.
-    skew_ms: i64,
     /// Who is told that there is work, by task; in order, so that a run can be repeated.
     watchers: BTreeMap<Task, Recipient<WorkAvailable>>,
     /// The first store error: from then on nothing is claimed and nothing begins.
@@ -98,7 +96,6 @@ impl Journal {
         Self {
             book,
             settings,
-            skew_ms: 0,
             watchers: BTreeMap::new(),
             failed: None,
             room_is_low: false,
@@ -111,9 +108,8 @@ impl Journal {
         }
     }
 
-    /// The wall clock, corrected to Discord's.
     fn now(&self) -> Timestamp {
-        Timestamp::from_millis(self.settings.clock.now().as_millis() + self.skew_ms)
+        self.settings.clock.now()
     }
 
     /// How old a grant's carrier message is.
@@ -470,14 +466,6 @@ impl Handler<Cursor> for Journal {
             read_to: self.book.cursor(channel),
             now: self.now(),
         }
-    }
-}
-
-impl Handler<CorrectClock> for Journal {
-    type Result = ();
-
-    fn handle(&mut self, CorrectClock { skew_ms }: CorrectClock, _: &mut Self::Context) {
-        self.skew_ms = skew_ms;
     }
 }
 

@@ -1,8 +1,8 @@
 //! Builds the actors over whatever stands outside: the real adapters in a running service, fakes in virtual time. It opens
 //! nothing and connects to nothing, so both have the same wiring.
 
-use std::cell::Cell;
 use std::rc::Rc;
+use std::sync::Arc;
 
 use actix::{Actor, Addr};
 use futures_util::FutureExt;
@@ -14,7 +14,6 @@ use tokio::sync::{mpsc, watch};
 use super::limits;
 use crate::actors::governor::{self, Governor, LedgerError, SpendingLedger};
 use crate::actors::journal::book::Book;
-use crate::actors::journal::message::CorrectClock;
 use crate::actors::journal::{self, Journal, OnClosed};
 use crate::actors::listener::gatekeeper::Gatekeeper;
 use crate::actors::listener::{self, Listener, WatchedLane};
@@ -31,7 +30,7 @@ use crate::steps::port::{BotApi, GatewayNote, ResourceServer, TokenEndpoint};
 use crate::steps::skew::SkewWatch;
 use crate::steps::{Deliver, Exchange, Fetch, Revoke};
 use crate::store::{Change, CommitterHandle, Loaded};
-use crate::time::{SharedClock, Timestamp};
+use crate::time::{SharedClock, SteadyClock, Timestamp};
 
 /// IDENTIFYs a day before we stop: at 1,000 Discord resets the bot's token.
 pub(super) const IDENTIFIES_A_DAY: usize = 950;
@@ -50,7 +49,7 @@ pub struct Outside {
     pub sinks: Vec<(String, Rc<dyn Sink>)>,
     /// What the gateway session tells.
     pub notes: mpsc::Receiver<GatewayNote>,
-    /// The wall clock.
+    /// The wall clock; the actors' own is set by it once.
     pub clock: SharedClock,
     /// Every part's chance comes from here.
     pub random: StdRng,
@@ -115,7 +114,10 @@ pub fn wire(config: &Config, secrets: &Secrets, journalled: Journalled, outside:
         loaded,
         code_hash_key,
     } = journalled;
-    let Outside { clock, mut random, .. } = outside;
+    let Outside { mut random, .. } = outside;
+    // Between two answers nobody can tell a step of the wall clock from time that passed: codes would die of it.
+    let steady = SteadyClock::set_by(&*outside.clock);
+    let clock: SharedClock = steady.clone();
     let lanes = watched(config);
     let governor = Governor::new(governor::Settings {
         limits: limits(&config.limits),
@@ -146,7 +148,7 @@ pub fn wire(config: &Config, secrets: &Secrets, journalled: Journalled, outside:
     )
     .start();
 
-    let endpoint = watch_clock(outside.endpoint, &journal, clock.clone());
+    let endpoint = watch_clock(outside.endpoint, steady);
     let (end, ended) = watch::channel(None);
     let mut pipeline = Pipeline::new(
         journal.clone(),
@@ -237,21 +239,17 @@ fn states(config: &Config, secrets: &Secrets) -> StateRules {
     }
 }
 
-fn watch_clock(endpoint: Rc<dyn TokenEndpoint>, journal: &Addr<Journal>, clock: SharedClock) -> Rc<dyn TokenEndpoint> {
-    let journal = journal.clone();
-    let told = Cell::new(0_i64);
+/// Every answer's `Date` corrects the clock.
+fn watch_clock(endpoint: Rc<dyn TokenEndpoint>, clock: Arc<SteadyClock>) -> Rc<dyn TokenEndpoint> {
+    let corrected = Arc::clone(&clock);
     let tell = move |skew_ms: i64| {
-        if (skew_ms - told.get()).abs() < 1_500 {
-            return;
-        }
         if skew_ms != 0 {
             tracing::warn!(
                 skew_ms,
                 "this machine's clock is not Discord's: codes are aged by Discord's"
             );
+            corrected.correct(skew_ms);
         }
-        told.set(skew_ms);
-        let _ = journal.try_send(CorrectClock { skew_ms });
     };
     Rc::new(SkewWatch::new(endpoint, clock, Box::new(tell)))
 }

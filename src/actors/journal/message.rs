@@ -169,14 +169,6 @@ pub struct Position {
     pub now: Timestamp,
 }
 
-/// Discord's clock minus ours.
-#[derive(Message)]
-#[rtype(result = "()")]
-pub struct CorrectClock {
-    /// In milliseconds.
-    pub skew_ms: i64,
-}
-
 /// The application's credentials work again.
 #[derive(Message)]
 #[rtype(result = "()")]

@@ -73,6 +73,25 @@ fn somebody_who_clicks_every_two_seconds_starves_nobody_and_leaves_no_token() {
     );
 }
 
+/// A step of the wall clock once let every code that waited expire at once, and each that came after, for without an
+/// exchange there was no answer that told Discord's time.
+#[test]
+fn no_code_dies_of_a_step_of_the_wall_clock() {
+    let mut acts: Vec<_> = (0..40).map(|n| at(1_000 + n * 5_000, approval(n))).collect();
+    acts.extend([
+        at(29_000, Act::Step(3_600)),
+        at(61_000, Act::Step(-7_200)),
+        at(120_500, Act::Step(3_600)),
+    ]);
+    acts.sort_by_key(|(at, _)| *at);
+    let report = all_complete(acts, 40);
+    assert!(
+        report.longest_wait < Duration::from_secs(2),
+        "{:?}",
+        report.longest_wait
+    );
+}
+
 /// A panic in the probe of refused credentials once ended the actor that watches all the others: exchanges stayed paused,
 /// and nothing could be drained.
 #[test]
