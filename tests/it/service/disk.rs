@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use codeferry::simulator::{Endpoint, Fault, FaultRule};
 
-use super::judge::copy_folder;
+use super::judge::{copy_folder, everything_ended, on_the_way, slow_down};
 use super::kit::{Site, exits, until};
 
 /// A small file system in memory; unmounted when dropped.
@@ -122,52 +122,65 @@ fn a_data_folder_that_cannot_be_written_ends_with_74_and_loses_nothing() {
 
 #[test]
 fn a_disk_that_fills_up_ends_with_74_and_everything_completes_once_there_is_room() {
+    const CODES: u64 = 60;
     let site = Site::without_limits("");
-    let Some(mount) = Mount::new(&site.path("data"), "size=24m,mode=0700") else {
+    let Some(mount) = Mount::new(&site.path("data"), "size=64m,mode=0700") else {
         return;
     };
+    // Slow enough that there is work in hand, with tokens among it, when the room ends.
+    slow_down(&site, 1_500);
     let mut service = site.run_ready();
-    site.sign_in(0, 5);
-    until(Duration::from_secs(20), "five complete", || {
-        site.results_of("completed") == 5
+    site.sign_in(0, CODES);
+    until(Duration::from_secs(20), "the first have their tokens", || {
+        site.simulator.ledger().answer_count("me", 200) >= 1
     });
     fill(&mount.0.join("filler"));
-    let mut posted = 5;
-    // The engine writes into room that it has already taken: it takes a few codes until more is needed.
-    let ended = loop {
-        site.sign_in(posted, 20);
-        posted += 20;
-        let wrote = super::kit::wait(Duration::from_secs(3), || {
-            service.log().contains("codeferry: the journal")
-        });
-        if wrote || posted > 4_000 {
-            break wrote;
-        }
-    };
-    assert!(ended, "the disk was never full: {}", service.log());
-    assert_eq!(service.ends(Duration::from_secs(10)), 74, "{}", service.log());
+    assert_eq!(service.ends(Duration::from_secs(30)), 74, "{}", service.log());
     let says = "codeferry: the journal cannot be written: the disk is full\n  \
                 free some room on the disk and start again; codes that came meanwhile are in the channel\n";
     assert_eq!(service.last_words(), says);
-    // Tokens that could not be stored were revoked directly; those on disk are revoked after the start.
+    // A token that could not be stored was revoked directly: its code is the only kind that can be lost.
     fs::remove_file(mount.0.join("filler")).expect("room");
-    drop(service);
+    let on_their_way = on_the_way(&site);
+    site.simulator.faults().clear();
     let service = site.run_ready();
-    until(Duration::from_mins(1), "every code has a result", || {
-        site.results().len() as u64 >= posted
-    });
-    until(Duration::from_secs(20), "no token is left", || {
-        site.simulator.summary().tokens_left == 0
+    everything_ended(&site, CODES, &on_their_way);
+    service.drain();
+}
+
+#[test]
+fn with_little_room_left_codes_stay_in_the_channel_until_there_is_more() {
+    let site = Site::without_limits("");
+    let Some(mount) = Mount::new(&site.path("data"), "size=64m,mode=0700") else {
+        return;
+    };
+    let service = site.run_ready();
+    let filler = mount.0.join("filler");
+    fill(&filler);
+    // Full but for 8 MB, before anything needs to be written.
+    let file = fs::OpenOptions::new().write(true).open(&filler).expect("the filler");
+    let length = file.metadata().expect("its length").len();
+    file.set_len(length - 8_000_000).expect("a little room");
+    // The room of a file that is open somewhere is not given back.
+    drop(file);
+    service.logs("codes stay in the channel");
+    site.sign_in(0, 3);
+    let channel = site.lane(0).0;
+    assert_eq!(site.simulator.message_count(channel), 3);
+    fs::remove_file(&filler).expect("room");
+    until(Duration::from_mins(1), "they complete without a restart", || {
+        site.results_of("completed") == 3
     });
     service.drain();
-    assert_eq!(site.results().len() as u64, posted);
-    assert_eq!(site.json(&["debug", "verify"])["ok"], true);
 }
 
 fn fill(path: &Path) {
     let mut file = fs::File::create(path).expect("a file");
-    let block = vec![b'x'; 64 * 1024];
-    while std::io::Write::write_all(&mut file, &block).is_ok() {}
+    // Large blocks first, then what is left.
+    for size in [64 * 1024, 4 * 1024, 1] {
+        let block = vec![b'x'; size];
+        while std::io::Write::write_all(&mut file, &block).is_ok() {}
+    }
 }
 
 #[test]

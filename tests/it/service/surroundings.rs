@@ -275,25 +275,30 @@ fn an_empty_history_is_not_an_empty_channel_and_the_missing_permission_is_named(
     set(&mut site, "CODEFERRY_INTAKE__POLL_EVERY", "500ms");
     permit(&site, |p| p.read_history = false);
     let service = site.run_ready();
-    // The gateway brings this one; keeping it out of reach for a while shows that the history lacks it.
+    // The gateway brings these; that the history lacks several, one reading after the other, is no accident.
     site.simulator
         .faults()
         .add(FaultRule::on(Endpoint::Token, Fault::DelayAnswer { ms: 1_500 }));
-    site.sign_in(0, 1);
-    service.logs(
-        "the bot lacks READ_MESSAGE_HISTORY there; give it that permission, or a code that the gateway misses is lost",
-    );
+    let mut brought = 0;
+    until(Duration::from_secs(30), "the missing permission is named", || {
+        site.sign_in(brought, 1);
+        brought += 1;
+        std::thread::sleep(Duration::from_millis(400));
+        service.log().contains(
+            "the bot lacks READ_MESSAGE_HISTORY there; give it that permission, or a code that the gateway misses is lost",
+        )
+    });
     // The gateway misses this one: only the history has it.
     site.simulator
         .faults()
         .add(FaultRule::on(Endpoint::Webhook, Fault::DeliverNever));
-    site.sign_in(1, 1);
-    until(Duration::from_secs(20), "the first completes", || {
-        site.results_of("completed") == 1
+    site.sign_in(brought, 1);
+    until(Duration::from_secs(20), "what was brought completes", || {
+        site.results_of("completed") as u64 == brought
     });
     permit(&site, |_| {});
-    until(Duration::from_secs(20), "the second completes after the cure", || {
-        site.results_of("completed") == 2
+    until(Duration::from_secs(20), "the last completes after the cure", || {
+        site.results_of("completed") as u64 == brought + 1
     });
     service.drain();
 }
