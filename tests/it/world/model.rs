@@ -36,7 +36,7 @@ enum Op {
     /// A clean end and a start.
     Restart,
     Pass(u64),
-    /// The wall clock is stepped by an hour, ahead or back.
+    /// The wall clock is stepped by an hour, ahead or back, or to the true time again.
     Step(bool),
 }
 
@@ -104,6 +104,8 @@ struct Bench {
     codes: BTreeMap<GrantId, u8>,
     messages: u64,
     starts: u64,
+    /// The clock minus the true time, in milliseconds.
+    off_ms: i64,
 }
 
 fn load(folder: &Path, clock: &Hand, chance: u64) -> (Box<dyn Store>, Book, Changed) {
@@ -138,6 +140,7 @@ impl Bench {
             codes: BTreeMap::new(),
             messages: 0,
             starts: 0,
+            off_ms: 0,
         }
     }
 
@@ -178,9 +181,14 @@ impl Bench {
             Op::Restart => self.start_again(true),
             Op::Pass(ms) => self.pass(ms),
             Op::Step(ahead) => {
-                self.clock
-                    .0
-                    .fetch_add(if ahead { 3_600_000 } else { -3_600_000 }, Ordering::Relaxed);
+                // At most an hour off: what waits for a moment waits longer by as much.
+                let off = if self.off_ms != 0 {
+                    0
+                } else {
+                    3_600_000 * if ahead { 1 } else { -1 }
+                };
+                self.clock.0.fetch_add(off - self.off_ms, Ordering::Relaxed);
+                self.off_ms = off;
             }
         }
     }
