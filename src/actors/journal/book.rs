@@ -3,57 +3,26 @@
 //! Each operation changes memory at once and returns the changes that make it durable. Memory may run ahead of the
 //! disk; only outside effects wait for it, so a grant's tasks are offered again only when its last change is durable.
 
+mod ageing;
+mod begin;
+mod entry;
+mod messages;
+
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::rc::Rc;
-use std::time::Duration;
 
-use rand::RngExt;
 use rand::rngs::StdRng;
 
-use crate::grant::state::{DeliveryState, Origin, Presentations, Requested, Revocation};
-use crate::grant::{
-    ClosedGrant, Event, Grant, IllegalTransition, Outcome, Policy, Reason, Schedule, State, Task, person,
-};
-use crate::ids::{ChannelId, CodeHash, GrantId, Lane, MessageId, UserId};
+use self::ageing::REMEMBER_FOR;
+use crate::grant::{ClosedGrant, Event, Grant, IllegalTransition, Outcome, Policy, Schedule, State, Task};
+use crate::ids::{ChannelId, CodeHash, GrantId, MessageId, UserId};
 use crate::intake::state::expiry_of;
-use crate::secret::{AuthorizationCode, PersonalData};
-use crate::store::{Carrier, Change, Loaded, SeenCode, SeenMessage, UsedNonce};
+use crate::secret::PersonalData;
+use crate::store::{Carrier, Change, Loaded, SeenCode, UsedNonce};
 use crate::time::Timestamp;
 
-/// What is read from one carrier message.
-#[derive(Debug)]
-pub struct Carried {
-    /// The message.
-    pub message: MessageId,
-    /// Its channel.
-    pub channel: ChannelId,
-    /// Its lane.
-    pub lane: Lane,
-    /// Its redirects, in order; empty for a malformed message of the lane's own webhook, which is only removed.
-    pub redirects: Vec<Redirected>,
-}
-
-/// One redirect: a code, or a denial.
-#[derive(Debug)]
-pub struct Redirected {
-    /// When the relay saw it.
-    pub redirected_at: Option<Timestamp>,
-    /// The code with its keyed hash, or the error that came instead.
-    pub result: Result<(AuthorizationCode, CodeHash), Reason>,
-    /// What the state asked for, or why it was refused.
-    pub requested: Result<Requested, (Requested, Reason)>,
-}
-
-/// What an append came to.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct Appended {
-    /// Grants that are new.
-    pub received: usize,
-    /// Redirects that were known already.
-    pub known: usize,
-    /// Messages at the end that found no room.
-    pub left_out: usize,
-}
+pub use self::begin::Beginning;
+pub use self::entry::{Appended, Carried, Redirected};
 
 /// Changes to make durable, and the grants whose tasks are offered again once they are.
 #[derive(Debug, Default)]
@@ -70,19 +39,6 @@ pub struct Changed {
     pub given_up: Vec<(GrantId, String)>,
 }
 
-/// Whether a step may begin.
-#[derive(Debug)]
-pub enum Beginning {
-    /// Yes, once these changes are durable.
-    Go(Changed),
-    /// No: the grant has moved, or must wait. These changes may say why.
-    Stale(Changed),
-}
-
-/// How long a code or message is remembered past a code's life, at least.
-const REMEMBER_FOR: Duration = Duration::from_mins(10);
-/// A task that must wait for another grant of the same person is offered again after this, or when that grant moves.
-const HELD_FOR: Duration = Duration::from_millis(500);
 /// Fetched data up to this many bytes in all is kept in memory until it is delivered; more is read back from the store.
 const DATA_IN_MEMORY: usize = 4 << 20;
 
@@ -181,131 +137,6 @@ impl Book {
         (book, changed)
     }
 
-    /// How many of these messages, from the first on, fit while at most `max_open` grants are open. Known ones need no
-    /// room, and one message always fits where nothing is open: else a full one would never enter a small journal.
-    pub fn fitting(&self, carried: &[Carried], max_open: usize) -> usize {
-        let mut open = self.len();
-        carried
-            .iter()
-            .take_while(|c| {
-                let fresh = if self.messages.contains_key(&c.message) {
-                    0
-                } else {
-                    c.redirects.len()
-                };
-                let fits = open == 0 || fresh == 0 || open + fresh <= max_open;
-                open += fresh;
-                fits
-            })
-            .count()
-    }
-
-    /// Takes in what was read from carrier messages; what is known already changes nothing.
-    pub fn append(&mut self, carried: Vec<Carried>, now: Timestamp) -> (Appended, Changed) {
-        let mut appended = Appended::default();
-        let mut changed = Changed::default();
-        for carried in carried {
-            let Carried {
-                message,
-                channel,
-                lane,
-                redirects,
-            } = carried;
-            if self.messages.insert(message, channel).is_some() {
-                appended.known += redirects.len();
-                continue;
-            }
-            changed
-                .changes
-                .push(Change::SeeMessage(SeenMessage { message, channel }));
-            let mut fresh = Vec::new();
-            for (index, redirect) in redirects.into_iter().enumerate() {
-                if let Ok((_, hash)) = &redirect.result {
-                    let seen = SeenCode {
-                        hash: *hash,
-                        message,
-                        channel,
-                    };
-                    if self.codes.contains_key(hash) {
-                        appended.known += 1;
-                        continue;
-                    }
-                    self.codes.insert(*hash, seen);
-                    changed.changes.push(Change::SeeCode(seen));
-                }
-                fresh.push(self.receive(
-                    Origin {
-                        lane,
-                        message,
-                        index: index as u16,
-                    },
-                    redirect,
-                    now,
-                ));
-            }
-            appended.received += fresh.len();
-            if !self.keep_messages {
-                let unspent = fresh.iter().filter(|g| !g.is_spent()).count() as u16;
-                let carrier = Carrier {
-                    message,
-                    lane,
-                    channel,
-                    unspent,
-                    attempts: 0,
-                    not_before: now,
-                };
-                self.carriers.insert(message, carrier.clone());
-                self.put_carrier(carrier, &mut changed);
-            }
-            for grant in fresh {
-                self.replace(grant, now, &mut changed);
-            }
-        }
-        // A code may be claimed before it is on disk: its durable intent is committed after it, in order.
-        let offered: Vec<GrantId> = changed.grants.clone();
-        for id in offered {
-            if self
-                .entries
-                .get(&id)
-                .is_some_and(|e| matches!(e.grant.state, State::Received { .. }))
-            {
-                self.offer(id, now);
-            }
-        }
-        (appended, changed)
-    }
-
-    fn receive(&mut self, origin: Origin, redirect: Redirected, now: Timestamp) -> Grant {
-        let (requested, refused) = match redirect.requested {
-            Ok(requested) => (requested, None),
-            Err((requested, reason)) => (requested, Some(reason)),
-        };
-        let placeholder = State::Received {
-            code: AuthorizationCode::new(""),
-            presentations: Presentations::default(),
-        };
-        let mut grant = Grant {
-            id: GrantId::new(now, self.rng.random()),
-            origin,
-            received_at: now,
-            deadline: origin.message.created_at() + self.policy.code_lifetime,
-            redirected_at: redirect.redirected_at,
-            code_hash: redirect.result.as_ref().ok().map(|(_, hash)| *hash),
-            person: requested.user,
-            requested,
-            state: placeholder,
-        };
-        grant.state = match (redirect.result, refused) {
-            (Err(error), _) => grant.settle(Outcome::Denied, Some(error.as_str()), None, now, &self.policy),
-            (Ok(_), Some(reason)) => grant.settle(Outcome::Refused, Some(reason.as_str()), None, now, &self.policy),
-            (Ok((code, _)), None) => State::Received {
-                code,
-                presentations: Presentations::default(),
-            },
-        };
-        grant
-    }
-
     /// Leases up to `slots` grants that want this task done.
     pub fn claim(&mut self, task: Task, slots: usize, now: Timestamp) -> Vec<Rc<Grant>> {
         let mut claimed = Vec::new();
@@ -316,139 +147,6 @@ impl Book {
             claimed.push(Rc::clone(&entry.grant));
         }
         claimed
-    }
-
-    /// Whether a claimed step may begin now; an exchange becomes an intent that must be durable first.
-    pub fn begin(&mut self, id: GrantId, task: Task, now: Timestamp) -> Beginning {
-        let mut changed = Changed::default();
-        let Some(grant) = self.entries.get(&id).map(|e| Rc::clone(&e.grant)) else {
-            self.leases.remove(&(id, task));
-            return Beginning::Stale(changed);
-        };
-        let still_wanted = grant
-            .due(now, &self.policy)
-            .iter()
-            .any(|d| d.task == task && d.not_before <= now);
-        if !self.leases.contains(&(id, task)) || !still_wanted {
-            self.release(id, task, now);
-            return Beginning::Stale(changed);
-        }
-        match task {
-            Task::Exchange => match self.exchange_verdict(&grant, now) {
-                Verdict::Go => {
-                    if let Ok(next) = grant.apply(Event::Began, now, &self.policy) {
-                        self.replace(next, now, &mut changed);
-                    }
-                }
-                Verdict::Hold => {
-                    self.hold(&grant, task, now);
-                    return Beginning::Stale(changed);
-                }
-                Verdict::End(event) => {
-                    self.leases.remove(&(id, task));
-                    if let Ok(next) = grant.apply(event, now, &self.policy) {
-                        self.replace(next, now, &mut changed);
-                    }
-                    return Beginning::Stale(changed);
-                }
-            },
-            Task::Revoke => {
-                let Some(settles) = self.revocation_settles(&grant, now) else {
-                    self.hold(&grant, task, now);
-                    return Beginning::Stale(changed);
-                };
-                if let Some(person) = grant.person {
-                    self.revoking.insert(person, (id, settles));
-                }
-            }
-            Task::Fetch | Task::Deliver(_) => {}
-        }
-        Beginning::Go(changed)
-    }
-
-    fn exchange_verdict(&self, grant: &Grant, now: Timestamp) -> Verdict {
-        if now >= grant.deadline {
-            return Verdict::End(Event::Expired);
-        }
-        if let Some(nonce) = &grant.requested.nonce {
-            if self.nonces.contains_key(nonce) {
-                return Verdict::End(Event::Superseded);
-            }
-            let same_consent = self
-                .by_nonce
-                .get(nonce)
-                .into_iter()
-                .flatten()
-                .filter(|other| **other != grant.id);
-            let in_flight = |id: &GrantId| {
-                matches!(
-                    self.entries[id].grant.state,
-                    State::Exchanging { .. } | State::Exchanged { .. }
-                )
-            };
-            if same_consent.into_iter().any(in_flight) {
-                return Verdict::Hold;
-            }
-        }
-        let Some(person) = grant.person else { return Verdict::Go };
-        let others = self.grants_of(person).filter(|other| other.id != grant.id);
-        if person::exchange_may_begin(others, self.revoking.contains_key(&person), now) {
-            Verdict::Go
-        } else {
-            Verdict::Hold
-        }
-    }
-
-    /// The grants that revoking this one's token settles, or `None` where it must wait.
-    fn revocation_settles(&self, grant: &Grant, now: Timestamp) -> Option<Vec<GrantId>> {
-        let Some(person) = grant.person else {
-            return Some(vec![grant.id]);
-        };
-        if self.revoking.contains_key(&person) {
-            return None;
-        }
-        let waiting_counts = !self.draining;
-        let theirs: Vec<&Grant> = self
-            .grants_of(person)
-            .filter(|g| waiting_counts || !matches!(g.state, State::Received { .. }))
-            .collect();
-        let unknown = self.unknown_in_flight.iter().map(|id| &*self.entries[id].grant);
-        if !person::revocation_may_begin(theirs.iter().copied(), unknown, now) {
-            return None;
-        }
-        // The disk may still have a token in use whose fetch is done in memory: after a crash it would be fetched with
-        // again, and must not be dead by then. So whatever of theirs is under way to the disk is waited for.
-        if theirs
-            .iter()
-            .any(|g| g.id != grant.id && self.entries[&g.id].pending > 0)
-        {
-            return None;
-        }
-        let settled = theirs.iter().filter(|g| {
-            let both_known = person::owner_is_known(grant) && person::owner_is_known(g);
-            g.id == grant.id || (both_known && person::revocation_owed_since(g).is_some())
-        });
-        Some(settled.map(|g| g.id).collect())
-    }
-
-    fn grants_of(&self, person: UserId) -> impl Iterator<Item = &Grant> {
-        self.by_person
-            .get(&person)
-            .into_iter()
-            .flatten()
-            .map(|id| &*self.entries[id].grant)
-    }
-
-    /// Keeps a task back until another grant of the same person moves, half a second at most.
-    fn hold(&mut self, grant: &Grant, task: Task, now: Timestamp) {
-        self.leases.remove(&(grant.id, task));
-        if let Some(mut due) = grant.due(now, &self.policy).into_iter().find(|d| d.task == task) {
-            due.not_before = now + HELD_FOR;
-            self.schedule.put(grant.id, due, now);
-        }
-        if let Some(person) = grant.person {
-            self.held.entry(person).or_default().insert((grant.id, task));
-        }
     }
 
     /// Takes in what a step came to. `Err` where the grant has moved on; a token in the event must then be revoked.
@@ -535,68 +233,6 @@ impl Book {
             if let Some(Ok(next)) = cut.map(|e| e.grant.apply(Event::CutOff, now, &self.policy)) {
                 self.replace(next, now, &mut changed);
             }
-        }
-        changed
-    }
-
-    /// Closes what time has ended: codes past their life, and deliveries parked for too long.
-    pub fn expire(&mut self, now: Timestamp) -> Changed {
-        let mut changed = Changed::default();
-        while let Some((deadline, id)) = self.expiring.first().copied()
-            && deadline <= now
-        {
-            self.expiring.pop_first();
-            let Some(entry) = self.entries.get(&id) else { continue };
-            if let State::Received { .. } = entry.grant.state
-                && let Ok(next) = entry.grant.apply(Event::Expired, now, &self.policy)
-            {
-                self.leases.remove(&(id, Task::Exchange));
-                self.replace(next, now, &mut changed);
-            }
-        }
-        changed
-    }
-
-    /// Parks and gives up what has aged; meant for once a minute.
-    pub fn age(&mut self, now: Timestamp) -> Changed {
-        let mut changed = Changed::default();
-        let mut settling: Vec<GrantId> = self
-            .entries
-            .iter()
-            .filter(|(_, e)| matches!(&e.grant.state, State::Settling(s) if s.deliveries.values().any(|d| d.state == DeliveryState::Parked)))
-            .map(|(id, _)| *id)
-            .collect();
-        settling.sort_unstable();
-        for id in settling {
-            let grant = &self.entries[&id].grant;
-            if let Ok(next) = grant.apply(Event::Aged, now, &self.policy)
-                && next != **grant
-            {
-                changed.given_up.extend(given_up(grant, &next));
-                self.replace(next, now, &mut changed);
-            }
-        }
-        let keep = self.policy.code_lifetime + REMEMBER_FOR;
-        // By Discord's clock, as far as what was read tells it: a wall clock that is stepped ahead must not make us forget
-        // a code that may be posted again.
-        let past = |channel: &ChannelId, message: MessageId| {
-            let read_to = self.cursors.get(channel).map(|read_to| read_to.created_at());
-            read_to.is_some_and(|read_to| message.created_at() + keep < read_to.min(now))
-        };
-        let messages: Vec<_> = self.messages.extract_if(|m, c| past(c, *m)).map(|(m, _)| m).collect();
-        let codes = self.codes.extract_if(|_, c| past(&c.channel, c.message));
-        let codes: Vec<_> = codes.map(|(hash, _)| hash).collect();
-        let nonces: Vec<_> = self
-            .nonces
-            .extract_if(|_, until| *until < now)
-            .map(|(n, _)| n)
-            .collect();
-        if !(messages.is_empty() && codes.is_empty() && nonces.is_empty()) {
-            changed.changes.push(Change::Forget {
-                messages,
-                codes,
-                nonces,
-            });
         }
         changed
     }
@@ -738,80 +374,6 @@ impl Book {
         self.expiring.remove(&(grant.deadline, grant.id));
     }
 
-    fn spend_carrier(&mut self, message: MessageId, changed: &mut Changed) {
-        if let Some(carrier) = self.carriers.get_mut(&message) {
-            carrier.unspent = carrier.unspent.saturating_sub(1);
-            let carrier = carrier.clone();
-            self.put_carrier(carrier, changed);
-        }
-    }
-
-    fn put_carrier(&mut self, carrier: Carrier, changed: &mut Changed) {
-        *self.carriers_pending.entry(carrier.message).or_default() += 1;
-        changed.carriers.push(carrier.message);
-        changed.changes.push(Change::PutCarrier(carrier));
-    }
-
-    fn offer_removal(&mut self, message: MessageId) {
-        if let Some(carrier) = self.carriers.get(&message)
-            && carrier.unspent == 0
-            && !self.removing.contains(&message)
-        {
-            self.removals.insert((carrier.not_before, message));
-        }
-    }
-
-    /// Carrier messages whose removal is owed now, and whose codes are spent on the disk too.
-    pub fn claim_removals(&mut self, most: usize, now: Timestamp) -> Vec<Carrier> {
-        let mut claimed = Vec::new();
-        while claimed.len() < most
-            && let Some(&(not_before, message)) = self.removals.first()
-            && not_before <= now
-        {
-            self.removals.pop_first();
-            self.removing.insert(message);
-            claimed.extend(self.carriers.get(&message).cloned());
-        }
-        claimed
-    }
-
-    /// What became of a removal: settled, or to be tried again at a moment.
-    pub fn removed(&mut self, message: MessageId, again_at: Option<Timestamp>) -> Changed {
-        let mut changed = Changed::default();
-        self.removing.remove(&message);
-        match again_at {
-            None => {
-                if self.carriers.remove(&message).is_some() {
-                    changed.changes.push(Change::RemoveCarrier(message));
-                }
-            }
-            Some(at) => {
-                if let Some(carrier) = self.carriers.get_mut(&message) {
-                    carrier.attempts += 1;
-                    carrier.not_before = at;
-                    let carrier = carrier.clone();
-                    self.put_carrier(carrier, &mut changed);
-                }
-            }
-        }
-        changed
-    }
-
-    /// Moves a channel's cursor forward.
-    pub fn move_cursor(&mut self, channel: ChannelId, read_to: MessageId) -> Changed {
-        let mut changed = Changed::default();
-        if self.cursors.get(&channel).is_none_or(|at| *at < read_to) {
-            self.cursors.insert(channel, read_to);
-            changed.changes.push(Change::MoveCursor { channel, read_to });
-        }
-        changed
-    }
-
-    /// A channel's cursor.
-    pub fn cursor(&self, channel: ChannelId) -> Option<MessageId> {
-        self.cursors.get(&channel).copied()
-    }
-
     /// The earliest moment at which a waiting task is ready or a code expires.
     pub fn next_wake(&self) -> Option<Timestamp> {
         let expiry = self.expiring.first().map(|(at, _)| *at);
@@ -870,11 +432,6 @@ impl Book {
         self.entries.get(&id).map(|e| &*e.grant)
     }
 
-    /// Carrier messages whose removal is not settled.
-    pub fn carriers(&self) -> usize {
-        self.carriers.len()
-    }
-
     /// The policy.
     pub fn policy(&self) -> &Policy {
         &self.policy
@@ -898,39 +455,6 @@ impl Book {
             self.data_bytes -= data.expose().len();
         }
     }
-
-    /// Whether any token in an open grant is still alive as far as we know; for tests and shutdown.
-    pub fn holds_tokens(&self) -> bool {
-        self.open().any(|g| match &g.state {
-            State::Exchanged { .. } => true,
-            State::Settling(s) => matches!(s.revocation, Revocation::Owed { .. }),
-            _ => false,
-        })
-    }
-}
-
-/// The parked deliveries of a grant that are given up in what became of it.
-fn given_up(before: &Grant, next: &Grant) -> Vec<(GrantId, String)> {
-    let State::Settling(parked) = &before.state else {
-        return Vec::new();
-    };
-    let sinks = parked.deliveries.iter().filter(|(sink, delivery)| {
-        let still_there = match &next.state {
-            State::Settling(s) => s
-                .deliveries
-                .get(*sink)
-                .is_some_and(|d| d.state != DeliveryState::GaveUp),
-            _ => false,
-        };
-        delivery.state == DeliveryState::Parked && !still_there
-    });
-    sinks.map(|(sink, _)| (before.id, sink.clone())).collect()
-}
-
-enum Verdict {
-    Go,
-    Hold,
-    End(Event),
 }
 
 #[cfg(test)]

@@ -1,0 +1,163 @@
+//! Whether a claimed step may begin now: the deadline, the one-person rule and the consent it comes from are looked at again,
+//! because between claim and beginning other grants move.
+
+use std::rc::Rc;
+use std::time::Duration;
+
+use super::{Book, Changed};
+use crate::grant::{Event, Grant, State, Task, person};
+use crate::ids::{GrantId, UserId};
+use crate::time::Timestamp;
+
+/// Whether a step may begin.
+#[derive(Debug)]
+pub enum Beginning {
+    /// Yes, once these changes are durable.
+    Go(Changed),
+    /// No: the grant has moved, or must wait. These changes may say why.
+    Stale(Changed),
+}
+
+/// A task that must wait for another grant of the same person is offered again after this, or when that grant moves.
+const HELD_FOR: Duration = Duration::from_millis(500);
+
+impl Book {
+    /// Whether a claimed step may begin now; an exchange becomes an intent that must be durable first.
+    pub fn begin(&mut self, id: GrantId, task: Task, now: Timestamp) -> Beginning {
+        let mut changed = Changed::default();
+        let Some(grant) = self.entries.get(&id).map(|e| Rc::clone(&e.grant)) else {
+            self.leases.remove(&(id, task));
+            return Beginning::Stale(changed);
+        };
+        let still_wanted = grant
+            .due(now, &self.policy)
+            .iter()
+            .any(|d| d.task == task && d.not_before <= now);
+        if !self.leases.contains(&(id, task)) || !still_wanted {
+            self.release(id, task, now);
+            return Beginning::Stale(changed);
+        }
+        match task {
+            Task::Exchange => match self.exchange_verdict(&grant, now) {
+                Verdict::Go => {
+                    if let Ok(next) = grant.apply(Event::Began, now, &self.policy) {
+                        self.replace(next, now, &mut changed);
+                    }
+                }
+                Verdict::Hold => {
+                    self.hold(&grant, task, now);
+                    return Beginning::Stale(changed);
+                }
+                Verdict::End(event) => {
+                    self.leases.remove(&(id, task));
+                    if let Ok(next) = grant.apply(event, now, &self.policy) {
+                        self.replace(next, now, &mut changed);
+                    }
+                    return Beginning::Stale(changed);
+                }
+            },
+            Task::Revoke => {
+                let Some(settles) = self.revocation_settles(&grant, now) else {
+                    self.hold(&grant, task, now);
+                    return Beginning::Stale(changed);
+                };
+                if let Some(person) = grant.person {
+                    self.revoking.insert(person, (id, settles));
+                }
+            }
+            Task::Fetch | Task::Deliver(_) => {}
+        }
+        Beginning::Go(changed)
+    }
+
+    fn exchange_verdict(&self, grant: &Grant, now: Timestamp) -> Verdict {
+        if now >= grant.deadline {
+            return Verdict::End(Event::Expired);
+        }
+        if let Some(nonce) = &grant.requested.nonce {
+            if self.nonces.contains_key(nonce) {
+                return Verdict::End(Event::Superseded);
+            }
+            let same_consent = self
+                .by_nonce
+                .get(nonce)
+                .into_iter()
+                .flatten()
+                .filter(|other| **other != grant.id);
+            let in_flight = |id: &GrantId| {
+                matches!(
+                    self.entries[id].grant.state,
+                    State::Exchanging { .. } | State::Exchanged { .. }
+                )
+            };
+            if same_consent.into_iter().any(in_flight) {
+                return Verdict::Hold;
+            }
+        }
+        let Some(person) = grant.person else { return Verdict::Go };
+        let others = self.grants_of(person).filter(|other| other.id != grant.id);
+        if person::exchange_may_begin(others, self.revoking.contains_key(&person), now) {
+            Verdict::Go
+        } else {
+            Verdict::Hold
+        }
+    }
+
+    /// The grants that revoking this one's token settles, or `None` where it must wait.
+    fn revocation_settles(&self, grant: &Grant, now: Timestamp) -> Option<Vec<GrantId>> {
+        let Some(person) = grant.person else {
+            return Some(vec![grant.id]);
+        };
+        if self.revoking.contains_key(&person) {
+            return None;
+        }
+        let waiting_counts = !self.draining;
+        let theirs: Vec<&Grant> = self
+            .grants_of(person)
+            .filter(|g| waiting_counts || !matches!(g.state, State::Received { .. }))
+            .collect();
+        let unknown = self.unknown_in_flight.iter().map(|id| &*self.entries[id].grant);
+        if !person::revocation_may_begin(theirs.iter().copied(), unknown, now) {
+            return None;
+        }
+        // The disk may still have a token in use whose fetch is done in memory: after a crash it would be fetched with
+        // again, and must not be dead by then. So whatever of theirs is under way to the disk is waited for.
+        if theirs
+            .iter()
+            .any(|g| g.id != grant.id && self.entries[&g.id].pending > 0)
+        {
+            return None;
+        }
+        let settled = theirs.iter().filter(|g| {
+            let both_known = person::owner_is_known(grant) && person::owner_is_known(g);
+            g.id == grant.id || (both_known && person::revocation_owed_since(g).is_some())
+        });
+        Some(settled.map(|g| g.id).collect())
+    }
+
+    fn grants_of(&self, person: UserId) -> impl Iterator<Item = &Grant> {
+        self.by_person
+            .get(&person)
+            .into_iter()
+            .flatten()
+            .map(|id| &*self.entries[id].grant)
+    }
+
+    /// Keeps a task back until another grant of the same person moves, half a second at most.
+    fn hold(&mut self, grant: &Grant, task: Task, now: Timestamp) {
+        self.leases.remove(&(grant.id, task));
+        if let Some(mut due) = grant.due(now, &self.policy).into_iter().find(|d| d.task == task) {
+            due.not_before = now + HELD_FOR;
+            self.schedule.put(grant.id, due, now);
+        }
+        if let Some(person) = grant.person {
+            self.held.entry(person).or_default().insert((grant.id, task));
+        }
+    }
+}
+
+enum Verdict {
+    Go,
+    Hold,
+    End(Event),
+}

@@ -1,0 +1,173 @@
+//! What enters the journal's memory: carrier messages and their redirects, each once.
+
+use rand::RngExt;
+
+use super::{Book, Changed};
+use crate::grant::state::{Origin, Presentations, Requested};
+use crate::grant::{Grant, Outcome, Reason, State};
+use crate::ids::{ChannelId, CodeHash, GrantId, Lane, MessageId};
+use crate::secret::AuthorizationCode;
+use crate::store::{Carrier, Change, SeenCode, SeenMessage};
+use crate::time::Timestamp;
+
+/// What is read from one carrier message.
+#[derive(Debug)]
+pub struct Carried {
+    /// The message.
+    pub message: MessageId,
+    /// Its channel.
+    pub channel: ChannelId,
+    /// Its lane.
+    pub lane: Lane,
+    /// Its redirects, in order; empty for a malformed message of the lane's own webhook, which is only removed.
+    pub redirects: Vec<Redirected>,
+}
+
+/// One redirect: a code, or a denial.
+#[derive(Debug)]
+pub struct Redirected {
+    /// When the relay saw it.
+    pub redirected_at: Option<Timestamp>,
+    /// The code with its keyed hash, or the error that came instead.
+    pub result: Result<(AuthorizationCode, CodeHash), Reason>,
+    /// What the state asked for, or why it was refused.
+    pub requested: Result<Requested, (Requested, Reason)>,
+}
+
+/// What an append came to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Appended {
+    /// Grants that are new.
+    pub received: usize,
+    /// Redirects that were known already.
+    pub known: usize,
+    /// Messages at the end that found no room.
+    pub left_out: usize,
+}
+
+impl Book {
+    /// How many of these messages, from the first on, fit while at most `max_open` grants are open. Known ones need no
+    /// room, and one message always fits where nothing is open: else a full one would never enter a small journal.
+    pub fn fitting(&self, carried: &[Carried], max_open: usize) -> usize {
+        let mut open = self.len();
+        carried
+            .iter()
+            .take_while(|c| {
+                let fresh = if self.messages.contains_key(&c.message) {
+                    0
+                } else {
+                    c.redirects.len()
+                };
+                let fits = open == 0 || fresh == 0 || open + fresh <= max_open;
+                open += fresh;
+                fits
+            })
+            .count()
+    }
+
+    /// Takes in what was read from carrier messages; what is known already changes nothing.
+    pub fn append(&mut self, carried: Vec<Carried>, now: Timestamp) -> (Appended, Changed) {
+        let mut appended = Appended::default();
+        let mut changed = Changed::default();
+        for carried in carried {
+            let Carried {
+                message,
+                channel,
+                lane,
+                redirects,
+            } = carried;
+            if self.messages.insert(message, channel).is_some() {
+                appended.known += redirects.len();
+                continue;
+            }
+            changed
+                .changes
+                .push(Change::SeeMessage(SeenMessage { message, channel }));
+            let mut fresh = Vec::new();
+            for (index, redirect) in redirects.into_iter().enumerate() {
+                if let Ok((_, hash)) = &redirect.result {
+                    let seen = SeenCode {
+                        hash: *hash,
+                        message,
+                        channel,
+                    };
+                    if self.codes.contains_key(hash) {
+                        appended.known += 1;
+                        continue;
+                    }
+                    self.codes.insert(*hash, seen);
+                    changed.changes.push(Change::SeeCode(seen));
+                }
+                fresh.push(self.receive(
+                    Origin {
+                        lane,
+                        message,
+                        index: index as u16,
+                    },
+                    redirect,
+                    now,
+                ));
+            }
+            appended.received += fresh.len();
+            if !self.keep_messages {
+                let unspent = fresh.iter().filter(|g| !g.is_spent()).count() as u16;
+                let carrier = Carrier {
+                    message,
+                    lane,
+                    channel,
+                    unspent,
+                    attempts: 0,
+                    not_before: now,
+                };
+                self.carriers.insert(message, carrier.clone());
+                self.put_carrier(carrier, &mut changed);
+            }
+            for grant in fresh {
+                self.replace(grant, now, &mut changed);
+            }
+        }
+        // A code may be claimed before it is on disk: its durable intent is committed after it, in order.
+        let offered: Vec<GrantId> = changed.grants.clone();
+        for id in offered {
+            if self
+                .entries
+                .get(&id)
+                .is_some_and(|e| matches!(e.grant.state, State::Received { .. }))
+            {
+                self.offer(id, now);
+            }
+        }
+        (appended, changed)
+    }
+
+    fn receive(&mut self, origin: Origin, redirect: Redirected, now: Timestamp) -> Grant {
+        let (requested, refused) = match redirect.requested {
+            Ok(requested) => (requested, None),
+            Err((requested, reason)) => (requested, Some(reason)),
+        };
+        let placeholder = State::Received {
+            code: AuthorizationCode::new(""),
+            presentations: Presentations::default(),
+        };
+        let mut grant = Grant {
+            id: GrantId::new(now, self.rng.random()),
+            origin,
+            received_at: now,
+            deadline: origin.message.created_at() + self.policy.code_lifetime,
+            redirected_at: redirect.redirected_at,
+            code_hash: redirect.result.as_ref().ok().map(|(_, hash)| *hash),
+            person: requested.user,
+            requested,
+            state: placeholder,
+        };
+        grant.state = match (redirect.result, refused) {
+            (Err(error), _) => grant.settle(Outcome::Denied, Some(error.as_str()), None, now, &self.policy),
+            (Ok(_), Some(reason)) => grant.settle(Outcome::Refused, Some(reason.as_str()), None, now, &self.policy),
+            (Ok((code, _)), None) => State::Received {
+                code,
+                presentations: Presentations::default(),
+            },
+        };
+        grant
+    }
+}
