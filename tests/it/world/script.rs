@@ -80,7 +80,7 @@ pub fn script(random: &mut StdRng) -> Vec<(Duration, Act)> {
     let mut acts = Vec::new();
     let mut at = Duration::from_secs(1);
     let people = random.random_range(3..=20);
-    let pace = random.random_range(4_000..=15_000);
+    let pace = random.random_range(5_000..=18_000);
     while at < LENGTH {
         let burst = if random.random_bool(0.03) {
             random.random_range(5..=30)
