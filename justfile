@@ -16,6 +16,10 @@ lint:
 test:
     cargo test --locked
 
+# Breaks everything on purpose, as the tests do, and prints one table of what came of it.
+prove *args:
+    .ci/prove {{args}}
+
 # Builds the documentation of this crate, private items included.
 doc:
     RUSTDOCFLAGS="-D warnings" cargo doc --locked --no-deps --document-private-items

@@ -279,7 +279,10 @@ impl Site {
     /// The results in the `results` sink.
     pub fn results(&self) -> Vec<Value> {
         let text = fs::read_to_string(self.path("results.jsonl")).unwrap_or_default();
-        text.lines()
+        // A last line that is being written is no result yet.
+        let whole = text.rfind('\n').map_or("", |end| &text[..end]);
+        whole
+            .lines()
             .map(|l| serde_json::from_str(l).expect("a line of JSON"))
             .collect()
     }

@@ -32,8 +32,11 @@ fn open(site: &Site) -> Option<u64> {
 }
 
 #[track_caller]
-fn all_closes(site: &Site) {
-    until(Duration::from_secs(40), "everything closes", || open(site) == Some(0));
+fn all_closes(site: &Site, people: usize) {
+    // What was not taken yet is not open either.
+    until(Duration::from_secs(40), "everything closes", || {
+        site.results_of("completed") >= people && open(site) == Some(0)
+    });
 }
 
 #[test]
@@ -52,7 +55,7 @@ fn a_callback_is_signed_and_made_again_with_the_same_id_while_the_other_sink_and
     });
     assert_eq!(open(&site), Some(3));
     receiver.answers(204);
-    all_closes(&site);
+    all_closes(&site, 3);
     service.drain();
     assert_eq!(receiver.count(204), 3);
     let key = Webhook::new(SECRET).expect("a secret");
@@ -99,7 +102,7 @@ fn a_delivery_is_parked_without_its_sink_and_goes_out_when_it_is_requeued() {
     );
     receiver.answers(200);
     exits(&requeue(), 0);
-    all_closes(&site);
+    all_closes(&site, 1);
     assert_eq!(receiver.count(200), 1);
     service.drain();
 }
@@ -113,7 +116,7 @@ fn a_post_whose_answer_was_lost_is_found_in_the_channel_and_not_made_again() {
         .faults()
         .add(FaultRule::on(Endpoint::Webhook, Fault::LostAnswer).times(1));
     site.sign_in(0, 1);
-    all_closes(&site);
+    all_closes(&site, 1);
     assert_eq!(site.simulator.message_count(channel), 1);
 
     // The same where the process dies between the post and the answer.
@@ -126,7 +129,7 @@ fn a_post_whose_answer_was_lost_is_found_in_the_channel_and_not_made_again() {
     });
     service.kill();
     let service = site.run_ready();
-    all_closes(&site);
+    all_closes(&site, 2);
     service.drain();
     assert_eq!(site.simulator.message_count(channel), 2);
     let posts = site.simulator.ledger();
