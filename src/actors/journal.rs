@@ -4,6 +4,8 @@
 //! and answers once they are durable where an outside effect depends on it.
 
 pub mod book;
+mod channel;
+mod drain;
 pub mod message;
 mod room;
 pub mod view;
@@ -20,9 +22,8 @@ use tokio::sync::oneshot;
 
 use self::book::{Beginning, Book, Changed};
 use self::message::{
-    Append, Begin, Begun, Claim, ClaimRemovals, Close, Cursor, Drain, JournalError, Lease, MoveCursor, Operate,
-    Outstanding, OutstandingWork, Position, Release, ReleaseStage, Removed, Report, Reported, ResumeExchange, Stalled,
-    Watch, WorkAvailable,
+    Append, Begin, Begun, Claim, JournalError, Lease, Operate, Release, ReleaseStage, Report, Reported, ResumeExchange,
+    Stalled, Watch, WorkAvailable,
 };
 use super::calls::Calls;
 use crate::grant::{ClosedGrant, Event, Grant, Outcome, State, Task};
@@ -427,48 +428,6 @@ impl Handler<Watch> for Journal {
     }
 }
 
-impl Handler<ClaimRemovals> for Journal {
-    type Result = Vec<crate::store::Carrier>;
-
-    fn handle(&mut self, ClaimRemovals(most): ClaimRemovals, _: &mut Self::Context) -> Self::Result {
-        if self.working().is_err() {
-            Vec::new()
-        } else {
-            self.book.claim_removals(most, self.now())
-        }
-    }
-}
-
-impl Handler<Removed> for Journal {
-    type Result = ();
-
-    fn handle(&mut self, Removed { message, again_in }: Removed, _: &mut Self::Context) {
-        let again_at = again_in.map(|wait| self.now() + wait);
-        let changed = self.book.removed(message, again_at);
-        drop(self.commit(changed));
-    }
-}
-
-impl Handler<MoveCursor> for Journal {
-    type Result = ();
-
-    fn handle(&mut self, MoveCursor { channel, read_to }: MoveCursor, _: &mut Self::Context) {
-        let changed = self.book.move_cursor(channel, read_to);
-        drop(self.commit(changed));
-    }
-}
-
-impl Handler<Cursor> for Journal {
-    type Result = Position;
-
-    fn handle(&mut self, Cursor(channel): Cursor, _: &mut Self::Context) -> Self::Result {
-        Position {
-            read_to: self.book.cursor(channel),
-            now: self.now(),
-        }
-    }
-}
-
 impl Handler<ResumeExchange> for Journal {
     type Result = ();
 
@@ -505,39 +464,6 @@ impl Handler<Operate> for Journal {
             }
             Err(error) => Box::pin(async move { Err(error) }),
         }
-    }
-}
-
-impl Handler<OutstandingWork> for Journal {
-    type Result = Outstanding;
-
-    fn handle(&mut self, _: OutstandingWork, _: &mut Self::Context) -> Self::Result {
-        let (tokens, steps) = self.book.outstanding();
-        Outstanding {
-            tokens,
-            steps,
-            indexed: self.book.indexed(),
-            failed: self.failed.clone(),
-        }
-    }
-}
-
-impl Handler<Drain> for Journal {
-    type Result = ();
-
-    fn handle(&mut self, _: Drain, ctx: &mut Self::Context) {
-        self.draining = true;
-        self.book.drain(self.now());
-        self.offer_work(ctx);
-    }
-}
-
-impl Handler<Close> for Journal {
-    type Result = ResponseFuture<Result<(), StoreError>>;
-
-    fn handle(&mut self, _: Close, _: &mut Self::Context) -> Self::Result {
-        let store = self.settings.store.clone();
-        async move { store.close().await }.boxed_local()
     }
 }
 

@@ -1,6 +1,7 @@
 //! What stops the journal: draining, refused credentials, a store that failed.
 
 use super::*;
+use crate::actors::journal::message::{Drain, OutstandingWork};
 
 #[test]
 fn while_draining_no_code_is_claimed_or_begun_and_none_holds_a_revocation_up() {

@@ -1,0 +1,49 @@
+//! What the journal tells and hears of the channels: carrier messages to remove, and how far the history was read.
+
+use actix::Handler;
+
+use super::Journal;
+use super::message::{ClaimRemovals, Cursor, MoveCursor, Position, Removed};
+use crate::store::Carrier;
+
+impl Handler<ClaimRemovals> for Journal {
+    type Result = Vec<Carrier>;
+
+    fn handle(&mut self, ClaimRemovals(most): ClaimRemovals, _: &mut Self::Context) -> Self::Result {
+        if self.working().is_err() {
+            Vec::new()
+        } else {
+            self.book.claim_removals(most, self.now())
+        }
+    }
+}
+
+impl Handler<Removed> for Journal {
+    type Result = ();
+
+    fn handle(&mut self, Removed { message, again_in }: Removed, _: &mut Self::Context) {
+        let again_at = again_in.map(|wait| self.now() + wait);
+        let changed = self.book.removed(message, again_at);
+        drop(self.commit(changed));
+    }
+}
+
+impl Handler<MoveCursor> for Journal {
+    type Result = ();
+
+    fn handle(&mut self, MoveCursor { channel, read_to }: MoveCursor, _: &mut Self::Context) {
+        let changed = self.book.move_cursor(channel, read_to);
+        drop(self.commit(changed));
+    }
+}
+
+impl Handler<Cursor> for Journal {
+    type Result = Position;
+
+    fn handle(&mut self, Cursor(channel): Cursor, _: &mut Self::Context) -> Self::Result {
+        Position {
+            read_to: self.book.cursor(channel),
+            now: self.now(),
+        }
+    }
+}

@@ -1,0 +1,41 @@
+//! The journal's end: what is still under way, no more codes, and the store closed.
+
+use actix::{Handler, ResponseFuture};
+use futures_util::FutureExt;
+
+use super::Journal;
+use super::message::{Close, Drain, Outstanding, OutstandingWork};
+use crate::store::StoreError;
+
+impl Handler<OutstandingWork> for Journal {
+    type Result = Outstanding;
+
+    fn handle(&mut self, _: OutstandingWork, _: &mut Self::Context) -> Self::Result {
+        let (tokens, steps) = self.book.outstanding();
+        Outstanding {
+            tokens,
+            steps,
+            indexed: self.book.indexed(),
+            failed: self.failed.clone(),
+        }
+    }
+}
+
+impl Handler<Drain> for Journal {
+    type Result = ();
+
+    fn handle(&mut self, _: Drain, ctx: &mut Self::Context) {
+        self.draining = true;
+        self.book.drain(self.now());
+        self.offer_work(ctx);
+    }
+}
+
+impl Handler<Close> for Journal {
+    type Result = ResponseFuture<Result<(), StoreError>>;
+
+    fn handle(&mut self, _: Close, _: &mut Self::Context) -> Self::Result {
+        let store = self.settings.store.clone();
+        async move { store.close().await }.boxed_local()
+    }
+}
