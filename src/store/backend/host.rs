@@ -1,7 +1,7 @@
 //! What the machine gives: the lock against a second instance, the kind of file system, the reserve of room.
 
 use std::fs::{self, File, OpenOptions};
-use std::io::{self, Read, Write};
+use std::io::{self, Read, Seek, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -16,8 +16,13 @@ pub(super) struct InstanceLock {
     _file: File,
 }
 
+/// A lock that this very process has let go of lives on in a child that was forked meanwhile and has not begun its program
+/// yet: the file is closed when it does.
+const LET_GO_EVERY: Duration = Duration::from_millis(10);
+const LET_GO_TRIES: u32 = 100;
+
 impl InstanceLock {
-    /// Takes the lock of a store's folder.
+    /// Takes the lock of a store's folder. Another process that holds it is told at once.
     pub fn take(root: &Path) -> Result<Self, OpenError> {
         let path = root.join("LOCK");
         let failed = |source| match source {
@@ -35,26 +40,37 @@ impl InstanceLock {
             .mode(0o600)
             .open(&path)
             .map_err(failed)?;
-        match flock(&file, FlockOperation::NonBlockingLockExclusive) {
-            Ok(()) => {}
-            Err(rustix::io::Errno::WOULDBLOCK) => {
-                let mut holder = String::new();
-                let _ = file.read_to_string(&mut holder);
-                let holder = holder.trim();
+        let mut tries = 0;
+        loop {
+            match flock(&file, FlockOperation::NonBlockingLockExclusive) {
+                Ok(()) => break,
+                Err(rustix::io::Errno::WOULDBLOCK) => {}
+                Err(e) => return Err(failed(e.into())),
+            }
+            let holder = holder(&mut file);
+            if holder != Some(std::process::id()) || tries == LET_GO_TRIES {
                 return Err(OpenError::Locked {
                     path: root.to_owned(),
-                    holder: (!holder.is_empty() && holder.bytes().all(|b| b.is_ascii_digit()))
-                        .then(|| holder.to_owned()),
+                    holder: holder.map(|process| process.to_string()),
                 });
             }
-            Err(e) => return Err(failed(e.into())),
+            tries += 1;
+            std::thread::sleep(LET_GO_EVERY);
         }
         // The number only helps a person; a full disk must not stop the start here.
         let _ = file
             .set_len(0)
+            .and_then(|()| file.rewind())
             .and_then(|()| file.write_all(std::process::id().to_string().as_bytes()));
         Ok(Self { _file: file })
     }
+}
+
+/// The number in a lock file.
+fn holder(file: &mut File) -> Option<u32> {
+    let mut text = String::new();
+    file.rewind().and_then(|()| file.read_to_string(&mut text)).ok()?;
+    text.trim().parse().ok()
 }
 
 /// Waits until sled has let go of its file: it does so on its own threads, some time after it was dropped.
@@ -293,6 +309,20 @@ mod tests {
         ] {
             assert_eq!(classify(magic, name), expected, "{name}");
         }
+    }
+
+    #[test]
+    fn a_lock_that_this_process_lets_go_of_in_a_moment_is_waited_for() {
+        let dir = tempfile::tempdir().expect("folder");
+        let held = InstanceLock::take(dir.path()).expect("free");
+        let letting_go = std::thread::spawn(move || {
+            std::thread::sleep(LET_GO_EVERY * 5);
+            drop(held);
+        });
+        let _again = InstanceLock::take(dir.path()).expect("free in a moment");
+        letting_go.join().expect("it let go");
+        let number = fs::read_to_string(dir.path().join("LOCK")).expect("a number");
+        assert_eq!(number, std::process::id().to_string());
     }
 
     #[test]

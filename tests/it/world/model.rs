@@ -17,6 +17,7 @@ use codeferry::secret::{AccessToken, AuthorizationCode, PersonalData};
 use codeferry::store::{Change, Store, StoreOptions, Sync, open};
 use codeferry::time::{Clock, Timestamp};
 use proptest::prelude::*;
+use proptest::test_runner::RngSeed;
 use rand::SeedableRng;
 use rand::rngs::StdRng;
 
@@ -381,6 +382,15 @@ impl Bench {
     }
 }
 
+/// The same cases in every normal run, others in every slow one.
+fn seed() -> RngSeed {
+    if std::env::var_os("CODEFERRY_SLOW").is_some() {
+        RngSeed::Random
+    } else {
+        RngSeed::Fixed(1_786_363_204)
+    }
+}
+
 fn cases() -> u32 {
     if std::env::var_os("CODEFERRY_SLOW").is_some() {
         5_000
@@ -390,7 +400,7 @@ fn cases() -> u32 {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(cases()) })]
+    #![proptest_config(ProptestConfig { failure_persistence: None, rng_seed: seed(), ..ProptestConfig::with_cases(cases()) })]
 
     #[test]
     fn the_journal_keeps_its_promises_whatever_comes_in_whatever_order(ops in prop::collection::vec(op(), 1..120)) {
