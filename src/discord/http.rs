@@ -25,7 +25,7 @@ const API_WAIT: Duration = Duration::from_secs(5);
 
 /// Discord wants `DiscordBot (url, version)`; its edge blocks other bots ([Discord Docs/Reference](https://docs.discord.com/developers/reference#user-agent)).
 pub const USER_AGENT: &str = concat!(
-    "DiscordBot (https://crates.io/crates/codeferry, ",
+    "DiscordBot (https://codeferry.example, ",
     env!("CARGO_PKG_VERSION"),
     ")"
 );
