@@ -158,7 +158,7 @@ impl Account {
             table.add_row([outcome.name().replace('_', " "), self.of(outcome).to_string()]);
         }
         table.add_row(["unaccounted".to_owned(), self.unaccounted().to_string()]);
-        table.add_row(["all redirects that came back".to_owned(), self.codes.to_string()]);
+        table.add_row(["all, each redirect once".to_owned(), self.codes.to_string()]);
         let mut text = format!("{table}\n\n");
         let _ = writeln!(text, "spoofs and rubbish turned away   {}", self.rejected);
         let _ = writeln!(text, "results delivered                {}", self.delivered);
