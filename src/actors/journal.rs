@@ -26,7 +26,7 @@ use self::message::{
     Stalled, Watch, WorkAvailable,
 };
 use super::calls::Calls;
-use crate::grant::{ClosedGrant, Event, Grant, Outcome, State, Task};
+use crate::grant::{ClosedGrant, Event, Outcome, State, Task};
 use crate::ids::{GrantId, MessageId};
 use crate::metrics;
 use crate::steps::Step;
@@ -465,11 +465,6 @@ impl Handler<Operate> for Journal {
             Err(error) => Box::pin(async move { Err(error) }),
         }
     }
-}
-
-/// A grant by its id, for views.
-pub(super) fn find(book: &Book, id: GrantId) -> Option<&Grant> {
-    book.get(id)
 }
 
 #[cfg(test)]

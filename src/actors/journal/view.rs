@@ -5,9 +5,9 @@ use std::collections::{BTreeMap, HashMap};
 use actix::{Handler, Message, ResponseFuture};
 use serde::{Deserialize, Serialize};
 
+use super::Journal;
 use super::book::Book;
 use super::message::JournalError;
-use super::{Journal, find};
 use crate::grant::state::{DeliveryState, Revocation};
 use crate::grant::{ClosedGrant, Grant, Outcome, State};
 use crate::ids::{GrantId, Lane, UserId};
@@ -246,7 +246,7 @@ impl Handler<Show> for Journal {
     type Result = ResponseFuture<Result<Option<GrantView>, JournalError>>;
 
     fn handle(&mut self, Show(id): Show, _: &mut Self::Context) -> Self::Result {
-        if let Some(grant) = find(&self.book, id) {
+        if let Some(grant) = self.book.get(id) {
             let view = GrantView::of(grant);
             return Box::pin(async move { Ok(Some(view)) });
         }
