@@ -85,6 +85,7 @@ mod armed {
             Change::SeeMessage(_) | Change::SeeCode(_) => "receive",
             Change::Forget { .. } => "forget",
             Change::UseNonce(_) => "nonce",
+            Change::HoldPlace(_) | Change::FreePlaces(_) => "link",
             Change::MoveCursor { .. } => "cursor",
             Change::PutSpending { .. } => "spending",
             Change::PutIdentifies(_) => "identify",

@@ -93,6 +93,11 @@ snowflakes! {
     ApplicationId,
 }
 
+impl ChannelId {
+    /// Stands for the way of a code that no channel carried. Discord gives no id 0.
+    pub const DIRECT: Self = Self(0);
+}
+
 struct IdVisitor;
 
 impl de::Visitor<'_> for IdVisitor {

@@ -20,6 +20,8 @@ const GIVEN_UP: &str = "codeferry_deliveries_given_up_total";
 const PRESENTED: &str = "codeferry_posted_to_presented_seconds";
 const REVOKED: &str = "codeferry_posted_to_revoked_seconds";
 const OPEN: &str = "codeferry_open_grants";
+const LINKS: &str = "codeferry_links_total";
+const OUTSTANDING: &str = "codeferry_links_outstanding";
 const SPENT: &str = "codeferry_budget_spent";
 
 /// Seconds. A code lives about 100 of them; what is later was a revocation that had to be repeated.
@@ -69,6 +71,16 @@ labels! {
         Malformed = "malformed",
         /// Not from a lane's webhook: a spoof, or talk.
         Foreign = "foreign",
+    }
+
+    /// What a request for a link came to.
+    LinkResult {
+        /// A new link.
+        New = "new",
+        /// The person's own, which was still good.
+        Again = "again",
+        /// The person was told to wait.
+        Later = "later",
     }
 
     /// Where an open grant stands.
@@ -149,6 +161,16 @@ pub fn posted_to_revoked(age: Duration) {
     keep_small();
 }
 
+/// A link was asked for.
+pub fn link(result: LinkResult) {
+    counter!(LINKS, "result" => result.name()).increment(1);
+}
+
+/// How many links are outstanding.
+pub fn links_outstanding(count: usize) {
+    gauge!(OUTSTANDING).set(count as f64);
+}
+
 /// How many open grants stand somewhere.
 pub fn open_grants(state: OpenState, count: usize) {
     gauge!(OPEN, "state" => state.name()).set(count as f64);
@@ -189,6 +211,8 @@ fn describe() {
     describe_counter!(GIVEN_UP, "Deliveries given up, by sink.");
     describe_histogram!(PRESENTED, Unit::Seconds, "A code's age when it was presented.");
     describe_histogram!(REVOKED, Unit::Seconds, "From a code's posting to the end of its token.");
+    describe_counter!(LINKS, "Links asked for, by what came of it.");
+    describe_gauge!(OUTSTANDING, "Links that hold a place.");
     describe_gauge!(OPEN, "Open grants, by where they stand.");
     describe_gauge!(
         SPENT,
@@ -196,6 +220,9 @@ fn describe() {
     );
     for &result in MessageResult::ALL {
         messages(result, 0);
+    }
+    for result in LinkResult::ALL {
+        counter!(LINKS, "result" => result.name()).increment(0);
     }
     grants_received(0);
     for outcome in Outcome::ALL {
@@ -220,6 +247,8 @@ mod tests {
             posted_to_presented(Duration::from_millis(400));
             posted_to_revoked(Duration::from_hours(24));
             open_grants(OpenState::Settling, 7);
+            link(LinkResult::Later);
+            links_outstanding(5);
             budget_spent("webhook", Some(Lane(2)), 29);
             budget_spent("oauth", None, 3);
             recorder.handle().render()
@@ -236,6 +265,8 @@ mod tests {
             "codeferry_posted_to_presented_seconds_bucket{le=\"0.5\"} 1",
             "codeferry_posted_to_revoked_seconds_bucket{le=\"7200\"} 0",
             "codeferry_posted_to_revoked_seconds_bucket{le=\"+Inf\"} 1",
+            "codeferry_links_total{result=\"later\"} 1",
+            "codeferry_links_outstanding 5",
             "codeferry_open_grants{state=\"settling\"} 7",
             "codeferry_budget_spent{budget=\"webhook\",lane=\"2\"} 29",
             "codeferry_budget_spent{budget=\"oauth\"} 3",

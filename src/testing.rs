@@ -3,6 +3,31 @@
 
 use std::io;
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use url::Url;
+
+use crate::intake::link::LinkSettings;
+use crate::intake::mint::Minter;
+use crate::intake::state::{StateKey, StateMode};
+use crate::secret::Key;
+
+/// What links are made with in tests.
+pub fn minter() -> Minter {
+    let key = Key::new(*b"0123456789abcdef0123456789abcdef");
+    Minter {
+        settings: LinkSettings {
+            authorize_url: Url::parse("https://discord.com/oauth2/authorize").expect("a URL"),
+            client_id: 1_536_000_000_000_000_001,
+            redirect_uri: "https://relay.example/callback".into(),
+            scopes: vec!["identify".into(), "guilds".into()],
+        },
+        mode: StateMode::Signed,
+        state_key: StateKey::new(&key),
+        pkce_key: key,
+        lifetime: Duration::from_mins(5),
+    }
+}
 
 /// Runs a test in paused time, with actors.
 pub fn paused<F: Future>(test: impl FnOnce() -> F) -> F::Output {

@@ -30,6 +30,7 @@ impl Person {
             lane: Lane(0),
             purpose: 0,
             pkce: true,
+            again: false,
             nonce,
         });
         let verifier = pkce::verifier(&key, &state);

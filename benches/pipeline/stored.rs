@@ -166,6 +166,7 @@ fn grant(person: &Person, n: u64, now: Timestamp, code_hash: Option<CodeHash>, s
             purpose: Some(0),
             nonce: Some(person.nonce),
             pkce: true,
+            again: false,
             raw: Some(RawState::new(person.state.as_str())),
         },
         person: Some(person.user),

@@ -7,6 +7,7 @@ pub mod book;
 mod channel;
 mod drain;
 pub mod message;
+mod mint;
 mod room;
 pub mod view;
 
@@ -28,6 +29,7 @@ use self::message::{
 use super::calls::Calls;
 use crate::grant::{ClosedGrant, Event, Outcome, State, Task};
 use crate::ids::{GrantId, MessageId};
+use crate::intake::mint::Minter;
 use crate::metrics;
 use crate::steps::Step;
 use crate::store::{CommitterHandle, Health, StoreError};
@@ -54,6 +56,8 @@ pub struct Settings {
     pub closed_retention: Duration,
     /// Told of every grant that closes, where anybody wants to know.
     pub on_closed: Option<Rc<OnClosed>>,
+    /// Makes links.
+    pub minter: Minter,
 }
 
 /// The only truth about open grants.

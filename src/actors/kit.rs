@@ -20,15 +20,17 @@ use tempfile::TempDir;
 
 pub use self::fake::{Fake, exchanged};
 use super::governor::{self, Governor, Inspect, LedgerError, Limits, SpendingLedger};
-use super::journal::book::{Appended, Book, Carried, Redirected};
+use super::journal::book::{Appended, Book, BookRules, Carried, Redirected};
 use super::journal::message::{Append, JournalError, Release};
 use super::journal::view::{Filter, GrantView, List};
 use super::journal::{self, Journal};
 use crate::grant::state::Requested;
 use crate::grant::{ClosedGrant, Outcome, Policy, Task};
 use crate::ids::{ChannelId, CodeHash, GrantId, Lane, MessageId, UserId, snowflake_at};
+use crate::intake::gate::GateRules;
 use crate::secret::{AuthorizationCode, RawState};
 use crate::store::{self, Committer, CommitterHandle, Fault, StoreOptions, Sync};
+use crate::testing::minter;
 use crate::time::{Clock, SharedClock, Timestamp, VirtualClock};
 
 /// Where codes are posted.
@@ -115,8 +117,15 @@ impl Site {
             max_open,
             closed_retention: Duration::from_hours(1),
             on_closed: Some(Rc::new(move |grant| told.borrow_mut().push(grant.clone()))),
+            minter: minter(),
         };
-        let book = Book::new(opened.loaded, policy, true, random, clock.now());
+        let gate = GateRules::unlimited(policy.code_lifetime);
+        let rules = BookRules {
+            policy,
+            keep_messages: true,
+            gate,
+        };
+        let book = Book::new(opened.loaded, rules, random, clock.now());
         let governor = Governor::new(governor::Settings {
             limits: Limits {
                 webhook: None,

@@ -12,8 +12,6 @@ use std::path::Path;
 use std::time::Duration;
 
 use anyhow::Context;
-use rand::SeedableRng;
-use rand::rngs::StdRng;
 
 use self::account::Account;
 use self::child::Child;
@@ -124,8 +122,7 @@ async fn play(args: &Args, global: &Global, folder: &Path) -> anyhow::Result<Acc
         people: args.people,
         quiet: global.json,
     };
-    let mut random = StdRng::seed_from_u64(args.seed);
-    let played = stage.play(&mut service, &mut random, &about).await?;
+    let played = stage.play(&mut service, &about).await?;
     stage
         .wait_for_the_last(folder, Duration::from_secs(args.patience), &played)
         .await;

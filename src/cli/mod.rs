@@ -8,5 +8,6 @@ pub mod link;
 pub mod out;
 pub mod run;
 pub mod simulate;
+pub mod source;
 
 pub use app::{Cli, Command, Global, main};

@@ -11,12 +11,13 @@ use tokio::sync::watch;
 use self::saved::Saved;
 use super::Global;
 use crate::actors::governor::Retune;
+use crate::actors::journal::message::SetGate;
 use crate::actors::pipeline::{Ended, Shutdown, time_to_revoke_after_store_failure};
 use crate::config::{Config, Secrets};
 use crate::control::server::{ControlServer, ControlSettings};
 use crate::lifecycle::{self, Exit, Failure, Request, Signals};
 use crate::metrics;
-use crate::service::{self, Service};
+use crate::service::{self, Service, wiring};
 use crate::time::SystemClock;
 
 /// Arguments of `run`: everything it needs stands in the configuration.
@@ -62,6 +63,7 @@ async fn serve(config: Config, secrets: Secrets, global: &Global) -> Result<Exit
         journal: service.journal.clone(),
         governor: service.governor.clone(),
         store: service.store.clone(),
+        purposes: config.state.purposes.clone(),
     });
     let control = match control {
         Ok(control) => control,
@@ -181,6 +183,8 @@ async fn reload(service: &Service, running: &mut Config, global: &Global) {
     }
     let _ = service.governor.send(Retune(service::limits(&new.limits))).await;
     (running.limits, running.log) = (new.limits, new.log);
+    // Links go by the same limits.
+    let _ = service.journal.send(SetGate(wiring::gate(running))).await;
     if !changes.applied.is_empty() {
         tracing::info!(applied = ?changes.applied, "configuration reloaded");
     }

@@ -19,6 +19,8 @@ pub struct Config {
     pub intake: IntakeConfig,
     /// `[state]`
     pub state: StateConfig,
+    /// `[gate]`; its limits are `limits`, and follow them.
+    pub gate: GateConfig,
     /// `[fetch]`
     pub fetch: FetchConfig,
     /// `[limits]`; applied without a restart.
@@ -120,6 +122,13 @@ impl From<StateMode> for crate::intake::state::StateMode {
             StateMode::Any => Self::Any,
         }
     }
+}
+
+/// `[gate]`: how many links may be outstanding.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct GateConfig {
+    /// `gate.share` in thousandths, 1 to 1,000.
+    pub share_permille: u16,
 }
 
 /// `[fetch]`: what is read with a token.

@@ -26,6 +26,7 @@ impl Config {
             discord,
             intake,
             state,
+            gate,
             fetch,
             limits,
             stages,
@@ -66,6 +67,7 @@ impl Config {
         compare("state.mode", state.mode != new.state.mode);
         compare("state.lifetime", state.lifetime != new.state.lifetime);
         compare("state.purposes", state.purposes != new.state.purposes);
+        compare("gate.share", gate.share_permille != new.gate.share_permille);
         compare("fetch.resources", fetch.resources != new.fetch.resources);
         compare("limits.webhook", limits.webhook != new.limits.webhook);
         compare("limits.global", limits.global != new.limits.global);

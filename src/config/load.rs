@@ -189,6 +189,7 @@ impl Layers {
         let discord = check.discord(&raw.discord);
         let intake = check.intake(&raw.intake);
         let state = check.state(&raw.state);
+        let gate = check.gate(&raw.gate);
         let fetch = check.fetch(&raw.fetch, &raw.discord);
         let limits = check.limits(&raw.limits);
         let stages = check.stages(&raw.stages);
@@ -218,6 +219,7 @@ impl Layers {
                 discord: discord?,
                 intake: intake?,
                 state: state?,
+                gate: gate?,
                 fetch: fetch?,
                 limits: limits?,
                 stages: stages?,

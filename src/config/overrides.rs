@@ -86,6 +86,7 @@ fn read(text: &str, shape: &Shape, origin: &Origin) -> Result<Node, String> {
         (_, Ok(value)) => Ok(from_value(&value, origin.clone(), &|_| origin.clone())),
         (Shape::Limit(_), Err(_)) if text.trim().chars().all(char::is_alphabetic) => Ok(bare()),
         (Shape::Whole, Err(_)) => Err("is not a whole number from 0".into()),
+        (Shape::Number, Err(_)) => Err("is not a number".into()),
         (_, Err(error)) => Err(format!("is not {}: {}", shape.expected(), explain(&error, text))),
     }
 }

@@ -18,6 +18,8 @@ pub(super) struct RawConfig {
     pub intake: RawIntake,
     /// The OAuth2 state.
     pub state: RawState,
+    /// How many links may be outstanding.
+    pub gate: RawGate,
     /// What is read with a token.
     pub fetch: RawFetch,
     /// Rates; applied without a restart.
@@ -102,6 +104,14 @@ pub(super) struct RawState {
     pub lifetime: Option<String>,
     /// Names for what links are made for.
     pub purposes: Option<Vec<String>>,
+}
+
+/// `[gate]`
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct RawGate {
+    /// How much of the room that the limits leave is used for links, above 0 to 1.
+    pub share: Option<f64>,
 }
 
 /// `[fetch]`

@@ -21,6 +21,8 @@ pub fn schema() -> Value {
 pub(super) enum Shape {
     /// A text.
     Text,
+    /// A number, with a fraction or without.
+    Number,
     /// A text or an integer.
     Id,
     /// A whole number from 0.
@@ -50,6 +52,7 @@ impl Shape {
     /// What would be right here, in words.
     pub(super) fn expected(&self) -> &'static str {
         match self {
+            Self::Number => "a number",
             Self::Text => "a text in quotes",
             Self::Id => "an id, as a text or an integer",
             Self::Whole => "a whole number from 0",
@@ -97,6 +100,7 @@ impl Shape {
         match schema.get("type") {
             Some(Value::Array(_)) => Self::Id,
             Some(Value::String(kind)) if kind == "integer" => Self::Whole,
+            Some(Value::String(kind)) if kind == "number" => Self::Number,
             _ => Self::Text,
         }
     }

@@ -4,14 +4,14 @@ use std::time::Duration;
 
 use super::check::{Checker, Named};
 use super::checked::{
-    AfterReceipt, ControlConfig, DiscordConfig, FetchConfig, IntakeConfig, JournalConfig, LaneConfig, LimitsConfig,
-    LogConfig, LogFormat, LogLevel, RateLimit, ShutdownConfig, StageConfig, StagesConfig, StateConfig, StateMode,
-    WebhookLimit, WireVersion,
+    AfterReceipt, ControlConfig, DiscordConfig, FetchConfig, GateConfig, IntakeConfig, JournalConfig, LaneConfig,
+    LimitsConfig, LogConfig, LogFormat, LogLevel, RateLimit, ShutdownConfig, StageConfig, StagesConfig, StateConfig,
+    StateMode, WebhookLimit, WireVersion,
 };
 use super::error::shown;
 use super::raw::{
-    RawControl, RawDiscord, RawFetch, RawIntake, RawJournal, RawLane, RawLimit, RawLimits, RawLog, RawPerSecond,
-    RawShutdown, RawStage, RawStages, RawState,
+    RawControl, RawDiscord, RawFetch, RawGate, RawIntake, RawJournal, RawLane, RawLimit, RawLimits, RawLog,
+    RawPerSecond, RawShutdown, RawStage, RawStages, RawState,
 };
 use super::walk::for_example;
 use crate::ids::Lane;
@@ -211,6 +211,22 @@ impl Checker<'_> {
             mode: mode?,
             lifetime: lifetime?,
             purposes: purposes.clone(),
+        })
+    }
+
+    pub(super) fn gate(&mut self, raw: &RawGate) -> Option<GateConfig> {
+        let share = self.given("gate.share", raw.share)?;
+        if !(0.001..=1.0).contains(&share) {
+            self.bad(
+                "gate.share",
+                format!("is {share}, not above 0 and at most 1"),
+                for_example("gate.share"),
+            );
+            return None;
+        }
+        #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "1 to 1,000")]
+        Some(GateConfig {
+            share_permille: (share * 1000.0).round() as u16,
         })
     }
 

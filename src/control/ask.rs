@@ -1,9 +1,12 @@
 //! What `debug` asks, of a running service and of a stopped store alike. Answers are JSON and hold no secret.
 
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use crate::actors::journal::view::Filter;
-use crate::ids::GrantId;
+use crate::ids::{GrantId, UserId};
 use crate::store::Problem;
 
 /// One question or order.
@@ -28,16 +31,46 @@ pub enum Ask {
     Budget,
     /// `GET /v1/verify`.
     Verify,
+    /// `POST /v1/links`.
+    Link(LinkRequest),
+}
+
+/// Who asks for a link.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct LinkRequest {
+    /// The person.
+    pub user_id: UserId,
+    /// One of `state.purposes`; the first where it is absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub purpose: Option<String>,
+}
+
+impl LinkRequest {
+    /// The purpose's index, or what is wrong with its name.
+    pub fn purpose_index(&self, purposes: &[String]) -> Result<u8, Refusal> {
+        let Some(name) = &self.purpose else { return Ok(0) };
+        let index = purposes.iter().position(|p| p == name);
+        index.and_then(|i| u8::try_from(i).ok()).ok_or_else(|| {
+            let known = purposes.join(", ");
+            Refusal::new(
+                400,
+                format!("the purpose is not one of `state.purposes`; use one of: {known}"),
+            )
+        })
+    }
 }
 
 /// Why an answer was refused.
 #[derive(Debug, Clone, thiserror::Error)]
 #[error("{message}")]
 pub struct Refusal {
-    /// 404: no such grant. 409: it cannot happen to it. 503: the store failed.
+    /// 400: it cannot be meant. 404: no such grant. 429: too many links are out. 409: it cannot happen to it. 503: the store failed.
     pub status: u16,
     /// For people.
     pub message: String,
+    /// 429: to be asked again after so many seconds.
+    pub retry_after: Option<u64>,
 }
 
 impl Refusal {
@@ -46,6 +79,15 @@ impl Refusal {
         Self {
             status,
             message: message.into(),
+            retry_after: None,
+        }
+    }
+
+    /// As many links are out as can be carried.
+    pub fn later(after: Duration, why: impl ToString) -> Self {
+        Self {
+            retry_after: Some(after.as_secs()),
+            ..Self::new(429, why.to_string())
         }
     }
 
@@ -81,6 +123,7 @@ impl Ask {
             Self::Drop(id) => ("POST", format!("/v1/queue/{id}/drop"), None),
             Self::Budget => ("GET", "/v1/budget".to_owned(), None),
             Self::Verify => ("GET", "/v1/verify".to_owned(), None),
+            Self::Link(request) => ("POST", "/v1/links".to_owned(), Some(json!(request))),
         }
     }
 }

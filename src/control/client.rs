@@ -50,6 +50,9 @@ impl ControlClient {
             return Ok(Ok(value));
         }
         let message = value["error"].as_str().unwrap_or("the service refused").to_owned();
-        Ok(Err(Refusal::new(status.as_u16(), message)))
+        Ok(Err(Refusal {
+            retry_after: value["retry_after"].as_u64(),
+            ..Refusal::new(status.as_u16(), message)
+        }))
     }
 }

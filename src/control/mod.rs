@@ -5,4 +5,4 @@ pub mod client;
 pub mod server;
 pub mod stopped;
 
-pub use ask::{Ask, Refusal};
+pub use ask::{Ask, LinkRequest, Refusal};

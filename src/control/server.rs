@@ -17,7 +17,7 @@ use sha2::{Digest, Sha256};
 use super::ask::{Ask, Refusal, verified};
 use crate::actors::governor::{Governor, Inspect};
 use crate::actors::journal::Journal;
-use crate::actors::journal::message::{JournalError, Operate};
+use crate::actors::journal::message::{JournalError, Mint, MintRefused, Operate};
 use crate::actors::journal::view::{CountAll, Filter, GrantView, List, Show};
 use crate::grant::Event;
 use crate::ids::GrantId;
@@ -39,6 +39,8 @@ pub struct ControlSettings {
     pub governor: Addr<Governor>,
     /// The store's handle.
     pub store: CommitterHandle,
+    /// `state.purposes`.
+    pub purposes: Vec<String>,
 }
 
 /// A running control server.
@@ -91,6 +93,7 @@ struct Live {
     journal: Addr<Journal>,
     governor: Addr<Governor>,
     store: CommitterHandle,
+    purposes: Arc<[String]>,
     /// The hash of the token that must be shown; `None` on the socket.
     token: Option<Arc<[u8; 32]>>,
 }
@@ -98,7 +101,9 @@ struct Live {
 impl ControlServer {
     /// Binds and serves. The journal's lock is held by now, so a socket that lies there is a dead one's.
     pub fn start(settings: ControlSettings) -> Result<Self, CannotOpen> {
+        let purposes: Arc<[String]> = settings.purposes.into();
         let live = |token| Live {
+            purposes: Arc::clone(&purposes),
             journal: settings.journal.clone(),
             governor: settings.governor.clone(),
             store: settings.store.clone(),
@@ -178,6 +183,7 @@ fn routes(config: &mut web::ServiceConfig) {
             "/v1/budget",
             web::get().to(async |live: web::Data<Live>, r: HttpRequest| live.answer(&r, Ask::Budget).await),
         )
+        .route("/v1/links", web::post().to(link))
         .route("/v1/metrics", web::get().to(metrics_text))
         .route(
             "/v1/verify",
@@ -231,6 +237,17 @@ async fn drop_grant(live: web::Data<Live>, request: HttpRequest, id: web::Path<G
     live.answer(&request, Ask::Drop(id.into_inner())).await
 }
 
+/// The body is read by hand: what is wrong with it is told, and a client need not name its content type.
+async fn link(live: web::Data<Live>, request: HttpRequest, body: web::Bytes) -> HttpResponse {
+    match serde_json::from_slice(&body) {
+        Ok(wanted) => live.answer(&request, Ask::Link(wanted)).await,
+        Err(_) if !live.may(&request) => Live::unauthorized(),
+        Err(error) => HttpResponse::BadRequest().json(json!({
+            "error": format!("write {{\"user_id\": \"<a Discord id>\", \"purpose\": \"<optional>\"}}: {error}"),
+        })),
+    }
+}
+
 impl Live {
     async fn answer(&self, request: &HttpRequest, ask: Ask) -> HttpResponse {
         if !self.may(request) {
@@ -240,7 +257,13 @@ impl Live {
             Ok(value) => HttpResponse::Ok().json(value),
             Err(refusal) => {
                 let status = StatusCode::from_u16(refusal.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
-                HttpResponse::build(status).json(json!({ "error": refusal.message }))
+                let mut answer = HttpResponse::build(status);
+                let mut body = json!({ "error": refusal.message });
+                if let Some(seconds) = refusal.retry_after {
+                    answer.insert_header(("Retry-After", seconds));
+                    body["retry_after"] = json!(seconds);
+                }
+                answer.json(body)
             }
         }
     }
@@ -298,6 +321,19 @@ impl Live {
                     .await
                     .map_err(|e| Refusal::new(503, e.to_string()))?;
                 Ok(verified(&problems))
+            }
+            Ask::Link(wanted) => {
+                let purpose = wanted.purpose_index(&self.purposes)?;
+                let mint = Mint {
+                    user: wanted.user_id,
+                    purpose,
+                    again: false,
+                };
+                match self.journal.send(mint).await.map_err(dead)? {
+                    Ok(link) => Ok(json!(link)),
+                    Err(refused @ MintRefused::Later { after }) => Err(Refusal::later(after, refused)),
+                    Err(MintRefused::Journal(error)) => Err(refuse(error)),
+                }
             }
         }
     }

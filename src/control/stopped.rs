@@ -4,12 +4,16 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use super::ask::{Ask, Refusal, verified};
+use super::ask::{Ask, LinkRequest, Refusal, verified};
 use crate::actors::governor::BudgetView;
+use crate::actors::journal::message::MintRefused;
 use crate::actors::journal::view::{GrantView, Listing, Stats};
 use crate::config::Config;
 use crate::grant::{Event, Grant, Policy, State};
 use crate::ids::GrantId;
+use crate::intake::gate::{Gate, Minted};
+use crate::intake::mint::{Link, Minter, Wanted};
+use crate::service::wiring;
 use crate::store::{self, Change, Loaded, OpenError, Store, StoreError, StoreOptions};
 use crate::time::{SharedClock, Timestamp};
 
@@ -65,6 +69,7 @@ impl<'a> StoppedStore<'a> {
             Ask::Stats => {
                 let mut stats = Stats::over(self.loaded.grants.iter());
                 stats.carrier_messages = self.loaded.carriers.len();
+                stats.links = self.loaded.places.len();
                 let closed = self.store.closed_totals().map_err(failed)?;
                 stats.closed = closed.iter().map(|(o, n)| (o.name().to_owned(), n)).collect();
                 stats.store_bytes = self.store.size_bytes();
@@ -73,7 +78,30 @@ impl<'a> StoppedStore<'a> {
             Ask::Requeue { id, sink } => self.operate(*id, Event::Requeued { sink: sink.clone() }),
             Ask::Drop(id) => self.operate(*id, Event::Dropped),
             Ask::Budget => Ok(json!(self.budgets())),
+            Ask::Link(_) => Err(Refusal::new(500, "a link needs its keys")),
             Ask::Verify => Ok(verified(&self.store.verify().map_err(failed)?)),
+        }
+    }
+
+    /// A link, and the place it holds.
+    pub fn link(&mut self, minter: &Minter, request: &LinkRequest, nonce: [u8; 8]) -> Result<Link, Refusal> {
+        let wanted = Wanted {
+            user: request.user_id,
+            purpose: request.purpose_index(&self.config.state.purposes)?,
+            again: false,
+        };
+        let mut gate = Gate::new(wiring::gate(self.config), self.loaded.places.iter().copied());
+        gate.expire(self.now);
+        let received = |g: &&Grant| matches!(g.state, State::Received { .. });
+        let waiting = self.loaded.grants.iter().filter(received).count();
+        match gate.mint(minter, wanted, waiting, self.now, nonce) {
+            Minted::New(link, place) => {
+                let held: Vec<_> = place.into_iter().map(Change::HoldPlace).collect();
+                self.store.commit(&held).map_err(|e| Refusal::new(503, e.to_string()))?;
+                Ok(link)
+            }
+            Minted::Again(link) => Ok(link),
+            Minted::Later { after } => Err(Refusal::later(after, MintRefused::Later { after })),
         }
     }
 

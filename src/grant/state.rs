@@ -58,6 +58,9 @@ pub struct Requested {
     pub nonce: Option<[u8; 8]>,
     /// Whether the link was minted with PKCE.
     pub pkce: bool,
+    /// Whether the link took the place of one whose code died.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub again: bool,
     /// The state as it came: the verifier is derived from it, and modes `user_id` and `any` hand it on.
     pub raw: Option<RawState>,
 }

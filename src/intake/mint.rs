@@ -23,8 +23,6 @@ pub struct Minter {
     pub pkce_key: Key,
     /// How long a link may be used.
     pub lifetime: Duration,
-    /// How many lanes there are; links are spread over them by chance.
-    pub lanes: usize,
 }
 
 /// A link, as it is told to whoever asked for it.
@@ -39,33 +37,51 @@ pub struct Link {
     pub lane: Lane,
 }
 
+/// Who a link is for, and for what.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Wanted {
+    /// The person.
+    pub user: UserId,
+    /// Index into `state.purposes`.
+    pub purpose: u8,
+    /// Whether it takes the place of a link whose code died.
+    pub again: bool,
+}
+
 impl Minter {
-    /// A link for one person and one purpose (an index into `state.purposes`), with eight random bytes.
-    pub fn mint(&self, user: UserId, purpose: u8, now: Timestamp, nonce: [u8; 8]) -> Link {
-        let spread = usize::from(u16::from_be_bytes([nonce[0], nonce[1]]));
-        let lane = Lane((spread % self.lanes.clamp(1, 256)) as u8);
-        if self.mode != StateMode::Signed {
-            return Link {
-                url: self.settings.url(&user.to_string(), None).into(),
-                expires_at: None,
-                lane,
-            };
+    /// A link whose code comes through a lane, with eight random bytes.
+    pub fn mint(&self, wanted: Wanted, lane: Lane, now: Timestamp, nonce: [u8; 8]) -> Link {
+        if self.mode == StateMode::Signed {
+            return self.link(&self.token(wanted, lane, now, nonce));
         }
-        // The token carries whole seconds; what is told is what the token says.
-        let expires_at = Timestamp::from_secs((now + self.lifetime).as_secs());
-        let pkce = self.settings.with_pkce();
-        let state = self.state_key.mint(&StateToken {
-            user,
-            expires_at,
-            lane,
-            purpose,
-            pkce,
-            nonce,
-        });
         Link {
-            url: self.settings.url(&state, pkce.then_some(&self.pkce_key)).into(),
-            expires_at: Some(expires_at),
+            url: self.settings.url(&wanted.user.to_string(), None).into(),
+            expires_at: None,
             lane,
+        }
+    }
+
+    /// The token of a new link.
+    pub fn token(&self, wanted: Wanted, lane: Lane, now: Timestamp, nonce: [u8; 8]) -> StateToken {
+        StateToken {
+            user: wanted.user,
+            // The token carries whole seconds; what is told is what the token says.
+            expires_at: Timestamp::from_secs((now + self.lifetime).as_secs()),
+            lane,
+            purpose: wanted.purpose,
+            pkce: self.settings.with_pkce(),
+            again: wanted.again,
+            nonce,
+        }
+    }
+
+    /// The link of a token.
+    pub fn link(&self, token: &StateToken) -> Link {
+        let state = self.state_key.mint(token);
+        Link {
+            url: self.settings.url(&state, token.pkce.then_some(&self.pkce_key)).into(),
+            expires_at: Some(token.expires_at),
+            lane: token.lane,
         }
     }
 }
@@ -90,21 +106,11 @@ mod tests {
     use crate::intake::pkce;
     use crate::secret::RawState;
 
-    fn minter(mode: StateMode, scope: &str, lanes: usize) -> Minter {
-        let key = Key::new(*b"0123456789abcdef0123456789abcdef");
-        Minter {
-            settings: LinkSettings {
-                authorize_url: Url::parse("https://discord.com/oauth2/authorize").expect("a URL"),
-                client_id: 1_536_000_000_000_000_001,
-                redirect_uri: "https://relay.example/callback".into(),
-                scopes: vec!["identify".into(), scope.into()],
-            },
-            mode,
-            state_key: StateKey::new(&key),
-            pkce_key: key,
-            lifetime: Duration::from_mins(5),
-            lanes,
-        }
+    fn minter(mode: StateMode, scope: &str) -> Minter {
+        let mut minter = crate::testing::minter();
+        minter.mode = mode;
+        minter.settings.scopes = vec!["identify".into(), scope.into()];
+        minter
     }
 
     fn query(link: &Link, name: &str) -> Option<String> {
@@ -114,12 +120,20 @@ mod tests {
     }
 
     const USER: UserId = UserId(80_000_000_000_000_001);
+    fn wanted(purpose: u8) -> Wanted {
+        Wanted {
+            user: USER,
+            purpose,
+            again: false,
+        }
+    }
+
     const NONCE: [u8; 8] = [0, 1, 2, 3, 4, 5, 6, 7];
 
     #[test]
     fn a_signed_link_says_who_for_what_until_when_and_proves_it() {
-        let minter = minter(StateMode::Signed, "guilds", 1);
-        let link = minter.mint(USER, 3, Timestamp::from_millis(1_700_000_000_999), NONCE);
+        let minter = minter(StateMode::Signed, "guilds");
+        let link = minter.mint(wanted(3), Lane(2), Timestamp::from_millis(1_700_000_000_999), NONCE);
         let state = query(&link, "state").expect("a state");
         let token = minter.state_key.open(&state).expect("opens");
         assert_eq!(
@@ -127,9 +141,10 @@ mod tests {
             StateToken {
                 user: USER,
                 expires_at: Timestamp::from_secs(1_700_000_300),
-                lane: Lane(0),
+                lane: Lane(2),
                 purpose: 3,
                 pkce: true,
+                again: false,
                 nonce: NONCE,
             }
         );
@@ -139,14 +154,14 @@ mod tests {
         let json = serde_json::to_value(&link).expect("JSON");
         assert_eq!(
             (&json["expires_at"], &json["lane"]),
-            (&"2023-11-14T22:18:20.000Z".into(), &0.into())
+            (&"2023-11-14T22:18:20.000Z".into(), &2.into())
         );
     }
 
     #[test]
     fn role_connections_write_goes_without_pkce_in_link_and_token() {
-        let minter = minter(StateMode::Signed, "role_connections.write", 1);
-        let link = minter.mint(USER, 0, Timestamp::from_secs(1_700_000_000), NONCE);
+        let minter = minter(StateMode::Signed, "role_connections.write");
+        let link = minter.mint(wanted(0), Lane(0), Timestamp::from_secs(1_700_000_000), NONCE);
         assert_eq!(query(&link, "code_challenge"), None);
         let token = minter.state_key.open(&query(&link, "state").expect("a state"));
         assert!(!token.expect("opens").pkce);
@@ -155,20 +170,9 @@ mod tests {
     #[test]
     fn other_modes_carry_the_bare_id() {
         for mode in [StateMode::UserId, StateMode::Any] {
-            let link = minter(mode, "guilds", 1).mint(USER, 0, Timestamp::from_secs(1_700_000_000), NONCE);
+            let link = minter(mode, "guilds").mint(wanted(0), Lane(0), Timestamp::from_secs(1_700_000_000), NONCE);
             assert_eq!(query(&link, "state").as_deref(), Some("80000000000000001"));
             assert_eq!((query(&link, "code_challenge"), link.expires_at), (None, None));
         }
-    }
-
-    #[test]
-    fn links_spread_over_every_lane_and_no_other() {
-        let minter = minter(StateMode::Signed, "guilds", 3);
-        let mut counts = [0; 3];
-        for i in 0..=255_u8 {
-            let link = minter.mint(USER, 0, Timestamp::from_secs(1_700_000_000), [i, i, 0, 0, 0, 0, 0, 0]);
-            counts[usize::from(link.lane.0)] += 1;
-        }
-        assert!(counts.iter().all(|c| *c > 80), "{counts:?}");
     }
 }

@@ -1,5 +1,6 @@
 //! Message formats, state tokens and PKCE: pure, no I/O, no clock, no actix.
 
+pub mod gate;
 pub mod hash;
 pub mod link;
 pub mod message;

@@ -34,8 +34,27 @@ pub struct StateToken {
     pub purpose: u8,
     /// Whether the link was minted with PKCE.
     pub pkce: bool,
+    /// Whether it takes the place of a link whose code died: there is no second invitation.
+    pub again: bool,
     /// Makes it usable once.
     pub nonce: [u8; 8],
+}
+
+impl StateToken {
+    /// The flags in one byte: bit 0 PKCE, bit 1 a second link.
+    pub fn flags(&self) -> u8 {
+        u8::from(self.pkce) | u8::from(self.again) << 1
+    }
+
+    /// The same token with these flags.
+    #[must_use]
+    pub fn with_flags(self, flags: u8) -> Self {
+        Self {
+            pkce: flags & 1 == 1,
+            again: flags & 2 == 2,
+            ..self
+        }
+    }
 }
 
 /// Why a text is no state token.
@@ -66,7 +85,7 @@ impl StateKey {
         );
         body[12] = token.lane.0;
         body[13] = token.purpose;
-        body[14] = u8::from(token.pkce);
+        body[14] = token.flags();
         body[15..].copy_from_slice(&token.nonce);
         let mac = hmac_sha256(&self.0, &body);
         format!(
@@ -96,9 +115,11 @@ impl StateKey {
             expires_at: expiry(&body),
             lane: Lane(body[12]),
             purpose: body[13],
-            pkce: body[14] & 1 == 1,
+            pkce: false,
+            again: false,
             nonce: body[15..].try_into().expect("8 bytes"),
-        })
+        }
+        .with_flags(body[14]))
     }
 }
 
@@ -169,6 +190,7 @@ impl StateRules {
                         purpose: Some(token.purpose),
                         nonce: Some(token.nonce),
                         pkce: token.pkce,
+                        again: token.again,
                         raw: Some(raw.clone()),
                     };
                     if now >= token.expires_at + self.code_lifetime {
@@ -205,6 +227,7 @@ mod tests {
             lane: Lane(0),
             purpose: 0,
             pkce: true,
+            again: false,
             nonce: [0, 1, 2, 3, 4, 5, 6, 7],
         }
     }

@@ -13,7 +13,7 @@ use tokio::sync::{mpsc, watch};
 
 use super::limits;
 use crate::actors::governor::{self, Governor, LedgerError, SpendingLedger};
-use crate::actors::journal::book::Book;
+use crate::actors::journal::book::{Book, BookRules};
 use crate::actors::journal::{self, Journal, OnClosed};
 use crate::actors::listener::gatekeeper::Gatekeeper;
 use crate::actors::listener::{self, Listener, WatchedLane};
@@ -23,7 +23,10 @@ use crate::delivery::Sink;
 use crate::delivery::result::ResultFormat;
 use crate::grant::{Policy, Task};
 use crate::ids::{ChannelId, UserId};
+use crate::intake::gate::GateRules;
+use crate::intake::link::LinkSettings;
 use crate::intake::message::Accept;
+use crate::intake::mint::Minter;
 use crate::intake::state::{StateKey, StateRules};
 use crate::secret::Key;
 use crate::steps::port::{BotApi, GatewayNote, ResourceServer, TokenEndpoint};
@@ -134,8 +137,12 @@ pub fn wire(config: &Config, secrets: &Secrets, journalled: Journalled, outside:
         sinks: config.sinks.iter().map(|s| s.name.clone()).collect(),
         keep_parked: config.journal.keep_parked,
     };
-    let keep = config.intake.after_receipt == AfterReceipt::Keep;
-    let book = Book::new(loaded, policy, keep, StdRng::from_rng(&mut random), clock.now());
+    let rules = BookRules {
+        policy,
+        keep_messages: config.intake.after_receipt == AfterReceipt::Keep,
+        gate: gate(config),
+    };
+    let book = Book::new(loaded, rules, StdRng::from_rng(&mut random), clock.now());
     let journal = Journal::new(
         journal::Settings {
             store: store.clone(),
@@ -143,6 +150,7 @@ pub fn wire(config: &Config, secrets: &Secrets, journalled: Journalled, outside:
             max_open: usize::try_from(config.journal.max_open).unwrap_or(usize::MAX),
             closed_retention: config.journal.closed_retention,
             on_closed: told.on_closed,
+            minter: minter(config, &secrets.state_key, &secrets.pkce_key),
         },
         book,
     )
@@ -219,6 +227,33 @@ pub fn wire(config: &Config, secrets: &Secrets, journalled: Journalled, outside:
         pipeline: pipeline.start(),
         endpoint,
         ended,
+    }
+}
+
+/// How many links may be outstanding.
+pub fn gate(config: &Config) -> GateRules {
+    GateRules {
+        packs: config.intake.lanes.iter().map(|lane| lane.pack).collect(),
+        webhook: config.limits.webhook.map(|w| (w.per_minute, w.burst)),
+        oauth_per_second: config.limits.oauth.map(|oauth| oauth.per_second),
+        code_lifetime: config.intake.code_lifetime,
+        share_permille: config.gate.share_permille,
+    }
+}
+
+/// What this configuration's links are made with.
+pub fn minter(config: &Config, state_key: &Key, pkce_key: &Key) -> Minter {
+    Minter {
+        settings: LinkSettings {
+            authorize_url: config.discord.authorize_url.clone(),
+            client_id: config.discord.application_id.0,
+            redirect_uri: config.discord.redirect_uri.clone(),
+            scopes: config.discord.scopes.clone(),
+        },
+        mode: config.state.mode.into(),
+        state_key: StateKey::new(state_key),
+        pkce_key: pkce_key.clone(),
+        lifetime: config.state.lifetime,
     }
 }
 

@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::grant::{ClosedGrant, Grant};
 use crate::ids::{ChannelId, CodeHash, GrantId, Lane, MessageId};
+use crate::intake::gate::HeldPlace;
 use crate::secret::PersonalData;
 use crate::time::Timestamp;
 
@@ -42,6 +43,10 @@ pub enum Change {
     },
     /// Remembers a completed state token.
     UseNonce(UsedNonce),
+    /// Remembers a link that is outstanding.
+    HoldPlace(HeldPlace),
+    /// Forgets outstanding links, by their nonces.
+    FreePlaces(Vec<[u8; 8]>),
     /// Moves a channel's history cursor.
     MoveCursor {
         /// The channel.
@@ -119,6 +124,8 @@ pub struct Loaded {
     pub codes: Vec<SeenCode>,
     /// Completed nonces.
     pub nonces: Vec<UsedNonce>,
+    /// Links that are outstanding.
+    pub places: Vec<HeldPlace>,
     /// History cursors.
     pub cursors: BTreeMap<ChannelId, MessageId>,
     /// Budget spending.

@@ -6,6 +6,7 @@
 mod ageing;
 mod begin;
 mod entry;
+mod gate;
 mod messages;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
@@ -16,6 +17,7 @@ use rand::rngs::StdRng;
 use self::ageing::REMEMBER_FOR;
 use crate::grant::{ClosedGrant, Event, Grant, IllegalTransition, Outcome, Policy, Schedule, State, Task};
 use crate::ids::{ChannelId, CodeHash, GrantId, MessageId, UserId};
+use crate::intake::gate::{Gate, GateRules};
 use crate::intake::state::expiry_of;
 use crate::secret::PersonalData;
 use crate::store::{Carrier, Change, Loaded, SeenCode, UsedNonce};
@@ -41,6 +43,17 @@ pub struct Changed {
 
 /// Fetched data up to this many bytes in all is kept in memory until it is delivered; more is read back from the store.
 const DATA_IN_MEMORY: usize = 4 << 20;
+
+/// What the book goes by.
+#[derive(Debug, Clone)]
+pub struct BookRules {
+    /// The rules of a grant's life.
+    pub policy: Policy,
+    /// Carrier messages are neither removed nor marked.
+    pub keep_messages: bool,
+    /// How many links may be outstanding.
+    pub gate: GateRules,
+}
 
 #[derive(Debug)]
 struct Entry {
@@ -76,6 +89,8 @@ pub struct Book {
     messages: HashMap<MessageId, ChannelId>,
     codes: HashMap<CodeHash, SeenCode>,
     nonces: HashMap<[u8; 8], Timestamp>,
+    /// Who may have a link.
+    gate: Gate,
     cursors: BTreeMap<ChannelId, MessageId>,
     data: HashMap<GrantId, PersonalData>,
     data_bytes: usize,
@@ -85,7 +100,12 @@ pub struct Book {
 
 impl Book {
     /// Builds the memory from what the store held. Exchanges that were under way when the process ended are put back.
-    pub fn new(loaded: Loaded, policy: Policy, keep_messages: bool, rng: StdRng, now: Timestamp) -> (Self, Changed) {
+    pub fn new(loaded: Loaded, rules: BookRules, rng: StdRng, now: Timestamp) -> (Self, Changed) {
+        let BookRules {
+            policy,
+            keep_messages,
+            gate,
+        } = rules;
         let mut book = Self {
             policy,
             keep_messages,
@@ -106,6 +126,7 @@ impl Book {
             messages: loaded.messages.into_iter().map(|m| (m.message, m.channel)).collect(),
             codes: loaded.codes.into_iter().map(|c| (c.hash, c)).collect(),
             nonces: loaded.nonces.into_iter().map(|n| (n.nonce, n.keep_until)).collect(),
+            gate: Gate::new(gate, loaded.places),
             cursors: loaded.cursors,
             data: HashMap::new(),
             data_bytes: 0,

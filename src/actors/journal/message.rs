@@ -7,7 +7,9 @@ use actix::{Message, Recipient};
 
 use super::book::{Appended, Carried};
 use crate::grant::{Event, Task};
-use crate::ids::{ChannelId, GrantId, MessageId};
+use crate::ids::{ChannelId, GrantId, Lane, MessageId, UserId};
+use crate::intake::gate::GateRules;
+use crate::intake::mint::Link;
 use crate::secret::PersonalData;
 use crate::steps::Step;
 use crate::store::{Carrier, StoreError};
@@ -34,6 +36,47 @@ pub enum JournalError {
 #[derive(Message)]
 #[rtype(result = "Result<Appended, JournalError>")]
 pub struct Append(pub Vec<Carried>);
+
+/// Asks for a link; answered once the place it holds is durable.
+#[derive(Message, Debug, Clone, Copy)]
+#[rtype(result = "Result<Link, MintRefused>")]
+pub struct Mint {
+    /// Who it is for.
+    pub user: UserId,
+    /// Index into `state.purposes`.
+    pub purpose: u8,
+    /// Whether it takes the place of a link whose code died.
+    pub again: bool,
+}
+
+/// Why there is no link.
+#[derive(Debug, Clone, thiserror::Error)]
+pub enum MintRefused {
+    /// As many links are out as can be carried and exchanged in time.
+    #[error("as many sign-ins are under way as can be carried: try again in {} s", after.as_secs())]
+    Later {
+        /// To be asked again after this; whole seconds.
+        after: Duration,
+    },
+    /// The journal cannot hold a place for it.
+    #[error(transparent)]
+    Journal(JournalError),
+}
+
+/// Other limits for links, from now on.
+#[derive(Message)]
+#[rtype(result = "()")]
+pub struct SetGate(pub GateRules);
+
+/// Whether a lane can carry codes.
+#[derive(Message)]
+#[rtype(result = "()")]
+pub struct LaneWorks {
+    /// The lane.
+    pub lane: Lane,
+    /// What is wrong with it; `None` where it works.
+    pub trouble: Option<String>,
+}
 
 /// Asks for as much work as there are free slots.
 #[derive(Message)]

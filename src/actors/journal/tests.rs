@@ -247,6 +247,7 @@ fn by_link(site: &Site, expires_in: Duration, nonce: [u8; 8]) -> book::Carried {
         lane: crate::ids::Lane(0),
         purpose: 0,
         pkce: false,
+        again: false,
         nonce,
     });
     let requested = carried.redirects[0].requested.as_mut().expect("a good state");

@@ -182,6 +182,8 @@ pub struct Stats {
     pub tokens_held: usize,
     /// Carrier messages whose removal is not settled.
     pub carrier_messages: usize,
+    /// Links that are outstanding: their code or denial has not arrived.
+    pub links: usize,
     /// Closed grants within `journal.closed_retention`, by outcome.
     pub closed: BTreeMap<String, u64>,
     /// Closed since the service started, by outcome; absent on a stopped store.
@@ -266,6 +268,8 @@ impl Handler<CountAll> for Journal {
         stats.carrier_messages = Book::carriers(&self.book);
         stats.since_start = Some(Stats::by_name(&self.outcomes));
         stats.messages = Some(metrics::messages_read().map(|(name, n)| (name.to_owned(), n)).collect());
+        metrics::links_outstanding(self.book.links());
+        stats.links = self.book.links();
         for state in OpenState::ALL {
             metrics::open_grants(*state, stats.open.get(state.name()).copied().unwrap_or(0));
         }

@@ -13,17 +13,19 @@ use tokio::time::{Instant, sleep};
 
 use super::*;
 use crate::actors::journal;
-use crate::actors::journal::book::Book;
+use crate::actors::journal::book::{Book, BookRules};
 use crate::actors::journal::message::Cursor;
 use crate::actors::journal::view::{CountAll, Filter, List, Stats};
 use crate::grant::{ClosedGrant, Policy};
 use crate::ids::{GrantId, UserId, snowflake_at};
+use crate::intake::gate::GateRules;
 use crate::intake::message::Accept;
 use crate::intake::state::{StateKey, StateMode, StateRules};
 use crate::intake::v1::{self, Redirect};
 use crate::secret::{Key, PersonalData};
 use crate::steps::port::{ApplicationFacts, HistoryPage};
 use crate::store::{ClosedTotals, Committer, Loaded, Problem, Room, Store, StoreError};
+use crate::testing::minter;
 use crate::testing::{logged, paused};
 use crate::time::{Clock, VirtualClock};
 
@@ -250,8 +252,15 @@ impl Site {
             max_open: options.max_open,
             closed_retention: Duration::from_hours(1),
             on_closed: None,
+            minter: minter(),
         };
-        let book = Book::new(loaded, policy, keep, StdRng::seed_from_u64(1), START);
+        let gate = GateRules::unlimited(policy.code_lifetime);
+        let rules = BookRules {
+            policy,
+            keep_messages: keep,
+            gate,
+        };
+        let book = Book::new(loaded, rules, StdRng::seed_from_u64(1), START);
         let journal = Journal::new(settings, book).start();
         let lanes = vec![WatchedLane {
             lane: Lane(0),

@@ -8,8 +8,9 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use super::{Source, render};
+use super::render;
 use crate::actors::journal::view::Filter;
+use crate::cli::source::{MissingJournal, Source};
 use crate::cli::{Global, out};
 use crate::config::Config;
 use crate::control::Ask;
@@ -74,7 +75,7 @@ impl Look {
                 Some(source) => Self::take(&source),
                 None => Ok(seen),
             },
-            _ => Self::take(&Source::find(config)?),
+            _ => Self::take(&Source::find(config, MissingJournal::Refuse)?),
         }
     }
 

@@ -7,14 +7,13 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use indicatif::{ProgressBar, ProgressStyle};
-use rand::RngExt;
-use rand::rngs::StdRng;
 use tokio::time::Instant;
 
 use super::account;
 use super::child::Child;
-use crate::cli::link::mint;
 use crate::config::{Config, Secrets};
+use crate::control::client::ControlClient;
+use crate::control::{Ask, LinkRequest};
 use crate::ids::UserId;
 use crate::intake::v1::{self, Redirect};
 use crate::secret::Key;
@@ -46,6 +45,8 @@ pub struct Played {
     pub spoofs: Vec<String>,
     /// Messages that say nothing.
     pub rubbish: usize,
+    /// People who were told to wait before they got a link.
+    pub told_to_wait: usize,
     /// People who got stuck.
     pub stuck: usize,
     /// The service ended although nobody asked it to.
@@ -56,10 +57,12 @@ pub struct Played {
 const RESTART: u64 = 16;
 /// People arrive over this long.
 const ARRIVALS: Duration = Duration::from_secs(24);
+/// How long somebody goes on asking for a link.
+const LINK_PATIENCE: Duration = Duration::from_mins(1);
 
 impl Stage<'_> {
     /// Plays everything; people walk at their own pace beside it.
-    pub async fn play(&self, service: &mut Child, random: &mut StdRng, about: &Description) -> anyhow::Result<Played> {
+    pub async fn play(&self, service: &mut Child, about: &Description) -> anyhow::Result<Played> {
         let played = Rc::new(RefCell::new(Played::default()));
         let http = browser();
         let start = Instant::now();
@@ -67,7 +70,7 @@ impl Stage<'_> {
         let mut walks = Vec::new();
         for n in 0..self.people {
             let user: UserId = about.people[n as usize].parse()?;
-            let link = mint(self.config, self.secrets, user, 0, SystemClock.now(), random.random());
+            let socket = self.config.control.socket.clone();
             // A third of them come at once, in the middle: a burst.
             let at = if n % 3 == 0 {
                 ARRIVALS / 3
@@ -84,14 +87,17 @@ impl Stage<'_> {
             let (http, played) = (http.clone(), Rc::clone(&played));
             walks.push(tokio::task::spawn_local(async move {
                 tokio::time::sleep_until(start + at).await;
-                let visit = walk(&http, &link.url, who.0, behaviour).await;
+                let visit = match link(socket.as_deref(), user, &played).await {
+                    Some(link) => walk(&http, &link, who.0, behaviour).await.ok(),
+                    None => None,
+                };
                 let mut played = played.borrow_mut();
                 match visit {
-                    Ok(visit) => {
+                    Some(visit) => {
                         played.codes.extend(visit.codes);
                         played.denials += usize::from(visit.denied);
                     }
-                    Err(_) => played.stuck += 1,
+                    None => played.stuck += 1,
                 }
             }));
         }
@@ -268,6 +274,35 @@ impl Stage<'_> {
             Err(_) => ProgressBar::hidden(),
         }
     }
+}
+
+/// A link from the service, as any bot would ask for it: told to wait, it waits; not answered, it asks again.
+async fn link(socket: Option<&Path>, user: UserId, played: &RefCell<Played>) -> Option<String> {
+    let ask = Ask::Link(LinkRequest {
+        user_id: user,
+        purpose: None,
+    });
+    let until = Instant::now() + LINK_PATIENCE;
+    let mut told = false;
+    while Instant::now() < until {
+        let answer = match ControlClient::new(socket?) {
+            Ok(client) => client.ask(&ask).await,
+            Err(nobody) => Err(nobody),
+        };
+        let wait = match answer {
+            Ok(Ok(link)) => return link["url"].as_str().map(ToOwned::to_owned),
+            Ok(Err(refusal)) => {
+                if !std::mem::replace(&mut told, true) {
+                    played.borrow_mut().told_to_wait += 1;
+                }
+                Duration::from_secs(refusal.retry_after.unwrap_or(1))
+            }
+            // It is being started again.
+            Err(_) => Duration::from_millis(250),
+        };
+        tokio::time::sleep(wait).await;
+    }
+    None
 }
 
 /// What the n-th person does.

@@ -62,6 +62,7 @@ fn grant(n: u64, state: State) -> Grant {
             purpose: Some(0),
             nonce: Some(n.to_be_bytes()),
             pkce: true,
+            again: false,
             raw: Some(RawState::new("s1.example")),
         },
         person: Some(UserId(80_000_000_000_000_001)),

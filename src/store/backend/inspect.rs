@@ -192,6 +192,7 @@ impl<'k> Pass<'k> {
             Table::Messages => loaded.messages.push(record::decode_seen_message(at, bytes)?),
             Table::Codes => loaded.codes.push(record::decode_seen_code(at, bytes)?),
             Table::Nonces => loaded.nonces.push(record::decode_nonce(at, bytes)?),
+            Table::Places => loaded.places.push(record::decode_place(at, bytes)?),
             Table::Cursors => {
                 let channel = ChannelId(at.number()?);
                 loaded.cursors.insert(channel, record::decode_cursor(bytes)?);

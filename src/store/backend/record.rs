@@ -4,7 +4,9 @@
 //! A key is table, record key, number of the piece (2 bytes); integers are big-endian, so keys sort as numbers do.
 
 use crate::grant::{ClosedGrant, Grant, Outcome, Reason};
-use crate::ids::{ChannelId, CodeHash, GrantId, Lane, MessageId};
+use crate::ids::{ChannelId, CodeHash, GrantId, Lane, MessageId, UserId};
+use crate::intake::gate::HeldPlace;
+use crate::intake::state::StateToken;
 use crate::store::change::{Carrier, SeenCode, SeenMessage, UsedNonce};
 use crate::store::seal::Place;
 use crate::time::Timestamp;
@@ -54,6 +56,8 @@ tables! {
     Carriers = b'm', "carriers", 8;
     /// Nonce: until when it is kept.
     Nonces = b'n', "nonces", 8;
+    /// Nonce: a link that is outstanding.
+    Places = b'p', "places", 8;
     /// Channel: how far its history was read.
     Cursors = b'r', "cursors", 8;
     /// Message: it was read.
@@ -245,6 +249,37 @@ pub(super) fn decode_nonce(address: &Address, bytes: &[u8]) -> Option<UsedNonce>
     Some(UsedNonce {
         nonce: address.key.as_slice().try_into().ok()?,
         keep_until: unsortable(bytes.try_into().ok()?),
+    })
+}
+
+/// Person, expiry, end, lane, purpose and flags; the nonce is in the key.
+pub(super) fn encode_place(place: &HeldPlace) -> Vec<u8> {
+    let token = &place.token;
+    let mut out = Vec::with_capacity(27);
+    out.extend_from_slice(&token.user.0.to_be_bytes());
+    out.extend_from_slice(&sortable(token.expires_at));
+    out.extend_from_slice(&sortable(place.until));
+    out.extend_from_slice(&[token.lane.0, token.purpose, token.flags()]);
+    out
+}
+
+pub(super) fn decode_place(address: &Address, bytes: &[u8]) -> Option<HeldPlace> {
+    let (user, rest) = bytes.split_first_chunk::<8>()?;
+    let (expires_at, rest) = rest.split_first_chunk::<8>()?;
+    let (until, rest) = rest.split_first_chunk::<8>()?;
+    let &[lane, purpose, flags] = rest else { return None };
+    let token = StateToken {
+        user: UserId(u64::from_be_bytes(*user)),
+        expires_at: unsortable(*expires_at),
+        lane: Lane(lane),
+        purpose,
+        pkce: false,
+        again: false,
+        nonce: address.key.as_slice().try_into().ok()?,
+    };
+    Some(HeldPlace {
+        token: token.with_flags(flags),
+        until: unsortable(*until),
     })
 }
 

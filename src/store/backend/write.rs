@@ -142,6 +142,16 @@ impl<'c> Plan<'c> {
                 }
                 return;
             }
+            Change::HoldPlace(place) => (
+                Address::new(Table::Places, place.token.nonce),
+                record::encode_place(place),
+            ),
+            Change::FreePlaces(nonces) => {
+                for nonce in nonces {
+                    self.remove(Address::new(Table::Places, *nonce));
+                }
+                return;
+            }
             Change::UseNonce(used) => (Address::new(Table::Nonces, used.nonce), record::encode_nonce(used)),
             Change::MoveCursor { channel, read_to } => (
                 Address::channel(Table::Cursors, *channel),

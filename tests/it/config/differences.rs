@@ -50,6 +50,7 @@ fn every_single_key_is_seen_to_differ() {
         ("CODEFERRY_STATE__MODE", "any"),
         ("CODEFERRY_STATE__LIFETIME", "9m"),
         ("CODEFERRY_STATE__PURPOSES", "[\"x\"]"),
+        ("CODEFERRY_GATE__SHARE", "0.7"),
         ("CODEFERRY_LIMITS__WEBHOOK", "off"),
         ("CODEFERRY_LIMITS__GLOBAL", "off"),
         ("CODEFERRY_LIMITS__OAUTH", "off"),

@@ -38,6 +38,7 @@ fn token() -> StateToken {
         lane: Lane(0),
         purpose: 0,
         pkce: true,
+        again: false,
         nonce: [0, 1, 2, 3, 4, 5, 6, 7],
     }
 }

@@ -136,6 +136,7 @@ impl Site {
             lane: codeferry::ids::Lane(0),
             purpose: 0,
             pkce: true,
+            again: false,
             nonce: self.nonce.get().to_be_bytes(),
         })
     }

@@ -7,6 +7,7 @@ mod disk;
 mod judge;
 mod killed;
 pub mod kit;
+mod links;
 pub mod live;
 mod malformed;
 pub mod network;

@@ -98,6 +98,7 @@ pub fn grant_at(at: Timestamp, n: u64) -> Grant {
             purpose: Some(0),
             nonce: Some(n.to_be_bytes()),
             pkce: true,
+            again: false,
             raw: Some(RawState::new(format!("s1.STATE-CANARY-{n}"))),
         },
         person: Some(UserId(80_000_000_000_000_001)),

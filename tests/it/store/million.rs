@@ -6,10 +6,11 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
 
-use codeferry::actors::journal::book::{Beginning, Book, Carried, Changed, Redirected};
+use codeferry::actors::journal::book::{Beginning, Book, BookRules, Carried, Changed, Redirected};
 use codeferry::grant::state::{Requested, Token};
 use codeferry::grant::{Event, Grant, Policy, Task};
 use codeferry::ids::{CodeHash, Lane, MessageId, UserId, snowflake_at};
+use codeferry::intake::gate::GateRules;
 use codeferry::secret::{AccessToken, AuthorizationCode, PersonalData};
 use codeferry::store::{Store, StoreOptions, open};
 use codeferry::time::{Clock, Timestamp};
@@ -160,7 +161,13 @@ fn million_child() {
         sinks: vec!["results".to_owned()],
         keep_parked: Duration::from_hours(168),
     };
-    let (book, at_start) = Book::new(opened.loaded, policy, false, StdRng::seed_from_u64(1), NOON);
+    let gate = GateRules::unlimited(policy.code_lifetime);
+    let rules = BookRules {
+        policy,
+        keep_messages: false,
+        gate,
+    };
+    let (book, at_start) = Book::new(opened.loaded, rules, StdRng::seed_from_u64(1), NOON);
     let mut journal = Journal {
         book,
         store: opened.store,

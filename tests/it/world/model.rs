@@ -8,11 +8,12 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
 
-use codeferry::actors::journal::book::{Beginning, Book, Carried, Changed, Redirected};
+use codeferry::actors::journal::book::{Beginning, Book, BookRules, Carried, Changed, Redirected};
 use codeferry::grant::retry::FETCH_GIVE_UP;
 use codeferry::grant::state::{Requested, Token};
 use codeferry::grant::{Event, Policy, Reason, Task};
 use codeferry::ids::{ChannelId, CodeHash, GrantId, Lane, MessageId, UserId, snowflake_at};
+use codeferry::intake::gate::GateRules;
 use codeferry::secret::{AccessToken, AuthorizationCode, PersonalData};
 use codeferry::store::{Change, Store, StoreOptions, Sync, open};
 use codeferry::time::{Clock, Timestamp};
@@ -122,7 +123,13 @@ fn load(folder: &Path, clock: &Hand, chance: u64) -> (Box<dyn Store>, Book, Chan
         sinks: vec!["results".to_owned()],
         keep_parked: Duration::from_hours(168),
     };
-    let (book, changed) = Book::new(opened.loaded, policy, false, StdRng::seed_from_u64(chance), clock.now());
+    let gate = GateRules::unlimited(policy.code_lifetime);
+    let rules = BookRules {
+        policy,
+        keep_messages: false,
+        gate,
+    };
+    let (book, changed) = Book::new(opened.loaded, rules, StdRng::seed_from_u64(chance), clock.now());
     (opened.store, book, changed)
 }
 

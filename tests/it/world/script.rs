@@ -257,6 +257,7 @@ fn state(discord: &mut Discord, user: UserId, at: Timestamp, lane: usize) -> Str
         lane: Lane(lane as u8),
         purpose: 0,
         pkce: true,
+        again: false,
         nonce: discord.random.random(),
     })
 }

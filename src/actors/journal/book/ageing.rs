@@ -54,7 +54,9 @@ impl Book {
         // By Discord's clock, as far as what was read tells it: a wall clock that is stepped ahead must not make us forget
         // a code that may be posted again.
         let past = |channel: &ChannelId, message: MessageId| {
-            let read_to = self.cursors.get(channel).map(|read_to| read_to.created_at());
+            // What came without a message comes by no reading again.
+            let direct = (*channel == ChannelId::DIRECT).then_some(now);
+            let read_to = self.cursors.get(channel).map(|read_to| read_to.created_at()).or(direct);
             read_to.is_some_and(|read_to| message.created_at() + keep < read_to.min(now))
         };
         let messages: Vec<_> = self.messages.extract_if(|m, c| past(c, *m)).map(|(m, _)| m).collect();
@@ -72,6 +74,7 @@ impl Book {
                 nonces,
             });
         }
+        self.free_ended(now, &mut changed);
         changed
     }
 }

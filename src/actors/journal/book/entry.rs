@@ -5,22 +5,38 @@ use rand::RngExt;
 use super::{Book, Changed};
 use crate::grant::state::{Origin, Presentations, Requested};
 use crate::grant::{Grant, Outcome, Reason, State};
-use crate::ids::{ChannelId, CodeHash, GrantId, Lane, MessageId};
+use crate::ids::{ChannelId, CodeHash, GrantId, Lane, MessageId, snowflake_at};
 use crate::secret::AuthorizationCode;
 use crate::store::{Carrier, Change, SeenCode, SeenMessage};
 use crate::time::Timestamp;
+
+/// The error with which a relay tells that a code died while it waited there. It stands where the authorization server's
+/// own errors do (RFC 6749 section 4.1.2.1), and is none of them.
+pub const RELAY_EXPIRED: &str = "relay_expired";
 
 /// What is read from one carrier message.
 #[derive(Debug)]
 pub struct Carried {
     /// The message.
     pub message: MessageId,
-    /// Its channel.
+    /// Its channel; [`ChannelId::DIRECT`] where no message carried it.
     pub channel: ChannelId,
     /// Its lane.
     pub lane: Lane,
     /// Its redirects, in order; empty for a malformed message of the lane's own webhook, which is only removed.
     pub redirects: Vec<Redirected>,
+}
+
+impl Carried {
+    /// A redirect that came without a message, at a moment. `low` is chance, so that two of one millisecond differ.
+    pub fn direct(at: Timestamp, low: u32, lane: Lane, redirect: Redirected) -> Self {
+        Self {
+            message: MessageId(snowflake_at(at) | u64::from(low & 0x3f_ffff)),
+            channel: ChannelId::DIRECT,
+            lane,
+            redirects: vec![redirect],
+        }
+    }
 }
 
 /// One redirect: a code, or a denial.
@@ -76,15 +92,19 @@ impl Book {
                 lane,
                 redirects,
             } = carried;
-            if self.messages.insert(message, channel).is_some() {
-                appended.known += redirects.len();
-                continue;
+            let direct = channel == ChannelId::DIRECT;
+            if !direct {
+                if self.messages.insert(message, channel).is_some() {
+                    appended.known += redirects.len();
+                    continue;
+                }
+                changed
+                    .changes
+                    .push(Change::SeeMessage(SeenMessage { message, channel }));
             }
-            changed
-                .changes
-                .push(Change::SeeMessage(SeenMessage { message, channel }));
             let mut fresh = Vec::new();
             for (index, redirect) in redirects.into_iter().enumerate() {
+                self.arrived(&redirect, &mut changed);
                 if let Ok((_, hash)) = &redirect.result {
                     let seen = SeenCode {
                         hash: *hash,
@@ -109,7 +129,7 @@ impl Book {
                 ));
             }
             appended.received += fresh.len();
-            if !self.keep_messages {
+            if !self.keep_messages && !direct {
                 let unspent = fresh.iter().filter(|g| !g.is_spent()).count() as u16;
                 let carrier = Carrier {
                     message,
@@ -161,6 +181,9 @@ impl Book {
             state: placeholder,
         };
         grant.state = match (redirect.result, refused) {
+            (Err(error), _) if error.as_str() == RELAY_EXPIRED => {
+                grant.settle(Outcome::Expired, Some(RELAY_EXPIRED), None, now, &self.policy)
+            }
             (Err(error), _) => grant.settle(Outcome::Denied, Some(error.as_str()), None, now, &self.policy),
             (Ok(_), Some(reason)) => grant.settle(Outcome::Refused, Some(reason.as_str()), None, now, &self.policy),
             (Ok((code, _)), None) => State::Received {

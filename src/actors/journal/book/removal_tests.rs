@@ -5,9 +5,10 @@ use std::time::Duration;
 use rand::SeedableRng;
 use rand::rngs::StdRng;
 
-use super::{Book, Carried};
+use super::{Book, BookRules, Carried};
 use crate::grant::Policy;
 use crate::ids::{ChannelId, Lane, MessageId};
+use crate::intake::gate::GateRules;
 use crate::store::{Carrier, Loaded};
 use crate::time::Timestamp;
 
@@ -20,7 +21,13 @@ fn book(loaded: Loaded) -> Book {
         sinks: vec!["results".to_owned()],
         keep_parked: Duration::from_hours(1),
     };
-    Book::new(loaded, policy, false, StdRng::seed_from_u64(1), NOW).0
+    let gate = GateRules::unlimited(policy.code_lifetime);
+    let rules = BookRules {
+        policy,
+        keep_messages: false,
+        gate,
+    };
+    Book::new(loaded, rules, StdRng::seed_from_u64(1), NOW).0
 }
 
 fn claimed(book: &mut Book, most: usize, now: Timestamp) -> Vec<u64> {

@@ -18,7 +18,13 @@ fn book() -> Book {
         sinks: vec!["results".to_owned()],
         keep_parked: Duration::from_hours(168),
     };
-    Book::new(Loaded::default(), policy, false, StdRng::seed_from_u64(1), NOW).0
+    let gate = GateRules::unlimited(policy.code_lifetime);
+    let rules = BookRules {
+        policy,
+        keep_messages: false,
+        gate,
+    };
+    Book::new(Loaded::default(), rules, StdRng::seed_from_u64(1), NOW).0
 }
 
 /// A denial is spent from the start, and the channel holds the only other copy of it. A message was once removed while
