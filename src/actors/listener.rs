@@ -7,6 +7,7 @@
 mod carriers;
 pub mod gatekeeper;
 pub mod history;
+mod lanes;
 mod memory;
 mod progress;
 mod reading;
@@ -141,6 +142,8 @@ pub struct Listener {
     identifies: Identifies,
     journal: Addr<Journal>,
     channels: HashMap<ChannelId, Watched>,
+    /// What is wrong with a lane, by its channel.
+    trouble: HashMap<ChannelId, lanes::Trouble>,
     removing: usize,
     /// Channels in which a removal was refused: there messages are kept.
     kept: HashSet<ChannelId>,
@@ -201,6 +204,7 @@ impl Listener {
             identifies: settings.identifies,
             journal,
             channels,
+            trouble: HashMap::new(),
             removing: 0,
             kept: HashSet::new(),
             full_named: false,
@@ -372,6 +376,7 @@ impl Actor for Listener {
         self.read_all(ctx);
         ctx.run_interval(self.poll_every, Self::read_all);
         ctx.run_interval(Duration::from_secs(1), Self::remove_carriers);
+        ctx.run_interval(lanes::LOOK_EVERY, Self::look_at_webhooks);
         if let Some(mut notes) = self.notes.take() {
             let notes = futures_util::stream::poll_fn(move |cx| notes.poll_recv(cx));
             ctx.add_stream(notes.ready_chunks(TOGETHER));

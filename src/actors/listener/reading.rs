@@ -8,7 +8,7 @@ use actix::{ActorFutureExt, Addr, AsyncContext, Context, WrapFuture};
 
 use super::history::{ReadError, read_range};
 use super::progress::{Plan, Shown};
-use super::{Fatal, Listener, TakeIn};
+use super::{Listener, TakeIn};
 use crate::actors::journal::Journal;
 use crate::actors::journal::message::{Cursor, MoveCursor, Position};
 use crate::ids::{ChannelId, MessageId};
@@ -49,8 +49,11 @@ impl Listener {
             watched.reading = false;
             let again = std::mem::take(&mut watched.read_again);
             match outcome {
-                Ok(read) => listener.finish_window(channel, plan, &read, ctx),
-                Err(error) => listener.broke_off(channel, error),
+                Ok(read) => {
+                    listener.history_read(channel, ctx);
+                    listener.finish_window(channel, plan, &read, ctx);
+                }
+                Err(error) => listener.broke_off(channel, error, ctx),
             }
             if again {
                 listener.read_channel(channel, ctx);
@@ -97,13 +100,13 @@ impl Listener {
             watched.reading_gap = false;
             match outcome {
                 Ok((plan, messages)) => watched.progress.gap_read(&plan, messages),
-                Err(error) => listener.broke_off(channel, error),
+                Err(error) => listener.broke_off(channel, error, ctx),
             }
             listener.remove_carriers(ctx);
         }));
     }
 
-    fn broke_off(&mut self, channel: ChannelId, error: ReadError) {
+    fn broke_off(&mut self, channel: ChannelId, error: ReadError, ctx: &mut Context<Self>) {
         self.watched(channel).progress.broke_off();
         match error {
             ReadError::Bot(error @ BotError::Transient { .. }) => {
@@ -111,7 +114,7 @@ impl Listener {
             }
             ReadError::Bot(error) => {
                 tracing::error!(channel = %channel, %error, "the channel's history cannot be read");
-                (self.on_fatal)(Fatal::Bot { channel, error });
+                self.history_refused(channel, error, ctx);
             }
             // It was said where it happened.
             ReadError::Journal(_) | ReadError::Draining => {}

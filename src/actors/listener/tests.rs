@@ -30,11 +30,17 @@ use crate::testing::{logged, paused};
 use crate::time::{Clock, VirtualClock};
 
 mod intake;
+mod lanes;
 mod reading;
 mod removal;
 
 const CHANNEL: ChannelId = ChannelId(1_536_340_000_000_000_002);
 const WEBHOOK: WebhookId = WebhookId(1_536_343_300_000_000_001);
+/// A second lane's, where there is one.
+const OTHER: (ChannelId, WebhookId) = (
+    ChannelId(1_536_340_000_000_000_003),
+    WebhookId(1_536_343_300_000_000_002),
+);
 const BOT: UserId = UserId(1_536_000_000_000_000_009);
 const START: Timestamp = Timestamp::from_secs(1_786_363_204);
 const LIFETIME: Duration = Duration::from_secs(100);
@@ -104,6 +110,10 @@ struct Outside {
     removal_errors: RefCell<Vec<BotError>>,
     /// Pages that are given before the next one fails, if one is to.
     pages_until_failure: Cell<Option<u32>>,
+    /// Channels whose history is refused.
+    refused: RefCell<BTreeMap<ChannelId, BotError>>,
+    /// Webhooks that do not answer with their own channel.
+    webhooks: RefCell<BTreeMap<WebhookId, Result<ChannelId, BotError>>>,
     /// The bot may not read the history: it is empty.
     unreadable: Cell<bool>,
     pages: RefCell<Vec<HistoryPage>>,
@@ -158,10 +168,18 @@ fn passing() -> BotError {
 }
 
 impl BotApi for Outside {
-    fn history(&self, _: ChannelId, at: HistoryPage) -> LocalBoxFuture<'_, Result<Vec<ChannelMessage>, BotError>> {
+    fn history(
+        &self,
+        channel: ChannelId,
+        at: HistoryPage,
+    ) -> LocalBoxFuture<'_, Result<Vec<ChannelMessage>, BotError>> {
         async move {
             sleep(self.page_takes.get()).await;
-            self.page(at)
+            if let Some(error) = self.refused.borrow().get(&channel) {
+                return Err(error.clone());
+            }
+            let page = self.page(at)?;
+            Ok(page.into_iter().filter(|m| m.channel == channel).collect())
         }
         .boxed_local()
     }
@@ -192,8 +210,10 @@ impl BotApi for Outside {
     fn channel(&self, _: ChannelId) -> LocalBoxFuture<'_, Result<(), BotError>> {
         unreachable!("the start asks, not the listener")
     }
-    fn webhook_channel(&self, _: WebhookId) -> LocalBoxFuture<'_, Result<ChannelId, BotError>> {
-        unreachable!("the start asks, not the listener")
+    fn webhook_channel(&self, webhook: WebhookId) -> LocalBoxFuture<'_, Result<ChannelId, BotError>> {
+        let own = if webhook == OTHER.1 { OTHER.0 } else { CHANNEL };
+        let told = self.webhooks.borrow().get(&webhook).cloned().unwrap_or(Ok(own));
+        std::future::ready(told).boxed_local()
     }
 }
 
@@ -202,6 +222,7 @@ struct Options {
     after_receipt: AfterReceipt,
     max_open: usize,
     cursor: Option<MessageId>,
+    two_lanes: bool,
 }
 
 impl Default for Options {
@@ -210,6 +231,7 @@ impl Default for Options {
             after_receipt: AfterReceipt::Keep,
             max_open: 100_000,
             cursor: None,
+            two_lanes: false,
         }
     }
 }
@@ -254,7 +276,22 @@ impl Site {
             on_closed: None,
             minter: minter(),
         };
-        let gate = GateRules::unlimited(policy.code_lifetime);
+        let mut lanes = vec![WatchedLane {
+            lane: Lane(0),
+            channel: CHANNEL,
+            webhook: WEBHOOK,
+        }];
+        if options.two_lanes {
+            lanes.push(WatchedLane {
+                lane: Lane(1),
+                channel: OTHER.0,
+                webhook: OTHER.1,
+            });
+        }
+        let gate = GateRules {
+            packs: vec![1; lanes.len()],
+            ..GateRules::unlimited(policy.code_lifetime)
+        };
         let rules = BookRules {
             policy,
             keep_messages: keep,
@@ -262,11 +299,6 @@ impl Site {
         };
         let book = Book::new(loaded, rules, StdRng::seed_from_u64(1), START);
         let journal = Journal::new(settings, book).start();
-        let lanes = vec![WatchedLane {
-            lane: Lane(0),
-            channel: CHANNEL,
-            webhook: WEBHOOK,
-        }];
         let accept = Accept {
             v0: true,
             v1: Some(key()),

@@ -18,6 +18,7 @@ use tokio::time::sleep;
 use super::discord::Call;
 use super::faults::Kind;
 use super::outside::{Fate, Outside, Struck, UNTOUCHED};
+use super::script::LANES;
 
 pub const APPLICATION: ApplicationId = ApplicationId(1_536_000_000_000_000_001);
 pub const BOT: UserId = UserId(1_536_000_000_000_000_009);
@@ -112,8 +113,10 @@ impl BotApi for Outside {
         std::future::ready(Ok(())).boxed_local()
     }
 
-    fn webhook_channel(&self, _: WebhookId) -> LocalBoxFuture<'_, Result<ChannelId, BotError>> {
-        std::future::ready(Ok(RESULTS.0)).boxed_local()
+    fn webhook_channel(&self, webhook: WebhookId) -> LocalBoxFuture<'_, Result<ChannelId, BotError>> {
+        let place = LANES.into_iter().chain([RESULTS]).find(|place| place.1 == webhook);
+        let channel = place.map(|place| place.0).ok_or(BotError::NotFound { code: 10_015 });
+        std::future::ready(channel).boxed_local()
     }
 
     fn history(
