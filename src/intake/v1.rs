@@ -74,7 +74,7 @@ fn parse_line(line: &str) -> Option<Entry> {
 }
 
 /// Decodes `%XX`; `None` for a stray `%` or what is not UTF-8. A `+` stays: Discord's codes and our states have none.
-fn percent_decode(text: &str) -> Option<String> {
+pub(super) fn percent_decode(text: &str) -> Option<String> {
     let mut bytes = Vec::with_capacity(text.len());
     let mut rest = text.bytes();
     while let Some(byte) = rest.next() {
