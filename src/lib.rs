@@ -16,6 +16,7 @@ pub mod ids;
 pub mod intake;
 pub mod lifecycle;
 pub mod metrics;
+pub mod relay;
 pub mod secret;
 pub mod service;
 pub mod simulator;

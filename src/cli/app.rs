@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use clap::builder::{PossibleValuesParser, TypedValueParser as _};
 use clap::{Parser, Subcommand};
 
-use super::{config, debug, demo, link, out, run, simulate};
+use super::{config, debug, demo, link, out, relay, run, simulate};
 use crate::config::{Config, ConfigErrors, Environment, Locator, LogLevel, Secrets};
 use crate::lifecycle::{Exit, Failure};
 use crate::telemetry::Telemetry;
@@ -48,6 +48,8 @@ pub enum Command {
     Demo(demo::Args),
     /// Run the service
     Run(run::Args),
+    /// Run the edge relay: take redirects from browsers and post them into the private channels
+    Relay(relay::Args),
     /// Run the embedded Discord alone, on loopback
     Simulate(Box<simulate::Args>),
     /// Print a link with which one person may approve the application
@@ -129,6 +131,7 @@ fn dispatch(command: &Command, global: &Global) -> anyhow::Result<Exit> {
     match command {
         Command::Demo(args) => demo::run(args, global),
         Command::Run(args) => run::run(args, global),
+        Command::Relay(args) => relay::run(args, global),
         Command::Simulate(args) => simulate::run(args, global.json).map(|()| Exit::Fine),
         Command::Link(args) => link::run(args, global),
         Command::Debug(args) => debug::run(args, global),

@@ -6,7 +6,7 @@ use clap::Subcommand;
 use serde_json::{Map, Value, json};
 
 use super::{Global, out};
-use crate::config::{self, Config, ConfigErrors, Layers, Locator, Origin, Place, SinkKind};
+use crate::config::{self, Config, ConfigErrors, Layers, Locator, Origin, Place, RelayConfig, SinkKind};
 use crate::lifecycle::Exit;
 
 /// Arguments of `config`.
@@ -41,19 +41,23 @@ pub fn run(args: &Args, global: &Global) -> anyhow::Result<Exit> {
 }
 
 fn check(locator: &Locator, json: bool) -> anyhow::Result<Exit> {
-    let checked = config::check(locator);
+    let (command, checked) = if config::is_relays_own(locator) {
+        let relay = config::load_relay(locator);
+        ("relay", relay.map(|(config, _)| relay_would_run(&config)))
+    } else {
+        ("run", config::check(locator).map(|config| would_run(&config)))
+    };
     if json {
         let exit = checked.as_ref().map_or_else(ConfigErrors::exit, |_| Exit::Fine);
         out::json(&match &checked {
-            Ok(config) => json!({ "ok": true, "errors": [], "would_run": would_run(config) }),
+            Ok(lines) => json!({ "ok": true, "errors": [], "command": command, "would_run": lines }),
             Err(errors) => json!({ "ok": false, "errors": errors.errors().iter().map(fault).collect::<Vec<_>>() }),
         })?;
         return Ok(exit);
     }
-    let config = checked?;
-    let lines: Vec<_> = would_run(&config).iter().map(|line| format!("\n  {line}")).collect();
+    let lines: Vec<_> = checked?.iter().map(|line| format!("\n  {line}")).collect();
     out::line(format!(
-        "configuration is fine; `codeferry run` would start{}",
+        "configuration is fine; `codeferry {command}` would start{}",
         lines.concat()
     ))?;
     Ok(Exit::Fine)
@@ -119,6 +123,29 @@ fn would_run(config: &Config) -> Vec<String> {
     if let Some(address) = config.control.listen {
         lines.push(format!("control on {address}"));
     }
+    lines
+}
+
+/// What `relay` would open and do, a line each.
+fn relay_would_run(config: &RelayConfig) -> Vec<String> {
+    let mut lines = vec![format!(
+        "callbacks on {}, messages for bot {} through {}",
+        config.listen, config.bot, config.api_base
+    )];
+    for (lane, about) in config.lanes.iter().enumerate() {
+        let channel = about
+            .channel_id
+            .map_or_else(String::new, |id| format!(", channel {id}"));
+        lines.push(format!(
+            "lane {lane}: webhook {}{channel}, up to {} in a message",
+            about.webhook_id, about.pack
+        ));
+    }
+    lines.push(match config.limit {
+        Some(limit) => format!("at most {} messages a minute for each channel", limit.per_minute),
+        None => "no limit on messages: `limits.webhook` is \"off\"".into(),
+    });
+    lines.push(format!("journal and keys in {}", config.journal.display()));
     lines
 }
 

@@ -6,6 +6,7 @@ pub mod debug;
 pub mod demo;
 pub mod link;
 pub mod out;
+pub mod relay;
 pub mod run;
 pub mod simulate;
 pub mod source;

@@ -8,6 +8,7 @@ use std::time::Duration;
 use url::Url;
 
 use crate::ids::{ApplicationId, ChannelId, GuildId, Lane, WebhookId};
+use crate::relay::address::Network;
 use crate::steps::port::Resource;
 
 /// Everything the operator decided, without secrets.
@@ -80,6 +81,17 @@ pub struct IntakeConfig {
     pub lanes: Vec<LaneConfig>,
     /// `[intake.http] listen`: direct intake.
     pub http_listen: Option<SocketAddr>,
+    /// `[intake.http]`: how it meets browsers.
+    pub http_front: FrontConfig,
+}
+
+/// How browsers are met, by the relay and by direct intake.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FrontConfig {
+    /// Whose `X-Forwarded-For` is believed.
+    pub trusted_proxies: Vec<Network>,
+    /// The folder of own pages.
+    pub pages: Option<PathBuf>,
 }
 
 /// One `[[intake.lanes]]`: a channel and the webhook that may post codes into it.

@@ -64,6 +64,12 @@ impl Config {
         compare("intake.poll_every", intake.poll_every != new.intake.poll_every);
         compare("intake.lanes", intake.lanes != new.intake.lanes);
         compare("intake.http.listen", intake.http_listen != new.intake.http_listen);
+        let (front, new_front) = (&intake.http_front, &new.intake.http_front);
+        compare(
+            "intake.http.trusted_proxies",
+            front.trusted_proxies != new_front.trusted_proxies,
+        );
+        compare("intake.http.pages", front.pages != new_front.pages);
         compare("state.mode", state.mode != new.state.mode);
         compare("state.lifetime", state.lifetime != new.state.lifetime);
         compare("state.purposes", state.purposes != new.state.purposes);

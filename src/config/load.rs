@@ -68,6 +68,7 @@ pub fn check(locator: &Locator) -> Result<Config, ConfigErrors> {
     let (config, needs, mut faults) = layers.check_all();
     let (_, of_secrets) = Given::read(&needs, &locator.environment);
     faults.extend(of_secrets);
+    faults.extend(super::relay::faults_of_section(&layers));
     faults.or(config)
 }
 
@@ -190,6 +191,11 @@ impl Layers {
         let intake = check.intake(&raw.intake);
         let state = check.state(&raw.state);
         let gate = check.gate(&raw.gate);
+        check.signed_for(
+            "intake.http.listen",
+            intake.as_ref().is_some_and(|i| i.http_listen.is_some()),
+            &raw.state,
+        );
         let fetch = check.fetch(&raw.fetch, &raw.discord);
         let limits = check.limits(&raw.limits);
         let stages = check.stages(&raw.stages);

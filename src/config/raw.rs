@@ -16,6 +16,8 @@ pub(super) struct RawConfig {
     pub discord: RawDiscord,
     /// How codes come in.
     pub intake: RawIntake,
+    /// What only `codeferry relay` reads.
+    pub relay: RawRelay,
     /// The OAuth2 state.
     pub state: RawState,
     /// How many links may be outstanding.
@@ -92,6 +94,40 @@ pub(super) struct RawLane {
 pub(super) struct RawHttpIntake {
     /// Address and port, or "" for none.
     pub listen: Option<String>,
+    /// Networks of proxies whose word on addresses is believed.
+    pub trusted_proxies: Option<Vec<String>>,
+    /// Folder of own pages, or "" for none.
+    pub pages: Option<String>,
+}
+
+/// `[relay]`
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct RawRelay {
+    /// Address and port.
+    pub listen: Option<String>,
+    /// Networks of proxies whose word on addresses is believed.
+    pub trusted_proxies: Option<Vec<String>>,
+    /// Folder of the relay's own journal.
+    pub journal: Option<String>,
+    /// Folder of own pages, or "" for none.
+    pub pages: Option<String>,
+    /// The bot's user id, where it is not the application's.
+    pub bot_id: Option<RawId>,
+    /// The webhooks that it posts through.
+    pub lanes: Vec<RawRelayLane>,
+}
+
+/// `[[relay.lanes]]`
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct RawRelayLane {
+    /// Id of the channel; lanes of one channel share its budget.
+    pub channel_id: Option<RawId>,
+    /// Id of the webhook.
+    pub webhook_id: Option<RawId>,
+    /// How many codes one message may carry, 1 to 18.
+    pub pack: Option<u64>,
 }
 
 /// `[state]`

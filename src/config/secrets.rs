@@ -249,13 +249,13 @@ pub(super) fn secret_for_key(key: &str) -> Option<&'static str> {
     }
 }
 
-struct Reader<'a> {
+pub(super) struct Reader<'a> {
     environment: &'a Environment,
-    faults: ConfigErrors,
+    pub(super) faults: ConfigErrors,
 }
 
 impl<'a> Reader<'a> {
-    fn new(environment: &'a Environment) -> Self {
+    pub(super) fn new(environment: &'a Environment) -> Self {
         Self {
             environment,
             faults: ConfigErrors::default(),
@@ -312,7 +312,7 @@ impl<'a> Reader<'a> {
         None
     }
 
-    fn key(&mut self, name: &'static str) -> Option<Key> {
+    pub(super) fn key(&mut self, name: &'static str) -> Option<Key> {
         let (text, from) = self.text(name)?;
         if text.len() >= KEY_BYTES {
             return Some(Key::new(text.as_bytes()));
@@ -343,7 +343,7 @@ impl<'a> Reader<'a> {
         None
     }
 
-    fn webhook_tokens(&mut self) -> BTreeMap<WebhookId, WebhookToken> {
+    pub(super) fn webhook_tokens(&mut self) -> BTreeMap<WebhookId, WebhookToken> {
         let name = "CODEFERRY_WEBHOOK_TOKENS";
         let mut tokens = BTreeMap::new();
         let Some((text, from)) = self.text(name) else {
@@ -373,7 +373,7 @@ impl<'a> Reader<'a> {
     }
 
     /// Names a secret that is needed and not given, unless what was given is at fault already.
-    fn missing(&mut self, name: &str, why: &str, cure: &str) {
+    pub(super) fn missing(&mut self, name: &str, why: &str, cure: &str) {
         let file = format!("{name}_FILE");
         let given = |e: &ConfigError| matches!(&e.place, Place::Variable(v) if v == name || *v == file);
         if !self.faults.errors().iter().any(given) {
@@ -385,7 +385,7 @@ impl<'a> Reader<'a> {
         }
     }
 
-    fn fault(&mut self, variable: &str, problem: &str, cure: &str) {
+    pub(super) fn fault(&mut self, variable: &str, problem: &str, cure: &str) {
         self.faults.push(ConfigError {
             place: Place::Variable(variable.to_owned()),
             key: None,

@@ -105,6 +105,11 @@ impl Checker<'_> {
         let http_listen = listen
             .ok_or(Named)
             .and_then(|text| self.listen("intake.http.listen", text));
+        let http_front = self.front(
+            "intake.http",
+            raw.http.trusted_proxies.as_ref(),
+            raw.http.pages.as_ref(),
+        );
         let lanes = self.lanes(&raw.lanes);
         if raw.lanes.is_empty() && matches!(http_listen, Ok(None)) {
             self.missing(
@@ -119,6 +124,7 @@ impl Checker<'_> {
             poll_every: poll_every?,
             lanes: lanes?,
             http_listen: http_listen.ok()?,
+            http_front: http_front?,
         })
     }
 
@@ -416,12 +422,18 @@ impl Checker<'_> {
         })
     }
 
-    fn span(&mut self, key: &str, text: Option<&String>, least: Duration, most: Duration) -> Option<Duration> {
+    pub(super) fn span(
+        &mut self,
+        key: &str,
+        text: Option<&String>,
+        least: Duration,
+        most: Duration,
+    ) -> Option<Duration> {
         let text = self.given(key, text)?;
         self.duration(key, text, least..=most)
     }
 }
 
-const fn secs(n: u64) -> Duration {
+pub(super) const fn secs(n: u64) -> Duration {
     Duration::from_secs(n)
 }

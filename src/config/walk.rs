@@ -96,11 +96,13 @@ impl Walk<'_> {
             .into_iter()
             .filter_map(|p| p.rsplit_once('.').filter(|(_, k)| *k == key).map(|(s, _)| s.to_owned()))
             .collect();
+        let named = |section: &String| match section.strip_suffix("[]") {
+            Some(list) => format!("`[[{list}]]`"),
+            None => format!("`[{section}]`"),
+        };
         match elsewhere.as_slice() {
-            [section] => match section.strip_suffix("[]") {
-                Some(list) => format!("it belongs to `[[{list}]]`"),
-                None => format!("it belongs to `[{section}]`"),
-            },
+            [section] => format!("it belongs to {}", named(section)),
+            [one, other] => format!("it belongs to {} or {}", named(one), named(other)),
             _ => {
                 let known: Vec<_> = known.keys().map(|k| format!("`{k}`")).collect();
                 format!("known here are {}", known.join(", "))

@@ -7,6 +7,7 @@ pub mod gateway;
 pub mod gateway_event;
 pub mod gateway_pace;
 pub mod http;
+pub mod relay_post;
 pub mod resources;
 pub mod token_endpoint;
 pub mod webhook_post;

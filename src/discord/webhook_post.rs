@@ -59,25 +59,7 @@ impl HttpWebhookPost {
                 code: 0,
             });
         };
-        let path = Zeroizing::new(format!("/webhooks/{webhook}/{}", token.expose()));
-        let mut url = self.base.endpoint(&path);
-        url.set_query(Some("wait=true"));
-        let request = self
-            .http
-            .post(url)
-            .header(CONTENT_TYPE, "application/json")
-            .body(body.to_string());
-        let response = match request.send().await.map_err(CallFailure::from) {
-            Ok(response) => response,
-            Err(CallFailure::NotSent) => return unsent(PostAnswer::NotSent),
-            Err(failure) => return unsent(PostAnswer::Unknown(failure.reason())),
-        };
-        let mut feedback = http::feedback(&response);
-        let outcome = judge(response, &mut feedback).await;
-        Answered {
-            outcome,
-            feedback: Some(feedback),
-        }
+        execute(&self.http, &self.base, webhook, token, body).await
     }
 
     /// The webhook's posts newer than `after`, newest last. Where the application may not read message content, the
@@ -123,6 +105,34 @@ impl WebhookPost for HttpWebhookPost {
     }
 }
 
+/// `POST /webhooks/{id}/{token}?wait=true`: without `wait` Discord may drop a message and report nothing.
+pub(super) async fn execute(
+    http: &reqwest::Client,
+    base: &ApiBase,
+    webhook: WebhookId,
+    token: &WebhookToken,
+    body: &Value,
+) -> Answered<PostAnswer> {
+    let path = Zeroizing::new(format!("/webhooks/{webhook}/{}", token.expose()));
+    let mut url = base.endpoint(&path);
+    url.set_query(Some("wait=true"));
+    let request = http
+        .post(url)
+        .header(CONTENT_TYPE, "application/json")
+        .body(body.to_string());
+    let response = match request.send().await.map_err(CallFailure::from) {
+        Ok(response) => response,
+        Err(CallFailure::NotSent) => return unsent(PostAnswer::NotSent),
+        Err(failure) => return unsent(PostAnswer::Unknown(failure.reason())),
+    };
+    let mut feedback = http::feedback(&response);
+    let outcome = judge(response, &mut feedback).await;
+    Answered {
+        outcome,
+        feedback: Some(feedback),
+    }
+}
+
 async fn judge(response: reqwest::Response, feedback: &mut HttpFeedback) -> PostAnswer {
     let status = response.status();
     if status == StatusCode::TOO_MANY_REQUESTS {
@@ -165,7 +175,7 @@ fn footers(message: &Value) -> Vec<String> {
         .collect()
 }
 
-fn unsent(outcome: PostAnswer) -> Answered<PostAnswer> {
+pub(super) fn unsent(outcome: PostAnswer) -> Answered<PostAnswer> {
     Answered {
         outcome,
         feedback: None,

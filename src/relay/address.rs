@@ -1,0 +1,224 @@
+//! Whose request it is, and whether that address has sent too much that nobody signed. Bounded memory, no clock.
+
+use std::fmt;
+use std::hash::{BuildHasher, RandomState};
+use std::net::{IpAddr, Ipv6Addr};
+use std::str::FromStr;
+use std::time::Duration;
+
+/// A network in CIDR notation (RFC 4632, RFC 4291), or one address.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Network {
+    address: IpAddr,
+    prefix: u8,
+}
+
+/// A text that is no network.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("neither an address nor a network such as 10.0.0.0/8")]
+pub struct NotANetwork;
+
+impl FromStr for Network {
+    type Err = NotANetwork;
+
+    fn from_str(text: &str) -> Result<Self, NotANetwork> {
+        let (address, prefix) = match text.split_once('/') {
+            Some((address, prefix)) => (address, Some(prefix)),
+            None => (text, None),
+        };
+        let address: IpAddr = address.parse().map_err(|_| NotANetwork)?;
+        let most = if address.is_ipv4() { 32 } else { 128 };
+        let prefix = match prefix {
+            // Not `parse` alone: it takes a sign.
+            Some(digits) if digits.bytes().all(|b| b.is_ascii_digit()) => digits.parse().map_err(|_| NotANetwork)?,
+            Some(_) => return Err(NotANetwork),
+            None => most,
+        };
+        (prefix <= most).then_some(Self { address, prefix }).ok_or(NotANetwork)
+    }
+}
+
+impl fmt::Display for Network {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}", self.address, self.prefix)
+    }
+}
+
+impl Network {
+    /// Whether an address lies in it. An IPv4 address that is written as IPv6 counts as IPv4.
+    pub fn contains(&self, address: IpAddr) -> bool {
+        let (ours, theirs, width) = match (self.address, address.to_canonical()) {
+            (IpAddr::V4(a), IpAddr::V4(b)) => (u128::from(a.to_bits()), u128::from(b.to_bits()), 32),
+            (IpAddr::V6(a), IpAddr::V6(b)) => (a.to_bits(), b.to_bits(), 128),
+            _ => return false,
+        };
+        let shift = width - u32::from(self.prefix);
+        ours.checked_shr(shift).unwrap_or(0) == theirs.checked_shr(shift).unwrap_or(0)
+    }
+}
+
+/// The address a request came from. `forwarded` (the values of `X-Forwarded-For`, in order) is believed only as far as
+/// trusted proxies wrote it: from its end, up to the first address that is no proxy of ours.
+pub fn client<'h>(peer: IpAddr, forwarded: impl DoubleEndedIterator<Item = &'h str>, trusted: &[Network]) -> IpAddr {
+    let is_ours = |address: IpAddr| trusted.iter().any(|network| network.contains(address));
+    let mut nearest = peer.to_canonical();
+    let hops = forwarded.flat_map(|value| value.split(','));
+    let mut hops: Vec<&str> = hops.map(str::trim).collect();
+    while is_ours(nearest) {
+        match hops.pop().map(hop) {
+            Some(Some(address)) => nearest = address.to_canonical(),
+            // What a proxy of ours wrote and we cannot read is the proxy's own doing.
+            Some(None) | None => break,
+        }
+    }
+    nearest
+}
+
+/// An address with or without port and brackets, as proxies write it.
+fn hop(text: &str) -> Option<IpAddr> {
+    let bare = text.trim_start_matches('[');
+    bare.parse()
+        .ok()
+        .or_else(|| bare.split(']').next()?.parse::<Ipv6Addr>().ok().map(IpAddr::V6))
+        .or_else(|| bare.rsplit_once(':')?.0.parse().ok())
+}
+
+/// How many requests that nobody signed an address may send in a minute.
+pub const JUNK_PER_MINUTE: u32 = 30;
+/// How many addresses are remembered: half a megabyte.
+const SLOTS: usize = 8192;
+const MINUTE: Duration = Duration::from_mins(1);
+
+/// Counts junk by address in a table of fixed size: each address has one place, by a hash that nobody outside knows, and
+/// the newer one takes it. Whoever has thousands of addresses pushes out only counts.
+#[derive(Debug)]
+pub struct JunkLimit {
+    slots: Box<[Slot]>,
+    hash: RandomState,
+}
+
+#[derive(Debug, Clone, Copy, Default)]
+struct Slot {
+    who: u64,
+    since: Duration,
+    count: u32,
+}
+
+impl Default for JunkLimit {
+    fn default() -> Self {
+        Self {
+            slots: vec![Slot::default(); SLOTS].into(),
+            hash: RandomState::new(),
+        }
+    }
+}
+
+impl JunkLimit {
+    /// Counts one request that nobody signed; whether its address has now sent more than it may. `now` is the time since
+    /// any fixed moment.
+    pub fn exceeded(&mut self, address: IpAddr, now: Duration) -> bool {
+        let whole = self.hash.hash_one(block(address)).max(1);
+        let slot = &mut self.slots[whole as usize % SLOTS];
+        if slot.who != whole || now.saturating_sub(slot.since) >= MINUTE {
+            *slot = Slot {
+                who: whole,
+                since: now,
+                count: 0,
+            };
+        }
+        slot.count = slot.count.saturating_add(1);
+        slot.count > JUNK_PER_MINUTE
+    }
+}
+
+/// What belongs to one subscriber: an IPv4 address, or the /64 of an IPv6 one.
+fn block(address: IpAddr) -> IpAddr {
+    match address.to_canonical() {
+        IpAddr::V4(address) => IpAddr::V4(address),
+        IpAddr::V6(address) => IpAddr::V6(Ipv6Addr::from_bits(address.to_bits() >> 64 << 64)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn ip(text: &str) -> IpAddr {
+        text.parse().expect("an address")
+    }
+
+    fn networks(texts: &[&str]) -> Vec<Network> {
+        texts.iter().map(|t| t.parse().expect("a network")).collect()
+    }
+
+    #[test]
+    fn networks_hold_their_addresses_and_no_others() {
+        for (network, inside, outside) in [
+            ("10.0.0.0/8", "10.255.0.1", "11.0.0.1"),
+            ("192.168.1.7", "192.168.1.7", "192.168.1.8"),
+            ("0.0.0.0/0", "8.8.8.8", "2001:db8::1"),
+            ("2001:db8::/32", "2001:db8:ffff::1", "2001:db9::1"),
+            ("::1/128", "::1", "::2"),
+            ("127.0.0.0/8", "::ffff:127.0.0.1", "::1"),
+        ] {
+            let network: Network = network.parse().expect("a network");
+            assert!(network.contains(ip(inside)), "{network} {inside}");
+            assert!(!network.contains(ip(outside)), "{network} {outside}");
+        }
+        for bad in [
+            "",
+            "10.0.0.0/33",
+            "::/129",
+            "10.0.0.0/+8",
+            "10.0.0.0/",
+            "proxy",
+            "10.0.0/8",
+        ] {
+            assert_eq!(bad.parse::<Network>(), Err(NotANetwork), "{bad}");
+        }
+    }
+
+    #[test]
+    fn only_what_trusted_proxies_wrote_is_believed() {
+        let trusted = networks(&["127.0.0.1", "10.0.0.0/8"]);
+        let from = |peer: &str, forwarded: &[&str]| client(ip(peer), forwarded.iter().copied(), &trusted).to_string();
+        assert_eq!(from("203.0.113.9", &["1.2.3.4"]), "203.0.113.9");
+        assert_eq!(from("127.0.0.1", &[]), "127.0.0.1");
+        assert_eq!(from("127.0.0.1", &["1.2.3.4"]), "1.2.3.4");
+        assert_eq!(
+            from("127.0.0.1", &["6.6.6.6, 1.2.3.4"]),
+            "1.2.3.4",
+            "the client wrote the first"
+        );
+        assert_eq!(from("127.0.0.1", &["6.6.6.6", "1.2.3.4, 10.1.1.1"]), "1.2.3.4");
+        assert_eq!(from("127.0.0.1", &["1.2.3.4, rubbish"]), "127.0.0.1");
+        assert_eq!(from("10.0.0.1", &["[2001:db8::7]:443"]), "2001:db8::7");
+        assert_eq!(from("::ffff:10.0.0.1", &["1.2.3.4:5678"]), "1.2.3.4");
+        assert_eq!(from("10.0.0.1", &["2001:db8::7"]), "2001:db8::7");
+    }
+
+    #[test]
+    fn junk_is_counted_by_the_minute_and_by_subscriber() {
+        let mut limit = JunkLimit::default();
+        let at = Duration::from_secs;
+        for n in 0..100 {
+            let exceeded = limit.exceeded(ip("203.0.113.9"), at(10));
+            assert_eq!(exceeded, n >= 30, "{n}");
+        }
+        assert!(!limit.exceeded(ip("203.0.113.9"), at(70)), "a minute later");
+        for n in 0..31_u128 {
+            let neighbour = IpAddr::V6(Ipv6Addr::from_bits(0x2001_0db8 << 96 | n));
+            assert_eq!(limit.exceeded(neighbour, at(10)), n >= 30, "one /64 is one subscriber");
+        }
+        assert!(!limit.exceeded(ip("2001:db8:0:1::1"), at(10)));
+    }
+
+    #[test]
+    fn many_addresses_take_no_more_memory() {
+        let mut limit = JunkLimit::default();
+        for n in 0..100_000_u32 {
+            limit.exceeded(IpAddr::V4(n.into()), Duration::ZERO);
+        }
+        assert_eq!(limit.slots.len(), SLOTS);
+    }
+}

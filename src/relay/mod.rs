@@ -1,0 +1,14 @@
+//! The edge relay: takes browsers' callbacks, journals them, and posts them through webhooks within their limits. It holds
+//! the relay key, the state key and the webhooks' tokens, and never a bot token, a client secret or a PKCE key.
+//!
+//! The front (pages, addresses, HTTP) serves direct intake too: there a callback goes to the journal of the service itself.
+
+pub mod address;
+pub mod budget;
+pub mod counts;
+pub mod dispatcher;
+pub mod front;
+pub mod pages;
+pub mod queue;
+pub mod schedule;
+pub mod shelf;

@@ -1,0 +1,463 @@
+//! The pages a person sees after Discord's consent page: built in, in English and German, or from the operator's folder.
+//!
+//! A page stands alone: no other content is loaded, and the only script takes the code out of the address bar. Everything
+//! is read and tried at the start, so that a fault in a template stops the start and no visitor.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use minijinja::value::Value;
+use minijinja::{AutoEscape, Environment, UndefinedBehavior, context};
+use rand::TryRng as _;
+use rand::rngs::SysRng;
+
+/// Which page.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Page {
+    /// The code is taken and safe.
+    Success,
+    /// The person said no, or Discord sent an error.
+    Denied,
+    /// The link is too old.
+    Expired,
+    /// The code cannot be carried in its life; it is not kept.
+    Busy,
+    /// Not a way back from Discord that can be read.
+    Invalid,
+    /// Too much that nobody signed came from this address.
+    Limited,
+}
+
+impl Page {
+    /// Every page.
+    pub const ALL: [Self; 6] = [
+        Self::Success,
+        Self::Denied,
+        Self::Expired,
+        Self::Busy,
+        Self::Invalid,
+        Self::Limited,
+    ];
+
+    /// Its name, which begins its file's.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Success => "success",
+            Self::Denied => "denied",
+            Self::Expired => "expired",
+            Self::Busy => "busy",
+            Self::Invalid => "invalid",
+            Self::Limited => "limited",
+        }
+    }
+
+    /// Title and text of the built-in page.
+    const fn words(self, lang: Language) -> [&'static str; 2] {
+        match (lang, self) {
+            (Language::English, Self::Success) => [
+                "Done",
+                "Your approval has arrived and is being worked on. You can close this page.",
+            ],
+            (Language::English, Self::Denied) => [
+                "Nothing was approved",
+                "Discord sent you back without an approval. Nothing was shared. You can close this page, or ask for a new link.",
+            ],
+            (Language::English, Self::Expired) => [
+                "This link is too old",
+                "Nothing was taken. Please ask for a new link where you got this one.",
+            ],
+            (Language::English, Self::Busy) => [
+                "Too many people at once",
+                "You did approve, but your approval could not be taken in time and was not kept. Please ask for a new link in a few minutes.",
+            ],
+            (Language::English, Self::Invalid) => [
+                "This is not a working address",
+                "It takes the way back from Discord after an approval. If you came from there, please ask for a new link.",
+            ],
+            (Language::English, Self::Limited) => [
+                "Too many requests",
+                "Too many requests that mean nothing came from your network. Please try again in a minute.",
+            ],
+            (Language::German, Self::Success) => [
+                "Fertig",
+                "Deine Zustimmung ist angekommen und wird bearbeitet. Du kannst diese Seite schließen.",
+            ],
+            (Language::German, Self::Denied) => [
+                "Es wurde nichts freigegeben",
+                "Discord hat dich ohne Zustimmung zurückgeschickt. Es wurde nichts geteilt. Du kannst diese Seite schließen oder um einen neuen Link bitten.",
+            ],
+            (Language::German, Self::Expired) => [
+                "Dieser Link ist zu alt",
+                "Es wurde nichts übernommen. Bitte hole dir dort, wo du ihn bekommen hast, einen neuen Link.",
+            ],
+            (Language::German, Self::Busy) => [
+                "Zu viele auf einmal",
+                "Du hast zugestimmt, aber die Zustimmung konnte nicht rechtzeitig übernommen werden und wurde nicht aufbewahrt. Bitte hole dir in ein paar Minuten einen neuen Link.",
+            ],
+            (Language::German, Self::Invalid) => [
+                "Diese Adresse führt nirgendwohin",
+                "Sie nimmt den Rückweg von Discord nach einer Zustimmung an. Wenn du von dort kommst, hole dir bitte einen neuen Link.",
+            ],
+            (Language::German, Self::Limited) => [
+                "Zu viele Anfragen",
+                "Aus deinem Netz kamen zu viele Anfragen, die nichts bedeuten. Bitte versuche es in einer Minute noch einmal.",
+            ],
+        }
+    }
+}
+
+/// The languages of the built-in pages.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Language {
+    English,
+    German,
+}
+
+impl Language {
+    const ALL: [(&'static str, Self); 2] = [("en", Self::English), ("de", Self::German)];
+
+    const fn back(self) -> &'static str {
+        match self {
+            Self::English => "Back to Discord",
+            Self::German => "Zurück zu Discord",
+        }
+    }
+}
+
+/// Why the pages cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum PagesError {
+    /// The folder or a file in it cannot be read.
+    #[error("cannot read `{}`", path.display())]
+    Read {
+        /// Which.
+        path: PathBuf,
+        /// The system's word.
+        #[source]
+        source: io::Error,
+    },
+    /// A file whose name means no page.
+    #[error("`{}` is no page: names are {} with .html, or with a language such as .de.html", path.display(), names())]
+    Unknown {
+        /// The file.
+        path: PathBuf,
+    },
+    /// A template that does not work.
+    #[error("`{}` is no working template", path.display())]
+    Template {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong.
+        #[source]
+        source: minijinja::Error,
+    },
+    /// A template that leaves the code where it is.
+    #[error("`{}` lacks `{{{{ wipe }}}}`, which takes the code out of the address bar: put it into the head", path.display())]
+    NoWipe {
+        /// The file.
+        path: PathBuf,
+    },
+}
+
+fn names() -> String {
+    Page::ALL.map(Page::name).join(", ")
+}
+
+/// Takes everything behind the path out of the address bar and the history's entry.
+const WIPE: &str = r#"history.replaceState(null,"",location.pathname)"#;
+
+/// A page that is ready to be sent.
+#[derive(Debug)]
+pub struct Rendered {
+    /// The document.
+    pub html: String,
+    /// Its `Content-Security-Policy`: only its own style and script, by a nonce that is made for each answer.
+    pub policy: String,
+    /// The language it is in.
+    pub language: String,
+}
+
+/// Every page in every language there is.
+#[derive(Debug)]
+pub struct Pages {
+    environment: Environment<'static>,
+    /// Templates of the operator's folder by page and language; `""` where the file names none.
+    own: BTreeMap<(Page, String), String>,
+}
+
+impl Pages {
+    /// The built-in pages, with those of a folder in their place where it has any.
+    pub fn load(folder: Option<&Path>) -> Result<Self, PagesError> {
+        let mut environment = Environment::new();
+        environment.set_auto_escape_callback(|_| AutoEscape::Html);
+        environment.set_undefined_behavior(UndefinedBehavior::Strict);
+        environment
+            .add_template("page", include_str!("pages/page.html"))
+            .expect("the built-in page is a template");
+        let mut pages = Self {
+            environment,
+            own: BTreeMap::new(),
+        };
+        for path in folder.map_or(Ok(Vec::new()), files_of)? {
+            pages.add(&path)?;
+        }
+        Ok(pages)
+    }
+
+    fn add(&mut self, path: &Path) -> Result<(), PagesError> {
+        let path = path.to_owned();
+        let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
+        let Some((page, language)) = meant(name) else {
+            return Err(PagesError::Unknown { path });
+        };
+        let text = match fs::read_to_string(&path) {
+            Ok(text) => text,
+            Err(source) => return Err(PagesError::Read { path, source }),
+        };
+        let name = name.to_owned();
+        let failed = |source| PagesError::Template {
+            path: path.clone(),
+            source,
+        };
+        self.environment
+            .add_template_owned(name.clone(), text)
+            .map_err(failed)?;
+        let tried = self.fill(&name, page, &language, "nonce", Some("access_denied"));
+        if !tried.map_err(failed)?.contains(WIPE) {
+            return Err(PagesError::NoWipe { path });
+        }
+        self.own.insert((page, language), name);
+        Ok(())
+    }
+
+    /// A page in the best language for an `Accept-Language` header; `error` is what Discord sent instead of a code.
+    pub fn render(&self, page: Page, accept_language: &str, error: Option<&str>) -> Rendered {
+        let mut random = [0; 16];
+        // Without chance there is no nonce that a policy could allow; then style and script are left out by the browser.
+        let nonce = SysRng
+            .try_fill_bytes(&mut random)
+            .map_or_else(|_| String::new(), |()| URL_SAFE_NO_PAD.encode(random));
+        let (template, language) = self.choose(page, accept_language);
+        let html = self.fill(template, page, &language, &nonce, error);
+        let html = html.unwrap_or_else(|error| {
+            tracing::error!(page = page.name(), %error, "a page could not be made from its template");
+            page.words(Language::English).join(": ")
+        });
+        let own = match nonce.as_str() {
+            "" => "'none'".to_owned(),
+            nonce => format!("'nonce-{nonce}'"),
+        };
+        Rendered {
+            html,
+            policy: format!(
+                "default-src 'none'; style-src {own}; script-src {own}; base-uri 'none'; form-action 'none'; \
+                 frame-ancestors 'none'"
+            ),
+            language,
+        }
+    }
+
+    fn fill(
+        &self,
+        template: &str,
+        page: Page,
+        language: &str,
+        nonce: &str,
+        error: Option<&str>,
+    ) -> Result<String, minijinja::Error> {
+        let base = language.split('-').next().unwrap_or_default();
+        let known = Language::ALL.into_iter().find(|(code, _)| *code == base);
+        let (_, words) = known.unwrap_or(Language::ALL[0]);
+        let [title, text] = page.words(words);
+        let wipe = format!("<script nonce=\"{nonce}\">{WIPE}</script>");
+        self.environment.get_template(template)?.render(context! {
+            page => page.name(),
+            lang => if language.is_empty() { "en" } else { language },
+            title,
+            text,
+            back => words.back(),
+            error,
+            nonce,
+            wipe => Value::from_safe_string(wipe),
+        })
+    }
+
+    /// The template and its language: for each wanted language in its order the operator's file, then the built-in page;
+    /// without a match the operator's file without a language, then English.
+    fn choose(&self, page: Page, accept_language: &str) -> (&str, String) {
+        let own = |language: &str| self.own.get(&(page, language.to_owned())).map(String::as_str);
+        for wanted in wanted(accept_language) {
+            let base = wanted.split('-').next().unwrap_or_default();
+            for language in [wanted.as_str(), base] {
+                if let Some(template) = own(language) {
+                    return (template, language.to_owned());
+                }
+            }
+            // A file without a language stands for English, and for whatever has none of its own.
+            if let Some((code, _)) = Language::ALL.iter().find(|(code, _)| *code == base) {
+                let any = own("").filter(|_| *code == "en");
+                return (any.unwrap_or("page"), (*code).to_owned());
+            }
+        }
+        (own("").or_else(|| own("en")).unwrap_or("page"), "en".to_owned())
+    }
+}
+
+/// The page and language that a file's name means.
+fn meant(name: &str) -> Option<(Page, String)> {
+    let stem = name.strip_suffix(".html")?;
+    let (page, language) = stem.split_once('.').unwrap_or((stem, ""));
+    let language = language.to_ascii_lowercase();
+    let fits = language.len() <= 35 && language.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-');
+    let page = Page::ALL.into_iter().find(|p| p.name() == page)?;
+    fits.then_some((page, language))
+}
+
+fn files_of(folder: &Path) -> Result<Vec<PathBuf>, PagesError> {
+    let failed = |source| PagesError::Read {
+        path: folder.to_owned(),
+        source,
+    };
+    let mut files = Vec::new();
+    for entry in fs::read_dir(folder).map_err(failed)? {
+        let entry = entry.map_err(failed)?;
+        // Editors leave such files behind.
+        let hidden = entry.file_name().to_string_lossy().starts_with('.');
+        if !hidden {
+            files.push(entry.path());
+        }
+    }
+    files.sort();
+    Ok(files)
+}
+
+/// The languages of an `Accept-Language` header (RFC 9110 section 12.5.4), in lower case, the most wanted first.
+fn wanted(header: &str) -> Vec<String> {
+    let mut languages: Vec<(u32, String)> = header
+        .split(',')
+        // Nobody speaks more; a longer header is somebody's attempt.
+        .take(16)
+        .filter_map(|part| {
+            let mut words = part.split(';').map(str::trim);
+            let language = words.next().filter(|l| !l.is_empty() && *l != "*")?;
+            let weight = words
+                .find_map(|w| w.strip_prefix("q="))
+                .map_or(Ok(1.0), str::parse::<f32>);
+            let weight = weight.ok().filter(|w| *w > 0.0 && *w <= 1.0)?;
+            Some(((weight * 1000.0) as u32, language.to_ascii_lowercase()))
+        })
+        .collect();
+    languages.sort_by_key(|(weight, _)| std::cmp::Reverse(*weight));
+    languages.into_iter().map(|(_, language)| language).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn language(pages: &Pages, header: &str) -> String {
+        pages.render(Page::Success, header, None).language
+    }
+
+    #[test]
+    fn the_browsers_language_is_taken_where_there_is_one() {
+        let pages = Pages::load(None).expect("built in");
+        for (header, expected) in [
+            ("", "en"),
+            ("de", "de"),
+            ("de-AT,de;q=0.9,en;q=0.8", "de"),
+            ("fr-FR,fr;q=0.9,de;q=0.3,en;q=0.5", "en"),
+            ("fr, de;q=0.1", "de"),
+            ("fr", "en"),
+            ("de;q=0, en;q=0.1", "en"),
+            ("*;q=1, ;;;, de;q=abc", "en"),
+        ] {
+            assert_eq!(language(&pages, header), expected, "{header}");
+        }
+        let german = pages.render(Page::Busy, "de", None).html;
+        assert!(
+            german.contains("<html lang=\"de\">") && german.contains("Zu viele auf einmal"),
+            "{german}"
+        );
+    }
+
+    #[test]
+    fn a_page_stands_alone_and_allows_nothing_but_itself() {
+        let pages = Pages::load(None).expect("built in");
+        for page in Page::ALL {
+            let one = pages.render(page, "en", Some("access_denied"));
+            let nonce = one.policy.split("'nonce-").nth(1).and_then(|n| n.split('\'').next());
+            let nonce = nonce.expect("a nonce");
+            assert_eq!(
+                one.html.matches(&format!("nonce=\"{nonce}\"")).count(),
+                2,
+                "{}",
+                one.html
+            );
+            assert_eq!(
+                one.html.matches("//").count(),
+                1,
+                "one link, and nothing is loaded: {}",
+                one.html
+            );
+            assert!(one.html.contains(WIPE));
+            let again = pages.render(page, "en", None);
+            assert_ne!(again.policy, one.policy, "a nonce is used once");
+            assert!(again.policy.starts_with("default-src 'none'; "));
+        }
+    }
+
+    fn folder(files: &[(&str, &str)]) -> tempfile::TempDir {
+        let folder = tempfile::tempdir().expect("a folder");
+        for (name, text) in files {
+            fs::write(folder.path().join(name), text).expect("written");
+        }
+        folder
+    }
+
+    #[test]
+    fn the_operators_files_go_before_the_built_in_pages() {
+        let own = folder(&[
+            ("success.de.html", "<p>Danke!</p>{{ wipe }}"),
+            ("success.pt-BR.html", "<p>Obrigado!</p>{{ wipe }}"),
+            ("success.html", "<p>{{ title }}, {{ lang }}</p>{{ wipe }}"),
+            ("denied.html", "<p>{{ error }}</p>{{ wipe }}"),
+            (".success.html.swp", "an editor's"),
+        ]);
+        let pages = Pages::load(Some(own.path())).expect("they work");
+        let says = |page, header, text: &str| {
+            let html = pages.render(page, header, Some("<b>access_denied</b>")).html;
+            assert!(html.contains(text), "{header}: {html}");
+        };
+        says(Page::Success, "de-CH", "Danke!");
+        says(Page::Success, "pt-br,de", "Obrigado!");
+        says(Page::Success, "pt,en", "Done, en");
+        says(Page::Success, "fr", "Done, en");
+        says(Page::Denied, "fr", "&lt;b&gt;access_denied&lt;&#x2f;b&gt;");
+        says(Page::Denied, "de", "Es wurde nichts freigegeben");
+        says(Page::Expired, "en", "too old");
+    }
+
+    #[test]
+    fn a_folder_that_would_fail_a_visitor_fails_the_start() {
+        let why = |files: &[(&str, &str)]| {
+            let own = folder(files);
+            let error = Pages::load(Some(own.path())).expect_err("it does not work");
+            error.to_string().replace(&format!("{}/", own.path().display()), "")
+        };
+        assert!(why(&[("sucess.html", "")]).starts_with("`sucess.html` is no page: names are success, denied,"));
+        assert!(why(&[("success.htm", "")]).contains("no page"));
+        assert_eq!(why(&[("busy.html", "{% if %}")]), "`busy.html` is no working template");
+        assert_eq!(
+            why(&[("busy.html", "{{ titel }}{{ wipe }}")]),
+            "`busy.html` is no working template"
+        );
+        assert!(why(&[("busy.html", "<p>{{ title }}</p>")]).contains("lacks `{{ wipe }}`"));
+        let nowhere = Pages::load(Some(Path::new("/nowhere/pages"))).expect_err("not there");
+        assert_eq!(nowhere.to_string(), "cannot read `/nowhere/pages`");
+    }
+}
