@@ -6,6 +6,7 @@ mod demo;
 mod discord;
 mod fuzz;
 mod gateway;
+mod relay;
 mod secrets;
 mod service;
 mod simulator;

@@ -47,6 +47,8 @@ fn every_single_key_is_seen_to_differ() {
         ("CODEFERRY_INTAKE__POLL_EVERY", "9s"),
         ("CODEFERRY_INTAKE__LANES__0__PACK", "2"),
         ("CODEFERRY_INTAKE__HTTP__LISTEN", "127.0.0.1:1"),
+        ("CODEFERRY_INTAKE__HTTP__TRUSTED_PROXIES", "[\"10.0.0.0/8\"]"),
+        ("CODEFERRY_INTAKE__HTTP__PAGES", "pages"),
         ("CODEFERRY_STATE__MODE", "any"),
         ("CODEFERRY_STATE__LIFETIME", "9m"),
         ("CODEFERRY_STATE__PURPOSES", "[\"x\"]"),

@@ -48,7 +48,7 @@ fn unknown_keys_are_told_what_was_meant() {
     );
     says(
         &at_end("pack = 2"),
-        &["12: `limits.pack` is not a known key; it belongs to `[[intake.lanes]]`"],
+        &["12: `limits.pack` is not a known key; it belongs to `[[intake.lanes]]` or `[[relay.lanes]]`"],
     );
     says(
         &[("[shutdown]", "quux = 2")],

@@ -221,7 +221,8 @@ impl Site {
         self.start(command, "service.log")
     }
 
-    fn start(&self, mut command: Command, log_name: &str) -> Service {
+    /// Starts a command of any kind; its log goes to `log_name` in the folder.
+    pub fn start(&self, mut command: Command, log_name: &str) -> Service {
         let log = self.path(log_name);
         let file = fs::OpenOptions::new()
             .create(true)

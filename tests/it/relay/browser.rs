@@ -1,0 +1,238 @@
+//! The pages in a real browser: Chromium, driven by ChromeDriver in plain WebDriver (W3C WebDriver, with Chromium's own
+//! `log` for what the console and the network saw). Where neither is installed the test says so and is skipped.
+
+use std::fs::File;
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::time::Duration;
+
+use serde_json::{Value, json};
+use tempfile::TempDir;
+
+use super::kit::{Edge, client, free_port, in_seconds, runtime};
+use crate::service::kit::{PERSON, wait};
+
+const DRIVER: &str = "/usr/bin/chromedriver";
+const CHROMIUM: &str = "/usr/bin/chromium";
+
+/// A browser with an empty profile; gone when dropped.
+struct Browser {
+    driver: Child,
+    base: String,
+    session: String,
+    http: reqwest::Client,
+    runtime: tokio::runtime::Runtime,
+    profile: TempDir,
+}
+
+impl Browser {
+    /// Starts one that wants pages in this language; `None` where there is none on this machine.
+    fn start(language: &str) -> Option<Self> {
+        if !Path::new(DRIVER).exists() || !Path::new(CHROMIUM).exists() {
+            eprintln!("SKIPPED: no browser here; install it (apt install chromium chromium-driver)");
+            return None;
+        }
+        let profile = tempfile::tempdir().expect("a folder");
+        let port = free_port();
+        let log = File::create(profile.path().join("driver.log")).expect("a log");
+        let driver = Command::new(DRIVER)
+            .arg(format!("--port={port}"))
+            .stdin(Stdio::null())
+            .stdout(log.try_clone().expect("a log"))
+            .stderr(log)
+            .spawn()
+            .expect("it starts");
+        let mut browser = Self {
+            driver,
+            base: format!("http://127.0.0.1:{port}"),
+            session: String::new(),
+            http: client(),
+            runtime: runtime(),
+            profile,
+        };
+        let ready = wait(Duration::from_secs(30), || {
+            browser
+                .try_call("GET", "/status", None)
+                .is_some_and(|status| status["ready"] == true)
+        });
+        assert!(ready, "the driver does not come up");
+        let profile = browser.profile.path().join("profile");
+        let arguments = [
+            "--headless",
+            // The tests may run as root, in a container.
+            "--no-sandbox",
+            "--disable-gpu",
+            "--disable-quic",
+            "--disable-dev-shm-usage",
+            "--no-first-run",
+            "--disable-background-networking",
+            "--disable-component-update",
+            "--disable-sync",
+            &format!("--user-data-dir={}", profile.display()),
+            &format!("--accept-lang={language}"),
+        ];
+        let session = browser.call(
+            "POST",
+            "/session",
+            Some(json!({ "capabilities": { "alwaysMatch": {
+                "browserName": "chrome",
+                "goog:chromeOptions": { "binary": CHROMIUM, "args": arguments },
+                "goog:loggingPrefs": { "browser": "ALL", "performance": "ALL" },
+            }}})),
+        );
+        session["sessionId"]
+            .as_str()
+            .expect("a session")
+            .clone_into(&mut browser.session);
+        browser.open("about:blank");
+        Some(browser)
+    }
+
+    fn try_call(&self, method: &str, path: &str, body: Option<Value>) -> Option<Value> {
+        let method = method.parse().expect("a method");
+        let mut request = self.http.request(method, format!("{}{path}", self.base));
+        if let Some(body) = body {
+            request = request.json(&body);
+        }
+        let request = request.timeout(Duration::from_mins(1));
+        let answer = self
+            .runtime
+            .block_on(async { request.send().await?.json::<Value>().await });
+        answer.ok().map(|answer| answer["value"].clone())
+    }
+
+    #[track_caller]
+    fn call(&self, method: &str, path: &str, body: Option<Value>) -> Value {
+        let value = self.try_call(method, path, body).expect("the driver answers");
+        assert!(value["error"].is_null(), "{path}: {value}");
+        value
+    }
+
+    #[track_caller]
+    fn of_session(&self, method: &str, path: &str, body: Option<Value>) -> Value {
+        self.call(method, &format!("/session/{}{path}", self.session), body)
+    }
+
+    #[track_caller]
+    fn open(&self, url: &str) {
+        self.of_session("POST", "/url", Some(json!({ "url": url })));
+    }
+
+    #[track_caller]
+    fn script(&self, text: &str) -> Value {
+        self.of_session("POST", "/execute/sync", Some(json!({ "script": text, "args": [] })))
+    }
+
+    /// What was logged since this was last asked.
+    #[track_caller]
+    fn log(&self, kind: &str) -> Vec<Value> {
+        let log = self.of_session("POST", "/se/log", Some(json!({ "type": kind })));
+        log.as_array().cloned().unwrap_or_default()
+    }
+
+    /// The addresses that the page asked for, itself first.
+    #[track_caller]
+    fn requests(&self) -> Vec<String> {
+        let events = self.log("performance").into_iter().filter_map(|entry| {
+            let event: Value = serde_json::from_str(entry["message"].as_str()?).ok()?;
+            let sent = event["message"]["method"] == "Network.requestWillBeSent";
+            sent.then(|| event["message"]["params"]["request"]["url"].as_str().map(str::to_owned))?
+        });
+        // The browser's own first page is made of such.
+        events.filter(|url| !url.starts_with("chrome")).collect()
+    }
+}
+
+impl Drop for Browser {
+    fn drop(&mut self) {
+        if !self.session.is_empty() {
+            let _ = self.try_call("DELETE", &format!("/session/{}", self.session), None);
+        }
+        let _ = self.driver.kill();
+        let _ = self.driver.wait();
+    }
+}
+
+#[test]
+fn a_real_browser_shows_every_page_and_keeps_no_code() {
+    let Some(browser) = Browser::start("de-DE,de") else {
+        return;
+    };
+    let edge = Edge::without_limits("");
+    let relay = edge.relay();
+    let state = edge.site.state(PERSON + 1);
+    let old = Edge::state(PERSON, 0, in_seconds(-1_000), 1);
+    let callback = edge.callback(PERSON);
+    let cases = [
+        (callback.clone(), "success", "Fertig"),
+        // Loaded again, it says the same.
+        (callback, "success", "Fertig"),
+        (
+            format!("/callback?error=access_denied&error_description=x&state={state}"),
+            "denied",
+            "Es wurde nichts freigegeben",
+        ),
+        (
+            format!("/callback?code=ABCDEFGHIJKLMNOPQRSTUVWXYZ&state={old}"),
+            "expired",
+            "Dieser Link ist zu alt",
+        ),
+        (
+            "/callback?code=<script>alert(1)</script>&state=<b>".to_owned(),
+            "invalid",
+            "Diese Adresse führt nirgendwohin",
+        ),
+    ];
+    for (path, page, title) in cases {
+        browser.log("performance");
+        browser.log("browser");
+        let url = edge.url(&path);
+        browser.open(&url);
+        let text = browser.script("return document.body.innerText");
+        assert!(
+            text.as_str().is_some_and(|text| text.starts_with(title)),
+            "{page}: {text}"
+        );
+        assert_eq!(browser.script("return document.querySelector('main').id"), page);
+        assert_eq!(browser.script("return document.documentElement.lang"), "de");
+        // The script has run, so the policy lets it, and took the code away.
+        assert_eq!(browser.script("return location.href"), edge.url("/callback").as_str());
+        assert_eq!(browser.script("return document.referrer + (opener || '')"), "");
+        // The style counts: without it the text would stand to the left.
+        let align = browser.script("return getComputedStyle(document.querySelector('main')).textAlign");
+        assert_eq!(align, "center");
+        let requests = browser.requests();
+        let mut others = requests.iter().filter(|r| !r.starts_with(&edge.url("/callback")));
+        // A browser asks for an icon by itself where it wants one; that goes to this address too.
+        assert!(others.all(|r| *r == edge.url("/favicon.ico")), "{page}: {requests:?}");
+        assert_eq!(
+            requests.iter().filter(|r| r.contains("/callback")).count(),
+            1,
+            "{requests:?}"
+        );
+        let policy_faults: Vec<Value> = browser
+            .log("browser")
+            .into_iter()
+            .filter(|entry| {
+                let message = entry["message"].as_str().unwrap_or_default();
+                // A status of 400 or 410 is itself logged, for the page's own address.
+                !message.contains("the server responded with a status of")
+            })
+            .collect();
+        assert!(policy_faults.is_empty(), "{page}: {policy_faults:?}");
+    }
+    // What a page does not hold cannot be put into it: the policy forbids a script from elsewhere, and one in line.
+    browser.script(
+        "const s = document.createElement('script'); s.textContent = 'window.taken = 1'; document.head.append(s)",
+    );
+    assert!(browser.script("return window.taken || null").is_null());
+    let refused = browser.log("browser");
+    assert!(
+        refused.iter().any(|e| e["message"]
+            .as_str()
+            .is_some_and(|m| m.contains("Content Security Policy"))),
+        "the judge above sees faults of the policy: {refused:?}"
+    );
+    assert_eq!(edge.counts()["accepted"], 2);
+    relay.drain();
+}

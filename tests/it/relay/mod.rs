@@ -1,0 +1,9 @@
+//! `codeferry relay` as a child process between real browsers' requests, an embedded Discord and, where the whole way is
+//! walked, a real `codeferry run`.
+
+mod bad_input;
+mod browser;
+mod crash;
+pub mod kit;
+mod outage;
+mod way;
