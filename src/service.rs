@@ -3,6 +3,7 @@
 //! It owns the order of a start: the store first, then who we are, then the actors with the history reading, and the
 //! gateway last; what can be checked beside that is checked while codes already flow.
 
+pub mod direct;
 pub mod wiring;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -31,9 +32,9 @@ use crate::discord::http::ApiBase;
 use crate::discord::resources::HttpResourceServer;
 use crate::discord::token_endpoint::{HttpTokenEndpoint, TokenEndpointSettings};
 use crate::discord::webhook_post::HttpWebhookPost;
-use crate::ids::{ChannelId, WebhookId};
+use crate::ids::{ChannelId, UserId, WebhookId};
 use crate::lifecycle::{Exit, Failure};
-use crate::secret::AccessToken;
+use crate::secret::{AccessToken, BotToken, Key};
 use crate::steps::port::{ApplicationFacts, BotApi, BotError, RevokeAnswer, TokenEndpoint};
 use crate::store::{self, Committer, CommitterHandle, StoreOptions};
 use crate::time::SharedClock;
@@ -56,8 +57,12 @@ pub struct Service {
     /// Why it ended by itself, once it has.
     pub ended: watch::Receiver<Option<Ended>>,
     /// The end of the start, beside which codes flow already: the gateway's session, or what is wrong with the
-    /// surroundings.
-    pub opened: oneshot::Receiver<Result<GatewaySession, Failure>>,
+    /// surroundings. Without a bot there is no session.
+    pub opened: oneshot::Receiver<Result<Option<GatewaySession>, Failure>>,
+    /// Discord's time as far as it is known.
+    pub clock: SharedClock,
+    /// The key under which codes are remembered.
+    pub code_hash_key: Key,
 }
 
 impl Service {
@@ -91,16 +96,17 @@ impl Service {
         let setup = |e| Failure::new(Exit::Usage, "an HTTP client cannot be made").source(e);
         let base = ApiBase::parse(config.discord.api_base.as_str())
             .map_err(|e| Failure::new(Exit::Usage, "discord.api_base cannot be used").source(e))?;
-        let bot_token = secrets
-            .bot_token
-            .clone()
-            .ok_or_else(|| Failure::new(Exit::Usage, "no bot token").way_out("set CODEFERRY_BOT_TOKEN"))?;
+        let bot_token = secrets.bot_token.clone();
+        if bot_token.is_none() && !config.intake.lanes.is_empty() {
+            return Err(Failure::new(Exit::Usage, "no bot token").way_out("set CODEFERRY_BOT_TOKEN"));
+        }
         let (feedback, mut observed) = mpsc::channel(256);
         let bot = Rc::new(
             HttpBotApi::new(
                 BotSettings {
                     api_base: base.clone(),
-                    token: bot_token.clone(),
+                    // Without a token nothing is asked as the bot: there are no lanes, no gateway and no webhook sinks.
+                    token: bot_token.clone().unwrap_or_else(|| BotToken::new("")),
                     webhook_tokens: secrets.webhook_tokens.clone(),
                     timeout: Duration::from_secs(10),
                 },
@@ -108,7 +114,10 @@ impl Service {
             )
             .map_err(setup)?,
         );
-        let facts = who_we_are(&*bot, config).await?;
+        let facts = match &bot_token {
+            Some(_) => Some(who_we_are(&*bot, config).await?),
+            None => None,
+        };
         // All that can be refused comes before the first actor: once exchanges begin, only a drain may end them.
         let endpoint = HttpTokenEndpoint::new(&TokenEndpointSettings {
             api_base: base.clone(),
@@ -131,13 +140,15 @@ impl Service {
             Journalled {
                 store: store.clone(),
                 loaded,
-                code_hash_key,
+                code_hash_key: code_hash_key.clone(),
             },
             Outside {
                 endpoint: Rc::new(endpoint),
                 server: Rc::new(server),
                 bot: Rc::clone(&bot) as Rc<dyn BotApi>,
-                bot_id: facts.bot,
+                bot_id: facts
+                    .as_ref()
+                    .map_or(UserId(config.discord.application_id.0), |f| f.bot),
                 sinks,
                 notes: noted,
                 clock,
@@ -158,15 +169,20 @@ impl Service {
         let lanes = watched(config);
         let checks = surroundings(Rc::clone(&bot), lanes.clone(), Rc::clone(&actors.endpoint), probe_token);
         let (told, opened) = oneshot::channel();
-        let gateway_settings = GatewaySettings {
-            token: bot_token,
+        let gateway_settings = bot_token.zip(facts).map(|(token, facts)| GatewaySettings {
+            token,
             channels: lanes.iter().map(|l| l.channel).collect::<BTreeSet<_>>(),
             message_content: facts.message_content,
-        };
+        });
         spawn(async move {
             let session = async {
-                let session = reached(|| GatewaySession::start(&bot, gateway_settings.clone(), notes.clone())).await;
-                session.map_err(|error| of_bot("the gateway cannot be found", error))
+                let Some(settings) = gateway_settings else {
+                    return Ok(None);
+                };
+                let session = reached(|| GatewaySession::start(&bot, settings.clone(), notes.clone())).await;
+                session
+                    .map(Some)
+                    .map_err(|error| of_bot("the gateway cannot be found", error))
             };
             let opened = futures_util::future::try_join(checks, session).await;
             // Nobody waits for it any more where the service is draining.
@@ -179,6 +195,8 @@ impl Service {
             store,
             ended: actors.ended,
             opened,
+            clock: actors.clock,
+            code_hash_key,
         })
     }
 }

@@ -34,6 +34,8 @@ use crate::time::{SharedClock, SteadyClock, SystemClock};
 const HUNG_AFTER: Duration = Duration::from_secs(4);
 /// Callbacks that wait for the dispatcher; it takes thousands a second.
 const OFFERS: usize = 256;
+/// How long the start waits for a word about the webhooks.
+const LOOK_WITHIN: Duration = Duration::from_secs(2);
 /// How often the numbers are told in the log.
 const TELL_EVERY: Duration = Duration::from_mins(10);
 
@@ -205,7 +207,11 @@ fn settings(config: &RelayConfig, secrets: &RelaySecrets) -> Settings {
 
 /// A webhook that does not work is named before the first person comes, and looked at again later.
 async fn look_at_webhooks(config: &RelayConfig, post: &HttpRelayPost, schedule: &mut Schedule, now: Now) {
-    let looks = config.lanes.iter().map(|lane| post.look(lane.webhook_id));
+    // People wait meanwhile: an answer that takes longer is none.
+    let looks = config.lanes.iter().map(async |lane| {
+        let look = tokio::time::timeout(LOOK_WITHIN, post.look(lane.webhook_id)).await;
+        look.unwrap_or(Look::Unclear)
+    });
     for (lane, look) in futures_util::future::join_all(looks).await.into_iter().enumerate() {
         let webhook = config.lanes[lane].webhook_id;
         match look {

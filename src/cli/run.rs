@@ -17,7 +17,8 @@ use crate::config::{Config, Secrets};
 use crate::control::server::{ControlServer, ControlSettings};
 use crate::lifecycle::{self, Exit, Failure, Request, Signals};
 use crate::metrics;
-use crate::service::{self, Service, wiring};
+use crate::relay::pages::Pages;
+use crate::service::{self, Service, direct, wiring};
 use crate::time::SystemClock;
 
 /// Arguments of `run`: everything it needs stands in the configuration.
@@ -30,21 +31,22 @@ pub fn run(_args: &Args, global: &Global) -> anyhow::Result<Exit> {
     // Before any secret is read.
     lifecycle::keep_memory_private();
     let (config, secrets) = global.load()?;
+    let pages = super::relay::pages(config.intake.http_front.pages.as_deref(), "intake.http.pages")?;
     metrics::install();
     System::new()
-        .block_on(serve(config, secrets, global))
+        .block_on(serve(config, secrets, pages, global))
         .map_err(Into::into)
 }
 
-async fn serve(config: Config, secrets: Secrets, global: &Global) -> Result<Exit, Failure> {
+async fn serve(config: Config, secrets: Secrets, pages: Pages, global: &Global) -> Result<Exit, Failure> {
     let mut signals =
         Signals::listen().map_err(|e| Failure::new(Exit::Bug, "signals cannot be listened to").source(e))?;
     let started = tokio::time::Instant::now();
-    let ready = Rc::new(move || {
+    let ready: Rc<dyn Fn()> = Rc::new(move || {
         let ms = started.elapsed().as_millis() as u64;
         tracing::info!(after_start_ms = ms, "READY: codes are taken");
     });
-    let starting = Service::start(&config, &secrets, SystemClock::shared(), ready);
+    let starting = Service::start(&config, &secrets, SystemClock::shared(), Rc::clone(&ready));
     tokio::pin!(starting);
     let mut service = loop {
         tokio::select! {
@@ -75,6 +77,10 @@ async fn serve(config: Config, secrets: Secrets, global: &Global) -> Result<Exit
             return give_up(&service, failure, &config, &mut signals).await;
         }
     };
+    let mut direct = match direct::start(&config, &secrets, &service, pages) {
+        Ok(front) => front,
+        Err(failure) => return give_up(&service, failure, &config, &mut signals).await,
+    };
     let mut ended = service.ended.clone();
     let mut running = config.clone();
     let mut saved = Saved::watch(config.file.as_deref());
@@ -84,14 +90,25 @@ async fn serve(config: Config, secrets: Secrets, global: &Global) -> Result<Exit
         tokio::select! {
             () = saved.next() => reload(&service, &mut running, global).await,
             request = signals.next() => match request {
-                Request::Drain => break drain(&service, &config, &mut signals).await,
+                Request::Drain => {
+                    // Nothing new is taken; what is being answered still reaches the journal, which drains.
+                    if let Some(front) = direct.take() {
+                        front.stop().await;
+                    }
+                    break drain(&service, &config, &mut signals).await;
+                }
                 Request::Force => break Ok(Exit::Forced),
                 Request::Reload => reload(&service, &mut running, global).await,
             },
             opened = &mut service.opened, if opening => {
                 opening = false;
                 match opened {
-                    Ok(Ok(session)) => gateway = Some(session),
+                    Ok(Ok(session)) => {
+                        if session.is_none() {
+                            ready();
+                        }
+                        gateway = session;
+                    }
                     Ok(Err(failure)) => break give_up(&service, failure, &config, &mut signals).await,
                     Err(_) => break Err(Failure::new(Exit::Bug, "the start died; please report the lines above")),
                 }
@@ -102,6 +119,9 @@ async fn serve(config: Config, secrets: Secrets, global: &Global) -> Result<Exit
     if let Ok(Exit::Fine) = outcome {
         service::close_gateway(gateway).await;
         tracing::info!("drained and closed");
+    }
+    if let Some(front) = direct {
+        front.stop().await;
     }
     control.stop().await;
     outcome

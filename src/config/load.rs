@@ -206,7 +206,12 @@ impl Layers {
         let shutdown = check.shutdown(&raw.shutdown);
         let log = check.log(&raw.log);
         let needs = Needs {
-            bot_token: !raw.intake.lanes.is_empty(),
+            // A webhook sink reads back as the bot what it has posted.
+            bot_token: !raw.intake.lanes.is_empty()
+                || raw
+                    .delivery
+                    .iter()
+                    .any(|d| d.kind.as_deref() == Some("discord_webhook")),
             relay_key: !raw.intake.lanes.is_empty()
                 && raw.intake.accept.iter().flatten().any(|w| w == WireVersion::V1.word()),
             callback_secret: raw.delivery.iter().any(|d| d.kind.as_deref() == Some("http")),

@@ -118,7 +118,11 @@ impl Needs {
     pub(super) fn of(config: &Config) -> Self {
         let lanes = !config.intake.lanes.is_empty();
         Self {
-            bot_token: lanes,
+            bot_token: lanes
+                || config
+                    .sinks
+                    .iter()
+                    .any(|s| matches!(s.kind, SinkKind::DiscordWebhook { .. })),
             relay_key: lanes && config.intake.accept.contains(&WireVersion::V1),
             callback_secret: config.sinks.iter().any(|s| matches!(s.kind, SinkKind::Http { .. })),
             control_token: config.control.listen.is_some(),

@@ -5,11 +5,13 @@
 
 use std::time::Duration;
 
+use super::hash::code_hash;
 use super::message::is_code;
 use super::state::{StateError, StateKey, StateToken};
 use super::v1::percent_decode;
 use crate::grant::Reason;
-use crate::secret::{AuthorizationCode, RawState};
+use crate::ids::CodeHash;
+use crate::secret::{AuthorizationCode, Key, RawState};
 use crate::time::Timestamp;
 
 /// The longest query that is looked at, in bytes. Discord's is about 130.
@@ -43,6 +45,23 @@ pub struct Callback {
     pub result: Result<AuthorizationCode, Reason>,
     /// Until when a repetition of it would be accepted.
     pub accepted_until: Timestamp,
+}
+
+/// Different callbacks that are taken from one link. Two codes from one consent do happen, and a person may refuse first;
+/// more is somebody who has a link and makes up codes.
+pub const MOST_PER_LINK: usize = 4;
+
+impl Callback {
+    /// By what a repetition is recognised: the code, or the error together with its state.
+    pub fn hash(&self, key: &Key) -> CodeHash {
+        match &self.result {
+            Ok(code) => code_hash(key, code),
+            Err(reason) => {
+                let text = format!("!{reason} {}", self.state.expose());
+                code_hash(key, &AuthorizationCode::new(text))
+            }
+        }
+    }
 }
 
 /// Why a callback is refused. It never carries content.
@@ -198,7 +217,6 @@ impl CallbackRules {
 mod tests {
     use super::*;
     use crate::ids::{Lane, UserId};
-    use crate::secret::Key;
 
     const KEY: &[u8] = b"0123456789abcdef0123456789abcdef";
     const CODE: &str = "ABCDEFGHIJKLMNOPQRSTUVWXYZ0123";

@@ -1,7 +1,7 @@
 //! Message formats, state tokens and PKCE: pure, no I/O, no clock, no actix.
 
-pub mod gate;
 pub mod callback;
+pub mod gate;
 pub mod hash;
 pub mod link;
 pub mod message;

@@ -50,6 +50,8 @@ counts! {
     expired,
     /// Codes that Discord would not take in any message.
     given_up,
+    /// Denials and words of dead codes that could not be told in ten minutes.
+    untold,
     /// What waits to be posted now.
     waiting,
     /// Lanes whose webhook does not work now.

@@ -24,8 +24,7 @@ use crate::delivery::discord_webhook::PostAnswer;
 use crate::grant::Outcome;
 use crate::ids::{CodeHash, GrantId, WebhookId};
 use crate::intake::callback::Callback;
-use crate::intake::hash::code_hash;
-use crate::secret::{AuthorizationCode, Key};
+use crate::secret::Key;
 use crate::steps::port::Answered;
 use crate::store::StoreError;
 use crate::time::SharedClock;
@@ -176,6 +175,11 @@ impl Dispatcher {
             }
         }
         if !due.dropped.is_empty() {
+            tracing::warn!(
+                lines = due.dropped.len(),
+                "what nobody waits for any more was dropped untold"
+            );
+            self.parts.counts.untold.add_many(due.dropped.len());
             self.stored(self.parts.shelf.settle(&due.dropped, Outcome::Dropped, now.wall));
         }
         while let Some(posting) = self.parts.schedule.next_post(now) {
@@ -209,7 +213,7 @@ impl Dispatcher {
 
     fn take(&mut self, Offer { callback, answer }: Offer) {
         let now = self.now();
-        let hash = hash_of(&self.parts.hash_key, &callback);
+        let hash = callback.hash(&self.parts.hash_key);
         let id = GrantId::new(now.wall, self.parts.random.random());
         let counts = &self.parts.counts;
         let taken = match self.parts.schedule.admit(callback, hash, id, now) {
@@ -335,17 +339,6 @@ impl Dispatcher {
         }
         let shelf = self.parts.shelf.clone();
         self.stored(async move { shelf.keep_house(now).await });
-    }
-}
-
-/// By what a repetition is recognised: the code, or the error together with its state.
-fn hash_of(key: &Key, callback: &Callback) -> CodeHash {
-    match &callback.result {
-        Ok(code) => code_hash(key, code),
-        Err(reason) => {
-            let text = format!("!{reason} {}", callback.state.expose());
-            code_hash(key, &AuthorizationCode::new(text))
-        }
     }
 }
 

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use crate::actors::journal::book::RELAY_EXPIRED;
 use crate::grant::Reason;
 use crate::ids::{CodeHash, GrantId, Lane};
 use crate::intake::v1::Redirect;
@@ -13,7 +14,7 @@ use crate::time::Timestamp;
 pub const TELL_WITHIN: Duration = Duration::from_mins(10);
 
 /// The word that tells the service that a code died here.
-pub const EXPIRED: &str = "relay_expired";
+pub const EXPIRED: &str = RELAY_EXPIRED;
 
 /// One line to be posted.
 #[derive(Debug, Clone, PartialEq, Eq)]

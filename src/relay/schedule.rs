@@ -16,14 +16,12 @@ use crate::actors::governor::moment::Moment;
 use crate::actors::governor::window::Ticket;
 use crate::delivery::discord_webhook::PostAnswer;
 use crate::ids::{ChannelId, CodeHash, GrantId, UserId, WebhookId};
-use crate::intake::callback::Callback;
+use crate::intake::callback::{Callback, MOST_PER_LINK};
 use crate::intake::v1::{self, Redirect};
 use crate::secret::Key;
 use crate::steps::port::Answered;
 use crate::time::Timestamp;
 
-/// Different callbacks from one link. Two codes from one consent do happen, and a person may refuse first.
-const MOST_PER_LINK: u8 = 4;
 /// Lines that may wait where no limit says less; each takes about a kilobyte.
 const MOST_WAITING: usize = 10_000;
 /// What of a code's life is left to the service: it has to see the message and to present the code.
@@ -158,7 +156,7 @@ pub struct Schedule {
     closed_until: Option<Moment>,
     queue: Queue,
     known: HashMap<CodeHash, Known>,
-    links: HashMap<[u8; 8], u8>,
+    links: HashMap<[u8; 8], usize>,
     /// Codes that are being journalled or posted.
     in_hand: usize,
 }
@@ -205,8 +203,7 @@ impl Schedule {
 
     fn know(&mut self, hash: CodeHash, known: Known) {
         if self.known.insert(hash, known).is_none() {
-            let count = self.links.entry(known.nonce).or_default();
-            *count = count.saturating_add(1);
+            *self.links.entry(known.nonce).or_default() += 1;
         }
     }
 

@@ -88,6 +88,8 @@ pub struct Actors {
     pub endpoint: Rc<dyn TokenEndpoint>,
     /// Why it ended by itself, once it has.
     pub ended: watch::Receiver<Option<Ended>>,
+    /// Discord's time as far as it is known: everything ages by it.
+    pub clock: SharedClock,
 }
 
 /// Persists webhook spending through the store.
@@ -121,6 +123,7 @@ pub fn wire(config: &Config, secrets: &Secrets, journalled: Journalled, outside:
     // Between two answers nobody can tell a step of the wall clock from time that passed: codes would die of it.
     let steady = SteadyClock::set_by(&*outside.clock);
     let clock: SharedClock = steady.clone();
+    let kept = clock.clone();
     let lanes = watched(config);
     let governor = Governor::new(governor::Settings {
         limits: limits(&config.limits),
@@ -227,6 +230,7 @@ pub fn wire(config: &Config, secrets: &Secrets, journalled: Journalled, outside:
         pipeline: pipeline.start(),
         endpoint,
         ended,
+        clock: kept,
     }
 }
 
@@ -265,7 +269,8 @@ fn accept(config: &Config, secrets: &Secrets) -> Accept {
     }
 }
 
-fn states(config: &Config, secrets: &Secrets) -> StateRules {
+/// How states are read.
+pub(super) fn states(config: &Config, secrets: &Secrets) -> StateRules {
     StateRules {
         mode: config.state.mode.into(),
         key: StateKey::new(&secrets.state_key),

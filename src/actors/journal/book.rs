@@ -24,7 +24,7 @@ use crate::store::{Carrier, Change, Loaded, SeenCode, UsedNonce};
 use crate::time::Timestamp;
 
 pub use self::begin::Beginning;
-pub use self::entry::{Appended, Carried, Redirected};
+pub use self::entry::{Appended, Carried, RELAY_EXPIRED, Redirected};
 
 /// Changes to make durable, and the grants whose tasks are offered again once they are.
 #[derive(Debug, Default)]

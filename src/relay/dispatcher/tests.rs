@@ -14,7 +14,7 @@ use crate::intake::message::{Accept, Entry, parse};
 use crate::intake::state::{StateKey, StateToken};
 use crate::relay::schedule::{LaneSettings, Settings};
 use crate::relay::shelf;
-use crate::secret::RawState;
+use crate::secret::{AuthorizationCode, RawState};
 use crate::steps::HttpFeedback;
 use crate::store::{StoreOptions, Sync};
 use crate::time::{Clock as _, Timestamp, VirtualClock};
@@ -396,6 +396,7 @@ async fn codes_that_die_are_told_after_the_living_and_dropped_after_ten_minutes(
             assert_eq!(never.counts.waiting.get(), 2);
             tokio::time::sleep(Duration::from_secs(20)).await;
             assert_eq!(never.counts.waiting.get(), 0, "nobody waits for the word any more");
+            assert_eq!(never.counts.untold.get(), 2);
         })
         .await;
     // Nothing of it comes back after a restart.
@@ -534,7 +535,7 @@ async fn a_text_that_discord_refuses_costs_only_its_own_line() {
     let mut hold = Vec::new();
     for _ in 0..10 {
         let (callback, _) = bench.callback(0, false);
-        let hash = hash_of(&key(), &callback);
+        let hash = callback.hash(&key());
         let id = GrantId::new(now.wall, u128::from(*bench.next.borrow()));
         match schedule.admit(callback, hash, id, now) {
             Admission::New(waiting, known) => {

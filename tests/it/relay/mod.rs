@@ -4,6 +4,7 @@
 mod bad_input;
 mod browser;
 mod crash;
+mod direct;
 pub mod kit;
 mod outage;
 mod way;

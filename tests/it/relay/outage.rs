@@ -113,6 +113,31 @@ fn discord_may_be_down_for_twenty_seconds_or_lose_its_answers() {
 }
 
 #[test]
+fn codes_that_die_in_the_relay_end_as_expired_in_the_service() {
+    let edge = Edge::without_limits("[intake]\ncode_lifetime = \"3s\"\n");
+    let relay = edge.relay();
+    let service = edge.site.run_ready();
+    let down = Fault::Status {
+        status: 503,
+        body: FaultBody::Empty,
+        retry_after: None,
+        after_work: false,
+    };
+    edge.site.simulator.faults().add(FaultRule::on(Endpoint::Webhook, down));
+    let told = edge.crowd(0, 5, 1).told();
+    assert_eq!(told.len(), 5);
+    until(SOON, "all are dead", || edge.counts()["expired"] == 5);
+    edge.site.simulator.faults().clear();
+    until(SOON, "five results", || edge.site.results_of("expired") == 5);
+    for result in edge.site.results() {
+        assert_eq!(result["reason"], "relay_expired", "{result}");
+    }
+    assert_eq!(edge.site.simulator.summary().presented, 0);
+    service.drain();
+    relay.drain();
+}
+
+#[test]
 fn a_restart_with_a_full_queue_goes_on_with_it() {
     let edge = Edge::without_limits("[shutdown]\ngrace = \"1s\"\n");
     let mut relay = edge.relay();

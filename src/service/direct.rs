@@ -1,0 +1,185 @@
+//! Direct intake: the service takes redirects itself, with the relay's front and its own journal. No channel, no webhook and
+//! no relay key are needed; a page is answered once what came is in the journal, durably.
+
+use std::collections::HashMap;
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use actix::Addr;
+use tokio::sync::Mutex;
+
+use super::Service;
+use super::wiring::states;
+use crate::actors::journal::Journal;
+use crate::actors::journal::book::{Carried, Redirected};
+use crate::actors::journal::message::{Append, JournalError};
+use crate::config::{Config, Secrets};
+use crate::ids::CodeHash;
+use crate::intake::callback::{Callback, CallbackRules, MOST_PER_LINK};
+use crate::intake::state::{StateKey, StateRules};
+use crate::lifecycle::{Exit, Failure};
+use crate::relay::counts::Counts;
+use crate::relay::dispatcher::Taken;
+use crate::relay::front::{Front, FrontSettings, Intake};
+use crate::relay::pages::Pages;
+use crate::secret::Key;
+use crate::store::CommitterHandle;
+use crate::time::{SharedClock, Timestamp};
+
+/// Opens the front where the configuration asks for one.
+pub fn start(config: &Config, secrets: &Secrets, service: &Service, pages: Pages) -> Result<Option<Front>, Failure> {
+    let Some(listen) = config.intake.http_listen else {
+        return Ok(None);
+    };
+    let counts = Arc::new(Counts::default());
+    let direct = Direct(Arc::new(Shared {
+        journal: service.journal.clone(),
+        store: service.store.clone(),
+        states: states(config, secrets),
+        hash_key: service.code_hash_key.clone(),
+        clock: service.clock.clone(),
+        counts: Arc::clone(&counts),
+        links: Mutex::default(),
+    }));
+    let front = Front::start(FrontSettings {
+        listen,
+        rules: CallbackRules {
+            key: StateKey::new(&secrets.state_key),
+            code_lifetime: config.intake.code_lifetime,
+            // The clock that made the link judges it.
+            tolerance: Duration::ZERO,
+            lanes: None,
+        },
+        clock: service.clock.clone(),
+        pages,
+        trusted_proxies: config.intake.http_front.trusted_proxies.clone(),
+        intake: Arc::new(direct),
+        counts,
+    })
+    .map_err(|error| {
+        Failure::new(Exit::Failed, format!("cannot listen on {listen}"))
+            .source(error)
+            .way_out("free the port, or set intake.http.listen to another one")
+    })?;
+    tracing::info!(address = %front.address, "direct intake");
+    Ok(Some(front))
+}
+
+struct Direct(Arc<Shared>);
+
+struct Shared {
+    journal: Addr<Journal>,
+    store: CommitterHandle,
+    states: StateRules,
+    hash_key: Key,
+    clock: SharedClock,
+    counts: Arc<Counts>,
+    /// What came from each link while it could still be used.
+    links: Mutex<HashMap<[u8; 8], FromLink>>,
+}
+
+struct FromLink {
+    until: Timestamp,
+    seen: Vec<CodeHash>,
+}
+
+impl Intake for Direct {
+    fn take(&self, callback: Callback) -> Pin<Box<dyn Future<Output = Taken>>> {
+        let shared = Arc::clone(&self.0);
+        Box::pin(async move { shared.take(callback).await })
+    }
+}
+
+/// What a link's record says of a callback.
+enum Seen {
+    New,
+    Again,
+    TooMany,
+}
+
+impl Shared {
+    async fn take(&self, callback: Callback) -> Taken {
+        let now = self.clock.now();
+        let hash = callback.hash(&self.hash_key);
+        let (nonce, denied) = (callback.token.nonce, callback.result.is_err());
+        match self.note(nonce, hash, callback.accepted_until, now).await {
+            Seen::TooMany => {
+                self.counts.refused.add();
+                return Taken::TooMany;
+            }
+            // The journal knows its codes, over restarts too; a denial has none.
+            Seen::Again if denied => return self.known().await,
+            Seen::Again | Seen::New => {}
+        }
+        let redirect = Redirected {
+            redirected_at: Some(now),
+            requested: self.states.interpret(Some(&callback.state), now),
+            result: callback.result.map(|code| (code, hash)),
+        };
+        let low = u32::from_be_bytes([hash.0[0], hash.0[1], hash.0[2], hash.0[3]]);
+        let carried = Carried::direct(now, low, callback.token.lane, redirect);
+        let taken = match self.journal.send(Append(vec![carried])).await {
+            Ok(Ok(appended)) if appended.left_out > 0 => Taken::Busy,
+            Ok(Ok(appended)) if appended.received > 0 => {
+                self.counts.accepted.add();
+                self.counts.denied.add_many(usize::from(denied));
+                tracing::info!(code = hash.short(), denied, "a callback is safe");
+                return Taken::Safe;
+            }
+            Ok(Ok(_)) => return self.known().await,
+            Ok(Err(JournalError::Full | JournalError::NoRoom)) => Taken::Busy,
+            Ok(Err(error)) => {
+                tracing::error!(%error, "a callback was not taken");
+                Taken::Failed
+            }
+            Err(_) => Taken::Failed,
+        };
+        if taken == Taken::Busy {
+            self.counts.busy.add();
+            tracing::warn!("a person was sent away: the journal has no room");
+        }
+        self.forget(nonce, hash).await;
+        taken
+    }
+
+    /// What is known may still be on its way to the disk, by a request that came a moment before: the store answers in
+    /// order, so when it answers this, that is durable.
+    async fn known(&self) -> Taken {
+        self.counts.repeated.add();
+        match self.store.closed_totals().await {
+            Ok(_) => Taken::Safe,
+            Err(_) => Taken::Failed,
+        }
+    }
+
+    async fn note(&self, nonce: [u8; 8], hash: CodeHash, until: Timestamp, now: Timestamp) -> Seen {
+        let mut links = self.links.lock().await;
+        if !links.contains_key(&nonce) {
+            links.retain(|_, link| link.until > now);
+        }
+        let seen = &mut links
+            .entry(nonce)
+            .or_insert_with(|| FromLink {
+                until,
+                seen: Vec::new(),
+            })
+            .seen;
+        if seen.contains(&hash) {
+            Seen::Again
+        } else if seen.len() >= MOST_PER_LINK {
+            Seen::TooMany
+        } else {
+            seen.push(hash);
+            Seen::New
+        }
+    }
+
+    /// It was not taken, and may come again.
+    async fn forget(&self, nonce: [u8; 8], hash: CodeHash) {
+        if let Some(link) = self.links.lock().await.get_mut(&nonce) {
+            link.seen.retain(|seen| *seen != hash);
+        }
+    }
+}
