@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
+use super::direct::without_lanes;
 use super::kit::Edge;
 use crate::service::kit::until;
 use crate::tally::{Tally, tell};
@@ -57,4 +58,84 @@ fn no_code_that_was_answered_with_the_success_page_is_lost_by_a_kill() {
             ..Tally::default()
         },
     );
+}
+
+/// Where a relay's process kills itself, around each kind of commit.
+const POINTS: [&str; 8] = [
+    "commit.receive.before:1",
+    "commit.receive.before:3",
+    "commit.receive.after:1",
+    "commit.receive.after:3",
+    "commit.spending.before:1",
+    "commit.spending.after:2",
+    "commit.close.before:1",
+    "commit.close.after:2",
+];
+
+#[test]
+fn a_relay_that_dies_around_any_commit_keeps_what_it_has_answered() {
+    let edge = Edge::without_limits("");
+    let service = edge.site.run_ready();
+    let mut told = BTreeSet::new();
+    for (n, point) in POINTS.into_iter().enumerate() {
+        let mut command = edge.command(&["relay"]);
+        command.env("CRASH_AT", point);
+        let mut relay = edge.site.start(command, "relay.log");
+        relay.logs("READY: callbacks are taken");
+        let first = n as u64 * 100;
+        let now = edge.crowd(first, 8, 1).told();
+        until(Duration::from_secs(20), "it kills itself", || relay.ended().is_some());
+        assert!(relay.log().matches("closed").count() == 0, "{point}: {}", relay.log());
+        if let Some(nth) = point.strip_prefix("commit.receive.before:") {
+            // Whoever's code is not on the disk was not told so.
+            let nth: usize = nth.parse().expect("a number");
+            assert_eq!(now.len(), nth - 1, "{point}");
+        }
+        told.extend(now);
+    }
+    let relay = edge.relay();
+    until(Duration::from_mins(1), "everybody who was told completes", || {
+        let completed: BTreeSet<u64> = edge.completed().into_iter().collect();
+        told.is_subset(&completed)
+    });
+    relay.drain();
+    service.drain();
+    let tried = POINTS.len() as u64;
+    tell(
+        "relay: killed around each commit",
+        Tally {
+            tried,
+            survived: tried,
+            ..Tally::default()
+        },
+    );
+}
+
+#[test]
+fn direct_intake_that_dies_around_the_receipt_keeps_what_it_has_answered() {
+    let edge = without_lanes("");
+    let mut told = BTreeSet::new();
+    for (n, point) in POINTS[..4].iter().enumerate() {
+        let mut command = edge.site.command(&["run"]);
+        command.env("CRASH_AT", point);
+        let mut service = edge.site.start(command, "service.log");
+        service.ready();
+        let now = edge.crowd(n as u64 * 100, 8, 1).told();
+        until(Duration::from_secs(20), "it kills itself", || service.ended().is_some());
+        if let Some(nth) = point.strip_prefix("commit.receive.before:") {
+            let nth: usize = nth.parse().expect("a number");
+            assert_eq!(now.len(), nth - 1, "{point}");
+        }
+        told.extend(now);
+    }
+    let service = edge.site.run_ready();
+    until(Duration::from_mins(1), "a result for everybody who was told", || {
+        let results = edge.site.results();
+        let people: BTreeSet<u64> = results
+            .iter()
+            .filter_map(|r| r["state"]["user_id"].as_str()?.parse().ok())
+            .collect();
+        told.is_subset(&people)
+    });
+    service.drain();
 }

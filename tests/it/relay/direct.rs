@@ -10,7 +10,7 @@ use crate::service::kit::{PERSON, exits, until};
 use crate::tally::{Tally, tell};
 
 /// A site whose service listens on the port of the registered redirect, and has nothing that lanes need.
-fn without_lanes(more: &str) -> Edge {
+pub fn without_lanes(more: &str) -> Edge {
     let mut edge = Edge::without_limits("");
     edge.site.about.lanes.clear();
     let limits = "[limits]\nwebhook = \"off\"\nglobal = \"off\"\noauth = \"off\"\n";
