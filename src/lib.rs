@@ -25,4 +25,5 @@ pub mod store;
 pub mod telemetry;
 #[cfg(test)]
 mod testing;
+pub mod text;
 pub mod time;

@@ -10,6 +10,7 @@ use url::Url;
 use crate::ids::{ApplicationId, ChannelId, GuildId, Lane, WebhookId};
 use crate::relay::address::Network;
 use crate::steps::port::Resource;
+use crate::text::{Phrases, Template};
 
 /// Everything the operator decided, without secrets.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -34,6 +35,10 @@ pub struct Config {
     pub journal: JournalConfig,
     /// `[control]`
     pub control: ControlConfig,
+    /// `[commands]`
+    pub commands: CommandsConfig,
+    /// `[reinvite]`
+    pub reinvite: ReinviteConfig,
     /// `[shutdown]`
     pub shutdown: ShutdownConfig,
     /// `[log]`; applied without a restart.
@@ -274,6 +279,26 @@ pub struct ControlConfig {
     pub socket: Option<PathBuf>,
     /// The TCP address, which needs a token; `None` = none.
     pub listen: Option<SocketAddr>,
+}
+
+/// `[commands]`: the bot's own slash command.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CommandsConfig {
+    /// Its name; `None` = there is none.
+    pub connect: Option<String>,
+    /// Its texts, each language once; the first ones are `en`, for everybody who reads none of the others.
+    pub texts: Vec<Phrases>,
+}
+
+/// `[reinvite]`: what is done when a code dies.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ReinviteConfig {
+    /// Whether its person is sent a fresh link.
+    pub enabled: bool,
+    /// The message; knows `link`, which is on a button where the text does not use it, and `minutes`.
+    pub text: Template,
+    /// What stands on the button, 1 to 80 characters.
+    pub button: Template,
 }
 
 /// `[shutdown]`

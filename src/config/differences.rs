@@ -33,6 +33,8 @@ impl Config {
             sinks,
             journal,
             control,
+            commands,
+            reinvite,
             shutdown,
             log,
             file: _,
@@ -102,6 +104,11 @@ impl Config {
         compare("journal.keep_parked", journal.keep_parked != new.journal.keep_parked);
         compare("control.socket", control.socket != new.control.socket);
         compare("control.listen", control.listen != new.control.listen);
+        compare("commands.connect", commands.connect != new.commands.connect);
+        compare("commands.texts", commands.texts != new.commands.texts);
+        compare("reinvite.enabled", reinvite.enabled != new.reinvite.enabled);
+        compare("reinvite.text", reinvite.text != new.reinvite.text);
+        compare("reinvite.button", reinvite.button != new.reinvite.button);
         compare("shutdown.grace", shutdown.grace != new.shutdown.grace);
         compare("log.level", log.level != new.log.level);
         compare("log.format", log.format != new.log.format);

@@ -203,6 +203,8 @@ impl Layers {
         let sinks = check.sinks(&raw.delivery, lanes);
         let journal = check.journal(&raw.journal);
         let control = check.control(&raw.control);
+        let commands = check.commands(&raw.commands);
+        let reinvite = check.reinvite(&raw.reinvite, &raw.state);
         let shutdown = check.shutdown(&raw.shutdown);
         let log = check.log(&raw.log);
         let needs = Needs {
@@ -237,6 +239,8 @@ impl Layers {
                 sinks: sinks?,
                 journal: journal?,
                 control: control?,
+                commands: commands?,
+                reinvite: reinvite?,
                 shutdown: shutdown?,
                 log: log?,
                 file: self

@@ -15,6 +15,7 @@ mod schema;
 mod secrets;
 mod sections;
 mod sinks;
+mod texts;
 mod walk;
 
 pub use checked::*;

@@ -87,6 +87,7 @@ fn read(text: &str, shape: &Shape, origin: &Origin) -> Result<Node, String> {
         (Shape::Limit(_), Err(_)) if text.trim().chars().all(char::is_alphabetic) => Ok(bare()),
         (Shape::Whole, Err(_)) => Err("is not a whole number from 0".into()),
         (Shape::Number, Err(_)) => Err("is not a number".into()),
+        (Shape::Switch, Err(_)) => Err("is neither true nor false".into()),
         (_, Err(error)) => Err(format!("is not {}: {}", shape.expected(), explain(&error, text))),
     }
 }

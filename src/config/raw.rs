@@ -34,6 +34,10 @@ pub(super) struct RawConfig {
     pub journal: RawJournal,
     /// The running service's own interface.
     pub control: RawControl,
+    /// The bot's own slash command.
+    pub commands: RawCommands,
+    /// What is done when a code dies.
+    pub reinvite: RawReinvite,
     /// How the service ends.
     pub shutdown: RawShutdown,
     /// Logging; applied without a restart.
@@ -258,6 +262,46 @@ pub(super) struct RawControl {
     pub socket: Option<String>,
     /// Address and port, or "" for none.
     pub listen: Option<String>,
+}
+
+/// `[commands]`
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct RawCommands {
+    /// Name of the slash command that gives a link, or "" for none.
+    pub connect: Option<String>,
+    /// Texts by language.
+    pub texts: Vec<RawCommandTexts>,
+}
+
+/// `[[commands.texts]]`
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct RawCommandTexts {
+    /// Discord's name of the language; en serves everybody else.
+    pub locale: Option<String>,
+    /// What stands beside the command.
+    pub description: Option<String>,
+    /// What stands above the button with the link.
+    pub link: Option<String>,
+    /// What stands on the button.
+    pub button: Option<String>,
+    /// What is said when there is no room for a link.
+    pub later: Option<String>,
+    /// What is said when no link could be made.
+    pub failed: Option<String>,
+}
+
+/// `[reinvite]`
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct RawReinvite {
+    /// Whether somebody whose code died is sent a fresh link.
+    pub enabled: Option<bool>,
+    /// The message.
+    pub text: Option<String>,
+    /// What stands on the button.
+    pub button: Option<String>,
 }
 
 /// `[shutdown]`

@@ -27,6 +27,8 @@ pub(super) enum Shape {
     Id,
     /// A whole number from 0.
     Whole,
+    /// True or false.
+    Switch,
     /// A table of keys.
     Table(BTreeMap<String, Shape>),
     /// A list of one shape.
@@ -56,6 +58,7 @@ impl Shape {
             Self::Text => "a text in quotes",
             Self::Id => "an id, as a text or an integer",
             Self::Whole => "a whole number from 0",
+            Self::Switch => "true or false",
             Self::Table(_) => "a table of keys",
             Self::List(of) if matches!(**of, Self::Table(_)) => "a list of tables",
             Self::List(_) => "a list of texts",
@@ -101,6 +104,7 @@ impl Shape {
             Some(Value::Array(_)) => Self::Id,
             Some(Value::String(kind)) if kind == "integer" => Self::Whole,
             Some(Value::String(kind)) if kind == "number" => Self::Number,
+            Some(Value::String(kind)) if kind == "boolean" => Self::Switch,
             _ => Self::Text,
         }
     }

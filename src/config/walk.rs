@@ -44,6 +44,7 @@ impl Walk<'_> {
             (Data::Scalar(toml::Value::String(_)), Shape::Text | Shape::Id | Shape::Limit(_)) => true,
             (Data::Scalar(toml::Value::Integer(_)), Shape::Id | Shape::Number) => true,
             (Data::Scalar(toml::Value::Float(_)), Shape::Number) => true,
+            (Data::Scalar(toml::Value::Boolean(_)), Shape::Switch) => true,
             (Data::Scalar(toml::Value::Integer(number)), Shape::Whole) if *number >= 0 => true,
             (data, _) => {
                 let found = match data {

@@ -99,3 +99,72 @@ fn bad_values_of_variables_name_the_variable() {
         ],
     );
 }
+
+#[test]
+fn a_commands_name_and_texts_are_tried_out() {
+    for name in ["", "connect", "konto-verbinden_2", "подключить", "接続"] {
+        read(&good_but(&[("[commands]", &format!("connect = \"{name}\""))]), [])
+            .unwrap_or_else(|e| panic!("{name}: {e}"));
+    }
+    for name in ["/connect", "Connect", "two words", "a.b"] {
+        says(
+            &[("[commands]", &format!("connect = \"{name}\""))],
+            &[&format!(
+                "12: `commands.connect` is `{name}`, which is no name of a command; use 1 to 32 letters and digits, `-` and `_`, in lower case and without the slash, or \"\" for none"
+            )],
+        );
+    }
+    let long = format!("connect = \"{}\"", "x".repeat(33));
+    read(&good_but(&[("[commands]", &long)]), []).expect_err("33 letters");
+    let texts = "locale = \"de\"\nlink = \"Hier {{ minutes\"\nlater = \"Bitte in {{ minutes }}\"\nbutton = \"\"\n\
+                 [[commands.texts]]\nlocale = \"fr\"\ndescription = \"Relier\"\nlink = \"Ici\"\nlater = \"Plus tard\"\nfailed = \"Non\"\n\
+                 [[commands.texts]]\nlocale = \"de\"\n[[commands.texts]]\nlocale = \"pt_BR\"\nbutton = \"x\"";
+    says(
+        &[("[[commands.texts]]", texts)],
+        &[
+            "13: `commands.texts[0].link` cannot be used: syntax error: unexpected end of input, expected end of variable block (line 1 of the text); write for example `link = \"Ouvre ce lien pour relier ton compte.{% if minutes %} Il est valable {{ minutes }} min.{% endif %}\"`",
+            "14: `commands.texts[0].later` cannot be used: names `minutes`, which is not there; write for example `later = \"Beaucoup de monde en ce moment. Essaie encore dans {{ seconds }} s.\"`",
+            "15: `commands.texts[0].button` cannot be used: comes to 0 characters, not 1 to 80; write for example `button = \"Relier\"`",
+            "16: `commands.texts[1].button` is missing; write for example `button = \"Relier\"`",
+            "23: `commands.texts[2].locale` is the same language as `commands.texts[0].locale`; each may stand once",
+            "25: `commands.texts[3].locale` is `pt_BR`, which is not known here; did you mean \"pt-BR\"?",
+        ],
+    );
+    let config = read(
+        &good_but(&[("[[commands.texts]]", "locale = \"de\"\nbutton = \"Los\"")]),
+        [],
+    )
+    .expect("good");
+    let locales: Vec<_> = config.commands.texts.iter().map(|t| t.locale.as_str()).collect();
+    assert_eq!(locales, ["en", "de"]);
+    assert_eq!(config.commands.texts[1].button.fill(&[]).as_deref(), Ok("Los"));
+    assert_eq!(
+        config.commands.texts[1].description.fill(&[]).as_deref(),
+        Ok("Verbinde dein Konto")
+    );
+}
+
+#[test]
+fn a_new_invitation_is_a_switch_and_a_text() {
+    says(
+        &[("[reinvite]", "enabled = \"yes\"\ntext = \"{{ url }}\"\nbutton = \"Go\"")],
+        &[
+            "12: `reinvite.enabled` is a text, not true or false; write for example `enabled = false`",
+            "13: `reinvite.text` cannot be used: names `url`, which is not there; write for example `text = \"Connecting your account took too long, and nothing was done. Please open this new link{% if minutes %} within {{ minutes }} min{% endif %}.\"`",
+        ],
+    );
+    says(
+        &[("[state]", "mode = \"user_id\""), ("[reinvite]", "enabled = true")],
+        &[
+            "14: `reinvite.enabled` is true, but only a signed state tells for sure whom to write to; set `state.mode = \"signed\"`, or switch it off",
+        ],
+    );
+    of_variables(
+        &[("CODEFERRY_REINVITE__ENABLED", "maybe")],
+        &[
+            "environment CODEFERRY_REINVITE__ENABLED: `reinvite.enabled` is neither true nor false; write for example `enabled = false`",
+        ],
+    );
+    let config = read(&good_but(&[]), [("CODEFERRY_REINVITE__ENABLED", "true")]).expect("good");
+    assert!(config.reinvite.enabled);
+}
