@@ -12,6 +12,7 @@ use serde_json::{Value, json};
 
 use super::faults::FaultRule;
 use super::gateway::GatewayFault;
+use super::interactions::{self, UseRequest};
 use super::limits::LimitSettings;
 use super::options::BotPermissions;
 use super::person::Person;
@@ -50,7 +51,7 @@ fn one() -> usize {
 }
 
 /// Ids come as strings or integers.
-fn id<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<u64, D::Error> {
+pub(super) fn id<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<u64, D::Error> {
     crate::ids::UserId::deserialize(deserializer).map(|id| id.0)
 }
 
@@ -206,6 +207,8 @@ pub fn routes(config: &mut ServiceConfig) {
         .route("/describe", web::get().to(describe))
         .route("/post", web::post().to(post))
         .route("/codes", web::post().to(codes))
+        .route("/use", web::post().to(use_command))
+        .route("/interactions/{id}", web::get().to(interaction))
         .route("/people", web::post().to(person))
         .route("/permissions", web::post().to(permissions))
         .route("/portal", web::post().to(portal))
@@ -319,6 +322,19 @@ async fn codes(state: Shared, body: Bytes) -> Reply {
     let request: CodeRequest = read(&body)?;
     let codes = state.mint_codes(&request);
     Ok(HttpResponse::Ok().json(json!({"codes": codes, "state": request.state})))
+}
+
+async fn use_command(state: Shared, body: Bytes) -> Reply {
+    let request: UseRequest = read(&body)?;
+    let id = interactions::use_command(&state, &request);
+    Ok(HttpResponse::Ok().json(json!({"id": id.to_string()})))
+}
+
+async fn interaction(state: Shared, id: web::Path<u64>) -> HttpResponse {
+    match state.lock().world.interactions.get(&id.into_inner()) {
+        Some(found) => HttpResponse::Ok().json(json!({"answer": found.answer, "refused": found.refused})),
+        None => HttpResponse::NotFound().json(json!({"message": "no such interaction"})),
+    }
 }
 
 async fn person(state: Shared, body: Bytes) -> Reply {

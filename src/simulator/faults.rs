@@ -61,6 +61,12 @@ pub enum Endpoint {
     Application,
     /// The guild and its members.
     Guild,
+    /// Reading the application's commands, and setting one.
+    Commands,
+    /// Setting all commands at once.
+    BulkCommands,
+    /// Answering an interaction.
+    Interaction,
     /// A path that does not exist.
     Unknown,
 }

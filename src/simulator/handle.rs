@@ -8,6 +8,7 @@ use super::authorize::{self, Request};
 use super::control::{CodeRequest, PortalChange, PostAuthor, PostRequest};
 use super::faults::FaultRule;
 use super::gateway::{Dispatch, Gateway};
+use super::interactions::{self, Interaction, UseRequest};
 use super::ledger::{Ledger, Revocation, Summary};
 use super::limits::LimitSettings;
 use super::message::{Author, Draft};
@@ -323,6 +324,31 @@ impl Simulator {
     /// Text of `[A-Za-z0-9]` by chance, from the simulator's seed.
     pub fn random_text(&self, length: usize) -> String {
         text(&mut self.state.lock().world.rng, length)
+    }
+
+    /// Somebody uses a slash command; answers the interaction's id.
+    pub fn use_command(&self, request: &UseRequest) -> u64 {
+        interactions::use_command(&self.state, request)
+    }
+
+    /// An interaction, with its answer once there is one.
+    pub fn interaction(&self, id: u64) -> Option<Interaction> {
+        self.state.lock().world.interactions.get(&id).cloned()
+    }
+
+    /// The token of an interaction.
+    pub fn interaction_token(&self, id: u64) -> Option<String> {
+        let inner = self.state.lock();
+        inner.world.interactions.get(&id).map(|i| i.token.clone())
+    }
+
+    /// The direct messages that the bot has sent to a person, oldest first, as that person sees them.
+    pub fn direct_messages(&self, user_id: u64) -> Vec<serde_json::Value> {
+        let inner = self.state.lock();
+        let theirs = inner.world.channels.values().filter(|c| c.recipient == Some(user_id));
+        theirs
+            .flat_map(|c| c.messages.values().map(|m| m.json(&inner.world, true)))
+            .collect()
     }
 
     /// Sets a person.

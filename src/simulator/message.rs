@@ -11,6 +11,8 @@ use crate::ids::snowflake_time;
 pub const MAX_CONTENT: usize = 2_000;
 /// The most characters in all embeds of a message together.
 pub const MAX_EMBEDS: usize = 6_000;
+/// The longest mark of a caller's own, in characters (Discord Docs/Resources/Message).
+const MAX_NONCE: usize = 25;
 /// `SUPPRESS_EMBEDS`.
 pub const SUPPRESS_EMBEDS: u64 = 4;
 
@@ -65,6 +67,8 @@ pub struct Draft {
     pub content: String,
     /// Embeds, as they came.
     pub embeds: Vec<Value>,
+    /// Rows of buttons, as they came.
+    pub components: Vec<Value>,
     /// Flags.
     pub flags: u64,
     /// Whether it is read aloud.
@@ -162,9 +166,22 @@ impl Draft {
         if content.trim().is_empty() && embeds.is_empty() && !has_more {
             return Err(Answer::error(400, 50006, "Cannot send an empty message"));
         }
+        let nonce_length = match get("nonce") {
+            Some(Value::String(nonce)) => nonce.chars().count(),
+            _ => 0,
+        };
+        if nonce_length > MAX_NONCE {
+            return Err(Answer::invalid_form(
+                "nonce",
+                "NONCE_TYPE_TOO_LONG",
+                "Must be 25 or fewer in length.",
+            ));
+        }
+        let components = get("components").and_then(Value::as_array).cloned().unwrap_or_default();
         Ok(Self {
             content,
             embeds,
+            components,
             flags: get("flags").and_then(Value::as_u64).unwrap_or(0),
             tts: get("tts").and_then(Value::as_bool).unwrap_or(false),
             username,
@@ -254,7 +271,7 @@ impl Message {
             "content": if with_content { self.draft.content.as_str() } else { "" },
             "mentions": mentions, "mention_roles": [], "mention_everyone": false, "attachments": [],
             "embeds": if with_content { json!(self.draft.embeds) } else { json!([]) },
-            "components": [], "pinned": false, "tts": self.draft.tts, "flags": self.draft.flags,
+            "components": if with_content { self.components() } else { json!([]) }, "pinned": false, "tts": self.draft.tts, "flags": self.draft.flags,
             "timestamp": iso_millis(snowflake_time(self.id).as_millis()), "edited_timestamp": null,
         });
         match &self.author {
@@ -288,6 +305,21 @@ impl Message {
                 .collect();
         }
         message
+    }
+
+    /// Its components, each with the id that Discord gives it.
+    fn components(&self) -> Value {
+        let mut rows = json!(self.draft.components);
+        let mut id = 0;
+        for row in rows.as_array_mut().into_iter().flatten() {
+            id += 1;
+            row["id"] = json!(id);
+            for button in row["components"].as_array_mut().into_iter().flatten() {
+                id += 1;
+                button["id"] = json!(id);
+            }
+        }
+        rows
     }
 
     /// The data of `MESSAGE_CREATE`: the message object, where it happened, and a partial member for whoever is one.

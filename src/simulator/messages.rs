@@ -100,6 +100,11 @@ pub fn create(inner: &mut Inner, call: &Call<'_>, channel_id: u64, effects: &mut
     call.bot_only()?;
     let channel = visible(inner, channel_id, Need::Send)?;
     let draft = Draft::read(&call.json()?)?;
+    super::interactions::check_components(&json!(draft.components))?;
+    let closed = |user: u64| inner.world.people.get(&user).is_some_and(|p| p.direct_messages_closed);
+    if channel.recipient.is_some_and(closed) {
+        return Err(Answer::error(403, 50007, "Cannot send messages to this user"));
+    }
     let repeated = channel
         .messages
         .values()

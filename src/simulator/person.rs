@@ -24,6 +24,9 @@ pub struct Person {
     pub connections: u8,
     /// Whether the person is a member of the simulator's guild.
     pub member: bool,
+    /// Whether the bot's direct messages are refused, as people can choose in the settings.
+    #[serde(default)]
+    pub direct_messages_closed: bool,
     /// Fields set over what is made up, in `GET /users/@me`.
     #[serde(default)]
     pub overrides: Map<String, Value>,
@@ -45,6 +48,7 @@ impl Person {
             guilds: (id % 6) as u8,
             connections: (id % 4) as u8,
             member: id % 4 != 2,
+            direct_messages_closed: false,
             overrides: Map::new(),
         }
     }

@@ -75,6 +75,14 @@ pub enum Route {
     WebhookMessage(u64, String, u64),
     /// Deletes one message of a webhook.
     DeleteWebhookMessage(u64, String, u64),
+    /// The application's commands.
+    Commands(u64),
+    /// Makes or changes one command.
+    SetCommand(u64),
+    /// Puts a list in the place of all commands.
+    SetCommands(u64),
+    /// Answers an interaction.
+    Answer(u64, String),
 }
 
 impl Route {
@@ -148,6 +156,19 @@ impl Route {
                     (&delete, Self::DeleteWebhookMessage(webhook(w)?, token, message(m)?)),
                 ]
             }
+            ["applications", a, "commands"] => {
+                let application = id("application_id", a)?;
+                match *method {
+                    Method::PUT => return Ok(Self::SetCommands(application)),
+                    _ => vec![
+                        (&get, Self::Commands(application)),
+                        (&post, Self::SetCommand(application)),
+                    ],
+                }
+            }
+            ["interactions", i, token, "callback"] => {
+                vec![(&post, Self::Answer(id("interaction_id", i)?, (*token).to_owned()))]
+            }
             _ => return Err(Answer::error(404, 0, "404: Not Found")),
         };
         known
@@ -182,6 +203,9 @@ impl Route {
             Self::React(..) => Endpoint::Reaction,
             Self::Webhook(_) | Self::WebhookByToken(..) | Self::DeleteWebhook(..) => Endpoint::WebhookItself,
             Self::Execute(..) => Endpoint::Webhook,
+            Self::Commands(_) | Self::SetCommand(_) => Endpoint::Commands,
+            Self::SetCommands(_) => Endpoint::BulkCommands,
+            Self::Answer(..) => Endpoint::Interaction,
         }
     }
 }

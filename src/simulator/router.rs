@@ -14,7 +14,7 @@ use super::ledger::{AnswerFate, PostRecord};
 use super::limits::{Bucket, Caller};
 use super::request::{Auth, Call, Fields, Route};
 use super::state::{Effects, Inner, State};
-use super::{authorize, channels, guild, messages, token, users, webhooks};
+use super::{authorize, channels, guild, interactions, messages, token, users, webhooks};
 use crate::ids::snowflake_time;
 use rand::RngExt;
 
@@ -225,6 +225,10 @@ fn work(
         Route::DeleteWebhook(id, token) => webhooks::delete(inner, call, id, token.as_deref(), effects),
         Route::Execute(id, token) => webhooks::execute(inner, call, id, &token, effects),
         Route::WebhookMessage(id, token, message) => webhooks::message(inner, id, &token, message),
+        Route::Commands(id) => interactions::commands(inner, call, id),
+        Route::SetCommand(id) => interactions::set_command(inner, call, id),
+        Route::SetCommands(id) => interactions::set_all(inner, call, id),
+        Route::Answer(id, token) => interactions::answer(inner, call, id, &token),
         Route::DeleteWebhookMessage(id, token, message) => {
             webhooks::delete_message(inner, id, &token, message, effects)
         }

@@ -7,6 +7,7 @@ use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 use serde_json::{Value, json};
 
+use super::interactions::Interaction;
 use super::message::Message;
 use super::options::{BotPermissions, SimulatorOptions};
 use super::person::Person;
@@ -128,6 +129,10 @@ pub struct World {
     pub refresh_tokens: HashMap<String, String>,
     /// The live access tokens of each person.
     pub tokens_of: HashMap<u64, Vec<String>>,
+    /// The application's commands, as Discord shows them.
+    pub commands: Vec<Value>,
+    /// Interactions by id.
+    pub interactions: HashMap<u64, Interaction>,
     /// Chance.
     pub rng: StdRng,
     last_id: u64,
@@ -159,6 +164,8 @@ impl World {
             tokens: HashMap::new(),
             refresh_tokens: HashMap::new(),
             tokens_of: HashMap::new(),
+            commands: Vec::new(),
+            interactions: HashMap::new(),
             rng,
             last_id: 0,
         };

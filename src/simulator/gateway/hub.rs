@@ -101,7 +101,9 @@ impl Gateway {
             .get("channel_id")
             .and_then(Value::as_str)
             .and_then(|id| id.parse().ok());
-        if channel.is_some_and(|id| !self.directory.may_view(id)) {
+        // An interaction comes from wherever it is used.
+        let seen_anyway = dispatch.kind == "INTERACTION_CREATE";
+        if !seen_anyway && channel.is_some_and(|id| !self.directory.may_view(id)) {
             return;
         }
         let mut hub = self.hub();

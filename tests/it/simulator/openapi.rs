@@ -4,8 +4,9 @@ use jsonschema::{Registry, Validator};
 use reqwest::Method;
 use serde_json::{Value, json};
 
-use super::support::{Discord, answer};
-use codeferry::simulator::{CodeRequest, SimulatorOptions};
+use super::support::{Discord, PERSON, answer};
+use codeferry::simulator::person::Person;
+use codeferry::simulator::{CodeRequest, SimulatorOptions, UseRequest};
 
 const SPECIFICATION: &str = include_str!("openapi-subset.json");
 const ALL: [&str; 5] = ["identify", "email", "guilds", "connections", "guilds.members.read"];
@@ -161,6 +162,98 @@ async fn every_message_is_as_specified() {
     schemas.check("MessageResponse", &discord.get(&one).await.1);
     let (_, page) = discord.get(&format!("/channels/{channel}/messages")).await;
     assert_eq!(schemas.check_each("MessageResponse", &page), 4);
+}
+
+#[tokio::test]
+async fn commands_and_what_is_said_to_people_are_as_specified() {
+    let discord = Discord::start();
+    let schemas = Schemas::load();
+    let path = format!("/applications/{}/commands", discord.about.application_id);
+    let command = json!({"name": "connect", "type": 1, "description": "Connect", "contexts": [0, 1],
+        "integration_types": [0], "description_localizations": {"de": "Verbinde"}});
+    schemas.check("ApplicationCommandCreateRequest", &command);
+    let set = |method: Method, body: Value| answer(discord.as_bot(method, &path).json(&body));
+    let (status, made) = set(Method::POST, command.clone()).await;
+    assert_eq!(status, 201);
+    schemas.check("ApplicationCommandResponse", &made);
+    let (status, changed) = set(Method::POST, command).await;
+    assert_eq!(
+        (status, &changed["id"]),
+        (200, &made["id"]),
+        "the same command, by its name"
+    );
+    assert_eq!(
+        schemas.check_each("ApplicationCommandResponse", &discord.get(&path).await.1),
+        1
+    );
+    for (body, field) in [
+        (json!({"name": "Connect", "description": "x"}), "name"),
+        (json!({"name": "connect", "description": ""}), "description"),
+        (
+            json!({"name": "connect", "description": "x", "description_localizations": {"en": "x"}}),
+            "description_localizations",
+        ),
+        (
+            json!({"name": "connect", "description": "x", "contexts": []}),
+            "contexts",
+        ),
+    ] {
+        let (status, refused) = set(Method::POST, body).await;
+        assert_eq!((status, &refused["code"]), (400, &json!(50035)));
+        assert!(refused["errors"].get(field).is_some(), "{refused}");
+    }
+    let (status, _) = set(Method::PUT, json!([{"name": "other", "description": "x"}])).await;
+    assert_eq!(status, 200);
+    assert_eq!(discord.get(&path).await.1[0]["name"], "other");
+    assert_eq!(discord.simulator.ledger().answers["bulk_commands"][&200], 1);
+
+    let button = json!({"type": 2, "style": 5, "label": "Connect", "url": "https://discord.com/"});
+    let row = json!([{"type": 1, "components": [button]}]);
+    let answered = json!({"type": 4, "data": {"content": "Here", "flags": 64, "components": row}});
+    schemas.check("CreateMessageInteractionCallbackRequest", &answered);
+    let used = discord.simulator.use_command(&UseRequest::of(PERSON, "connect"));
+    let token = discord.simulator.interaction_token(used).expect("it was made");
+    let reply = |id: u64, token: &str| {
+        let path = format!("/interactions/{id}/{token}/callback");
+        answer(discord.request(Method::POST, &path).json(&answered))
+    };
+    for (got, want) in [
+        (reply(5, &token).await, (404, 10062)),
+        (reply(used, "wrong").await, (401, 50027)),
+        (reply(used, &token).await, (204, 0)),
+        (reply(used, &token).await, (400, 40060)),
+    ] {
+        assert_eq!(u32::from(got.0), want.0, "{got:?}");
+        if want.1 > 0 {
+            schemas.check("ErrorResponse", &got.1);
+            assert_eq!(got.1["code"], want.1);
+        }
+    }
+
+    let (_, channel) = answer(
+        discord
+            .as_bot(Method::POST, "/users/@me/channels")
+            .json(&json!({"recipient_id": PERSON.to_string()})),
+    )
+    .await;
+    let messages = format!("/channels/{}/messages", channel["id"].as_str().expect("an id"));
+    let body = json!({"content": "Here", "components": row, "nonce": "x".repeat(25), "enforce_nonce": true});
+    schemas.check("MessageCreateRequest", &body);
+    for _ in 0..2 {
+        let (status, message) = answer(discord.as_bot(Method::POST, &messages).json(&body)).await;
+        assert_eq!(status, 200);
+        schemas.check("MessageResponse", &message);
+    }
+    assert_eq!(
+        discord.simulator.direct_messages(PERSON).len(),
+        1,
+        "the mark is the same"
+    );
+    let mut closed = Person::synthetic(PERSON);
+    closed.direct_messages_closed = true;
+    discord.simulator.set_person(closed);
+    let refused = answer(discord.as_bot(Method::POST, &messages).json(&body)).await;
+    assert_eq!((refused.0, &refused.1["code"]), (403, &json!(50007)));
 }
 
 #[tokio::test]
