@@ -87,6 +87,8 @@ snowflakes! {
     WebhookId,
     /// A message's id.
     MessageId,
+    /// An interaction's id.
+    InteractionId,
     /// A guild's id.
     GuildId,
     /// An application's id, which is also OAuth2's `client_id`.

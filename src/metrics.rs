@@ -22,6 +22,7 @@ const REVOKED: &str = "codeferry_posted_to_revoked_seconds";
 const OPEN: &str = "codeferry_open_grants";
 const LINKS: &str = "codeferry_links_total";
 const OUTSTANDING: &str = "codeferry_links_outstanding";
+const COMMANDS: &str = "codeferry_commands_total";
 const SPENT: &str = "codeferry_budget_spent";
 
 /// Seconds. A code lives about 100 of them; what is later was a revocation that had to be repeated.
@@ -81,6 +82,20 @@ labels! {
         Again = "again",
         /// The person was told to wait.
         Later = "later",
+    }
+
+    /// What somebody who used the bot's own command was told.
+    CommandAnswer {
+        /// A link.
+        Link = "link",
+        /// To come back: there was no room for one more sign-in.
+        Later = "later",
+        /// That it did not work.
+        Failed = "failed",
+        /// Nothing: the use was too old.
+        TooLate = "too_late",
+        /// Nothing: the answer did not get through.
+        Lost = "lost",
     }
 
     /// Where an open grant stands.
@@ -149,6 +164,11 @@ pub fn delivery_given_up(sink: &str) {
     counter!(GIVEN_UP, "sink" => sink.to_owned()).increment(1);
 }
 
+/// Somebody used the bot's own command.
+pub fn command_answered(answer: CommandAnswer) {
+    counter!(COMMANDS, "answer" => answer.name()).increment(1);
+}
+
 /// How old a code was, by its carrier message, when it was presented.
 pub fn posted_to_presented(age: Duration) {
     histogram!(PRESENTED).record(age);
@@ -209,6 +229,7 @@ fn describe() {
     describe_counter!(CLOSED, "Grants closed, by outcome.");
     describe_counter!(ATTEMPTS, "Outside calls of the stages, by how they ended.");
     describe_counter!(GIVEN_UP, "Deliveries given up, by sink.");
+    describe_counter!(COMMANDS, "Uses of the slash command, by what was answered.");
     describe_histogram!(PRESENTED, Unit::Seconds, "A code's age when it was presented.");
     describe_histogram!(REVOKED, Unit::Seconds, "From a code's posting to the end of its token.");
     describe_counter!(LINKS, "Links asked for, by what came of it.");
@@ -244,6 +265,7 @@ mod tests {
             grant_closed(Outcome::WrongPerson);
             attempt("exchange", "cut_off");
             delivery_given_up("archive");
+            command_answered(CommandAnswer::Later);
             posted_to_presented(Duration::from_millis(400));
             posted_to_revoked(Duration::from_hours(24));
             open_grants(OpenState::Settling, 7);
@@ -261,6 +283,7 @@ mod tests {
             "codeferry_grants_closed_total{outcome=\"completed\"} 0",
             "codeferry_attempts_total{step=\"exchange\",answer=\"cut_off\"} 1",
             "codeferry_deliveries_given_up_total{sink=\"archive\"} 1",
+            "codeferry_commands_total{answer=\"later\"} 1",
             "codeferry_posted_to_presented_seconds_bucket{le=\"0.25\"} 0",
             "codeferry_posted_to_presented_seconds_bucket{le=\"0.5\"} 1",
             "codeferry_posted_to_revoked_seconds_bucket{le=\"7200\"} 0",

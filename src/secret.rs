@@ -49,6 +49,8 @@ secrets! {
     BotToken,
     /// The token half of a webhook's URL.
     WebhookToken,
+    /// An interaction's token: for 15 minutes whoever has it answers in the bot's name.
+    InteractionToken,
     /// The control interface's token on TCP.
     ControlToken,
     /// The signing secret of an HTTP callback (`whsec_…`, Standard Webhooks).

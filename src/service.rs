@@ -4,6 +4,7 @@
 //! gateway last; what can be checked beside that is checked while codes already flow.
 
 pub mod direct;
+mod mints;
 pub mod wiring;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -35,6 +36,7 @@ use crate::discord::webhook_post::HttpWebhookPost;
 use crate::ids::{ChannelId, UserId, WebhookId};
 use crate::lifecycle::{Exit, Failure};
 use crate::secret::{AccessToken, BotToken, Key};
+use crate::steps::contact::Contact;
 use crate::steps::port::{ApplicationFacts, BotApi, BotError, RevokeAnswer, TokenEndpoint};
 use crate::store::{self, Committer, CommitterHandle, StoreOptions};
 use crate::time::SharedClock;
@@ -43,6 +45,9 @@ use crate::time::SharedClock;
 const HUNG_AFTER: Duration = Duration::from_secs(4);
 /// Notes of the gateway that wait for the listener; more are dropped, for the history has them.
 const NOTES: usize = 4096;
+
+/// Uses of slash commands that wait for the usher; more are dropped.
+const USES: usize = 256;
 
 /// A running service.
 pub struct Service {
@@ -133,6 +138,7 @@ impl Service {
         let sinks = sinks(config, secrets, &base, &bot, &clock).await?;
 
         let (notes, noted) = mpsc::channel(NOTES);
+        let (commands, uses) = config.commands.connect.as_ref().map(|_| mpsc::channel(USES)).unzip();
         let probe_token = Alphanumeric.sample_string(&mut random, 30);
         let actors = wire(
             config,
@@ -146,6 +152,8 @@ impl Service {
                 endpoint: Rc::new(endpoint),
                 server: Rc::new(server),
                 bot: Rc::clone(&bot) as Rc<dyn BotApi>,
+                contact: Rc::clone(&bot) as Rc<dyn Contact>,
+                uses,
                 bot_id: facts
                     .as_ref()
                     .map_or(UserId(config.discord.application_id.0), |f| f.bot),
@@ -167,12 +175,14 @@ impl Service {
         });
 
         let lanes = watched(config);
+        let command = set_command(Rc::clone(&bot), config.clone());
         let checks = surroundings(Rc::clone(&bot), lanes.clone(), Rc::clone(&actors.endpoint), probe_token);
         let (told, opened) = oneshot::channel();
         let gateway_settings = bot_token.zip(facts).map(|(token, facts)| GatewaySettings {
             token,
             channels: lanes.iter().map(|l| l.channel).collect::<BTreeSet<_>>(),
             message_content: facts.message_content,
+            commands,
         });
         spawn(async move {
             let session = async {
@@ -184,9 +194,9 @@ impl Service {
                     .map(Some)
                     .map_err(|error| of_bot("the gateway cannot be found", error))
             };
-            let opened = futures_util::future::try_join(checks, session).await;
+            let opened = futures_util::future::try_join3(checks, command, session).await;
             // Nobody waits for it any more where the service is draining.
-            let _ = told.send(opened.map(|((), session)| session));
+            let _ = told.send(opened.map(|((), (), session)| session));
         });
         Ok(Self {
             journal: actors.journal,
@@ -300,6 +310,33 @@ async fn surroundings(
     looked.into_iter().collect()
 }
 
+/// Makes the slash command what the configuration says. Where Discord cannot be reached it is tried again beside
+/// everything else: the command of the last start is still there.
+async fn set_command(bot: Rc<HttpBotApi>, config: Config) -> Result<(), Failure> {
+    let Some(name) = config.commands.connect.clone() else {
+        return Ok(());
+    };
+    let set = async move |bot: &HttpBotApi| {
+        let texts = &config.commands.texts;
+        bot.set_command(config.discord.application_id, &name, texts).await?;
+        tracing::info!(command = %name, "the slash command is set");
+        Ok(())
+    };
+    match set(&bot).await {
+        Ok(()) => Ok(()),
+        Err(BotError::Transient { reason, .. }) => {
+            tracing::warn!(reason, "the slash command could not be set and is tried again");
+            spawn(async move {
+                if let Err(error) = reached(async || set(&bot).await).await {
+                    tracing::error!(%error, "the slash command was refused: people cannot use it");
+                }
+            });
+            Ok(())
+        }
+        Err(error) => Err(of_bot("the slash command of commands.connect cannot be set", error)),
+    }
+}
+
 /// The same words whether the checks of the start find it or the reading of history.
 fn unreadable(channel: ChannelId) -> String {
     format!("channel {channel} of intake.lanes cannot be read")
@@ -321,6 +358,7 @@ pub fn of_bot(what: &str, error: BotError) -> Failure {
             Exit::Usage,
             "check webhook_id; if the webhook was deleted, make a new one on the channel's page \"Integrations\"",
         ),
+        BotError::Refused { .. } => (Exit::Usage, "see the code in Discord's documentation"),
         BotError::NotFound { .. } => (
             Exit::Usage,
             "check channel_id, and that the bot is a member of that server",

@@ -8,3 +8,4 @@ mod kit;
 pub mod listener;
 pub mod pipeline;
 pub mod stage;
+pub mod usher;

@@ -1,6 +1,6 @@
 //! The `Pipeline`: builds the actors, watches them, rebuilds a dead stage, and drains in two phases.
 //!
-//! A dead journal, governor or listener, or a failed store, ends everything: a service that seems to run while codes die is
+//! A dead journal, governor, listener or usher, or a failed store, ends everything: a service that seems to run while codes die is
 //! worse than a restart.
 
 use std::panic::AssertUnwindSafe;
@@ -19,6 +19,7 @@ use super::journal::Journal;
 use super::journal::message::{Close, Drain, OutstandingWork, ReleaseStage, ResumeExchange, Stalled};
 use super::listener::{DrainIntake, Fatal, Listener};
 use super::stage::{DrainStage, Stage};
+use super::usher::Usher;
 use crate::grant::Task;
 use crate::secret::AccessToken;
 use crate::steps::Step;
@@ -75,6 +76,7 @@ pub struct Pipeline {
     journal: Addr<Journal>,
     governor: Addr<Governor>,
     listener: Option<Addr<Listener>>,
+    usher: Option<Addr<Usher>>,
     stages: Vec<Kept>,
     store: CommitterHandle,
     endpoint: Rc<dyn TokenEndpoint>,
@@ -96,6 +98,7 @@ impl Pipeline {
             journal,
             governor,
             listener: None,
+            usher: None,
             stages: Vec::new(),
             store,
             endpoint,
@@ -123,6 +126,11 @@ impl Pipeline {
         self.listener = Some(listener);
     }
 
+    /// Gives it the usher to watch.
+    pub fn add_usher(&mut self, usher: Addr<Usher>) {
+        self.usher = Some(usher);
+    }
+
     fn end(&self, why: Ended) {
         self.ended.send_if_modified(|ended| {
             let first = ended.is_none();
@@ -134,12 +142,14 @@ impl Pipeline {
     }
 
     fn look_after(&mut self, ctx: &mut Context<Self>) {
-        // A dead stage loses what its slots held; these three hold what cannot be made again.
+        let ushers = self.usher.as_ref().is_none_or(Addr::connected);
+        // A dead stage loses what its slots held; these hold what cannot be made again.
         let listens = self.listener.as_ref().is_none_or(Addr::connected);
         for (lives, who) in [
             (self.journal.connected(), "journal"),
             (self.governor.connected(), "governor"),
             (listens, "listener"),
+            (ushers, "usher"),
         ] {
             if !lives {
                 self.end(Ended::Died(who));

@@ -53,6 +53,10 @@ impl HttpBotApi {
         })
     }
 
+    pub(super) fn caller(&self) -> &Caller {
+        &self.caller
+    }
+
     /// serenity's own client, which its shards want to be handed and which is never called.
     pub(super) fn for_shards(&self, token: &BotToken) -> serenity::http::Http {
         self.caller.for_shards(token)

@@ -8,7 +8,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use reqwest::header::{AUTHORIZATION, CONTENT_LENGTH, HeaderValue};
+use reqwest::header::{AUTHORIZATION, CONTENT_LENGTH, CONTENT_TYPE, HeaderValue};
 use reqwest::{Method, StatusCode};
 use serde_json::Value;
 use serenity::http::{LightMethod, Ratelimit, RatelimitingBucket, Request, Route};
@@ -18,8 +18,8 @@ use tokio::time::{Instant, sleep, timeout};
 use zeroize::Zeroizing;
 
 use super::http::{self, ApiBase, CallFailure, Connections, SetupError};
-use crate::ids::{MessageId, WebhookId};
-use crate::secret::{BotToken, WebhookToken};
+use crate::ids::{InteractionId, MessageId, WebhookId};
+use crate::secret::{BotToken, InteractionToken, WebhookToken};
 use crate::steps::HttpFeedback;
 use crate::steps::port::BotError;
 
@@ -57,6 +57,8 @@ pub struct Call<'a> {
     path: Zeroizing<String>,
     /// Without the question mark.
     pub query: Option<String>,
+    /// JSON; it may hold somebody's link.
+    body: Option<Zeroizing<String>>,
     as_bot: bool,
 }
 
@@ -133,7 +135,7 @@ impl Caller {
             return if status.is_success() {
                 Ok(answer)
             } else {
-                Err(answer.error(wait))
+                Err(answer.error(wait, call.body.is_some()))
             };
         }
     }
@@ -154,7 +156,11 @@ impl Caller {
         if call.as_bot {
             request = request.header(AUTHORIZATION, self.authorization.clone());
         }
-        if call.method() != Method::GET {
+        if let Some(body) = &call.body {
+            request = request
+                .header(CONTENT_TYPE, "application/json")
+                .body(body.as_str().to_owned());
+        } else if call.method() != Method::GET {
             // Discord's edge answers 411 to a PUT without it.
             request = request.header(CONTENT_LENGTH, 0);
         }
@@ -213,6 +219,7 @@ impl<'a> Call<'a> {
             path: Zeroizing::new(path.to_owned()),
             route: Some(route),
             query: None,
+            body: None,
             as_bot: true,
         }
     }
@@ -240,7 +247,28 @@ impl<'a> Call<'a> {
             path: Zeroizing::new(format!("/webhooks/{webhook}/{}{tail}", token.expose())),
             route: Some(route),
             query: None,
+            body: None,
             as_bot: false,
+        }
+    }
+
+    /// The answer to an interaction; no limit is for it (Discord Docs/Interactions/Receiving and Responding).
+    pub fn interaction(interaction: InteractionId, token: &InteractionToken) -> Self {
+        Self {
+            method: LightMethod::Post,
+            path: Zeroizing::new(format!("/interactions/{interaction}/{}/callback", token.expose())),
+            route: None,
+            query: None,
+            body: None,
+            as_bot: false,
+        }
+    }
+
+    /// The same call with a body.
+    pub fn with_json(self, body: &Value) -> Self {
+        Self {
+            body: Some(Zeroizing::new(body.to_string())),
+            ..self
         }
     }
 
@@ -251,12 +279,14 @@ impl<'a> Call<'a> {
             path: Zeroizing::new(path.to_owned()),
             route: None,
             query: None,
+            body: None,
             as_bot: true,
         }
     }
 
     fn method(&self) -> Method {
         match self.method {
+            LightMethod::Post => Method::POST,
             LightMethod::Put => Method::PUT,
             LightMethod::Delete => Method::DELETE,
             _ => Method::GET,
@@ -269,7 +299,7 @@ impl<'a> Call<'a> {
 }
 
 impl Answer {
-    fn error(&self, wait: Option<Duration>) -> BotError {
+    fn error(&self, wait: Option<Duration>, had_body: bool) -> BotError {
         let body: Option<Value> = self.json.then(|| serde_json::from_slice(&self.body).ok()).flatten();
         let code = body
             .as_ref()
@@ -283,6 +313,8 @@ impl Answer {
             // 40333: the edge blocked the call.
             (true, StatusCode::FORBIDDEN) if code != 40333 => BotError::Forbidden { code },
             (true, StatusCode::NOT_FOUND) => BotError::NotFound { code },
+            // Where nothing was sent that could be wrong, it is not about what was sent.
+            (true, StatusCode::BAD_REQUEST) if had_body => BotError::Refused { code },
             (true, status) => transient(format!("Discord answered {} (code {code})", status.as_u16()), wait),
             (false, status) => transient(format!("Discord answered {} without JSON", status.as_u16()), wait),
         }

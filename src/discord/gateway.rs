@@ -33,6 +33,7 @@ use super::gateway_pace::Pace;
 use super::{gateway_event, http};
 use crate::ids::ChannelId;
 use crate::secret::BotToken;
+use crate::steps::contact::CommandUse;
 use crate::steps::port::{BotError, GatewayNote};
 
 /// For TCP, TLS and the WebSocket upgrade; serenity sets no limit.
@@ -53,6 +54,8 @@ pub struct GatewaySettings {
     pub channels: BTreeSet<ChannelId>,
     /// Whether to ask for `MESSAGE_CONTENT`; without the portal's leave the gateway closes with 4014.
     pub message_content: bool,
+    /// Who hears of slash commands; dropped where that is full, for they are answered within 3 s or not at all.
+    pub commands: Option<mpsc::Sender<CommandUse>>,
 }
 
 /// A running session. Dropping it ends it without waiting.
@@ -88,6 +91,7 @@ impl GatewaySession {
             handler: Arc::new(Handler {
                 notes: notes.clone(),
                 channels: settings.channels,
+                commands: settings.commands,
                 dropped: Arc::clone(&dropped),
             }),
             notes,
@@ -346,12 +350,19 @@ fn close_code(e: &GatewayError) -> Option<u16> {
 struct Handler {
     notes: mpsc::Sender<GatewayNote>,
     channels: BTreeSet<ChannelId>,
+    commands: Option<mpsc::Sender<CommandUse>>,
     dropped: Arc<AtomicU64>,
 }
 
 #[serenity::async_trait]
 impl RawEventHandler for Handler {
     async fn raw_event(&self, _: Context, event: Event) {
+        if let Some(commands) = &self.commands
+            && let Some(used) = gateway_event::command_use(&event)
+        {
+            let _ = commands.try_send(used);
+            return;
+        }
         match gateway_event::note(event, &self.channels) {
             None => {}
             Some(note @ (GatewayNote::Ready | GatewayNote::Resumed)) => {

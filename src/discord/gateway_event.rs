@@ -3,10 +3,14 @@
 
 use std::collections::BTreeSet;
 
+use serde_json::Value;
+use serenity::model::application::{CommandType, Interaction};
 use serenity::model::event::Event;
 
 use super::bot;
-use crate::ids::{ChannelId, MessageId, WebhookId};
+use crate::ids::{ChannelId, InteractionId, MessageId, UserId, WebhookId};
+use crate::secret::InteractionToken;
+use crate::steps::contact::CommandUse;
 use crate::steps::port::{ChannelMessage, GatewayNote};
 
 /// The note that an event is worth; `None` for everything outside the watched channels.
@@ -36,6 +40,48 @@ pub fn note(event: Event, watched: &BTreeSet<ChannelId>) -> Option<GatewayNote> 
     }
 }
 
+/// The use of a slash command that an event tells of. Buttons, forms, suggestions and the commands of context menus are
+/// no slash commands.
+pub fn command_use(event: &Event) -> Option<CommandUse> {
+    match event {
+        Event::InteractionCreate(event) => match &event.interaction {
+            Interaction::Command(used) if used.data.kind == CommandType::ChatInput => Some(CommandUse {
+                id: InteractionId(used.id.get()),
+                command: used.data.name.clone(),
+                person: UserId(used.user.id.get()),
+                locale: used.locale.clone(),
+                token: InteractionToken::new(used.token.as_str()),
+            }),
+            _ => None,
+        },
+        Event::Unknown(event) if event.kind == "INTERACTION_CREATE" => read_command_use(&event.value),
+        _ => None,
+    }
+}
+
+/// The same from what serenity could not read.
+fn read_command_use(value: &Value) -> Option<CommandUse> {
+    const APPLICATION_COMMAND: u64 = 2;
+    const CHAT_INPUT: u64 = 1;
+    let number = |value: &Value| value.as_u64();
+    let text = |value: &Value| value.as_str().map(ToOwned::to_owned);
+    if value.get("type").and_then(number) != Some(APPLICATION_COMMAND) {
+        return None;
+    }
+    let data = value.get("data")?;
+    if data.get("type").and_then(number) != Some(CHAT_INPUT) {
+        return None;
+    }
+    let user = value.pointer("/member/user").or_else(|| value.get("user"))?;
+    Some(CommandUse {
+        id: InteractionId(bot::id_of(value.get("id"))?),
+        command: data.get("name").and_then(text)?,
+        person: UserId(bot::id_of(user.get("id"))?),
+        locale: value.get("locale").and_then(text).unwrap_or_default(),
+        token: InteractionToken::new(value.get("token").and_then(Value::as_str)?),
+    })
+}
+
 fn passing(message: ChannelMessage, watched: &BTreeSet<ChannelId>) -> Option<GatewayNote> {
     watched
         .contains(&message.channel)
@@ -51,6 +97,65 @@ mod tests {
     fn read(kind: &str, data: &str) -> Option<GatewayNote> {
         let event = serde_json::from_str(&format!(r#"{{"t":"{kind}","d":{data}}}"#)).expect("an event");
         note(event, &BTreeSet::from([ChannelId(CHANNEL)]))
+    }
+
+    const USED: &str = r#"{"id":"1536343372988416001","application_id":"1536000000000000001","type":2,"token":"CANARY",
+        "version":1,"locale":"de","guild_id":"1536340000000000001","guild_locale":"en-US","channel_id":"1536340000000000002",
+        "channel":{"id":"1536340000000000002","type":0},"context":0,"authorizing_integration_owners":{"0":"1536340000000000001"},
+        "app_permissions":"0","entitlements":[],"attachment_size_limit":10485760,
+        "data":{"id":"1536343372988416002","name":"connect","type":1},
+        "member":{"user":{"id":"80000000000000001","username":"ada","discriminator":"0","global_name":null,"avatar":null},
+            "roles":[],"joined_at":"2026-08-01T09:00:00.000000+00:00","mute":false,"deaf":false,"flags":0,"permissions":"0"}}"#;
+
+    #[track_caller]
+    fn check_use(data: &str, person: u64, locale: &str) {
+        let event = serde_json::from_str(&format!(r#"{{"t":"INTERACTION_CREATE","d":{data}}}"#)).expect("an event");
+        let used = command_use(&event).unwrap_or_else(|| panic!("no command in {data}"));
+        assert_eq!(
+            (used.id, used.person),
+            (InteractionId(1_536_343_372_988_416_001), UserId(person))
+        );
+        assert_eq!((used.command.as_str(), used.locale.as_str()), ("connect", locale));
+        assert_eq!(used.token.expose(), "CANARY");
+        assert!(!format!("{used:?}").contains("CANARY"));
+    }
+
+    #[test]
+    fn a_command_is_read_in_a_guild_and_in_a_direct_message_whatever_else_is_told() {
+        let event = serde_json::from_str(&format!(r#"{{"t":"INTERACTION_CREATE","d":{USED}}}"#)).expect("an event");
+        assert!(matches!(event, Event::InteractionCreate(_)), "serenity reads this one");
+        check_use(USED, 80_000_000_000_000_001, "de");
+        for (from, to) in [
+            (r#""entitlements":[]"#, r#""entitlements":7"#),
+            (r#""app_permissions":"0""#, r#""app_permissions":[]"#),
+            (r#""channel":{"id":"1536340000000000002","type":0}"#, r#""channel":7"#),
+        ] {
+            assert!(USED.contains(from), "{from}");
+            check_use(&USED.replace(from, to), 80_000_000_000_000_001, "de");
+        }
+        check_use(
+            r#"{"id":"1536343372988416001","type":2,"token":"CANARY","data":{"name":"connect","type":1},
+                "user":{"id":"80000000000000002"}}"#,
+            80_000_000_000_000_002,
+            "",
+        );
+    }
+
+    #[test]
+    fn what_is_no_slash_command_is_none() {
+        for (from, to) in [
+            (r#""type":2,"token""#, r#""type":3,"token""#),
+            (r#""type":2,"token""#, r#""type":4,"token""#),
+            (r#""name":"connect","type":1"#, r#""name":"connect","type":2"#),
+            (r#""token":"CANARY","#, ""),
+            (r#""name":"connect","#, ""),
+            (r#""user":{"id":"80000000000000001","#, r#""user":{"id":"x","#),
+        ] {
+            assert!(USED.contains(from), "{from}");
+            let data = USED.replace(from, to);
+            let event = serde_json::from_str(&format!(r#"{{"t":"INTERACTION_CREATE","d":{data}}}"#)).expect("an event");
+            assert!(command_use(&event).is_none(), "{from} as {to}");
+        }
     }
 
     const WHOLE: &str = r#"{"type":0,"tts":false,"timestamp":"2026-08-10T12:00:04.000000+00:00","pinned":false,

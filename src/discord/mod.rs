@@ -3,6 +3,7 @@
 pub mod bot;
 pub mod bot_call;
 pub mod callback_post;
+pub mod contact;
 pub mod gateway;
 pub mod gateway_event;
 pub mod gateway_pace;

@@ -12,12 +12,14 @@ use rand::rngs::StdRng;
 use tokio::sync::{mpsc, watch};
 
 use super::limits;
+use super::mints::JournalMints;
 use crate::actors::governor::{self, Governor, LedgerError, SpendingLedger};
 use crate::actors::journal::book::{Book, BookRules};
 use crate::actors::journal::{self, Journal, OnClosed};
 use crate::actors::listener::gatekeeper::Gatekeeper;
 use crate::actors::listener::{self, Listener, WatchedLane};
 use crate::actors::pipeline::{Ended, Pipeline};
+use crate::actors::usher::{self, Usher};
 use crate::config::{AfterReceipt, Config, Secrets, StateMode, WireVersion};
 use crate::delivery::Sink;
 use crate::delivery::result::ResultFormat;
@@ -29,6 +31,7 @@ use crate::intake::message::Accept;
 use crate::intake::mint::Minter;
 use crate::intake::state::{StateKey, StateRules};
 use crate::secret::Key;
+use crate::steps::contact::{CommandUse, Contact, Mints};
 use crate::steps::port::{BotApi, GatewayNote, ResourceServer, TokenEndpoint};
 use crate::steps::skew::SkewWatch;
 use crate::steps::{Deliver, Exchange, Fetch, Revoke};
@@ -46,6 +49,10 @@ pub struct Outside {
     pub server: Rc<dyn ResourceServer>,
     /// The bot's routes.
     pub bot: Rc<dyn BotApi>,
+    /// Reaches people.
+    pub contact: Rc<dyn Contact>,
+    /// Uses of slash commands, where there is one of ours.
+    pub uses: Option<mpsc::Receiver<CommandUse>>,
     /// The bot's own user id.
     pub bot_id: UserId,
     /// Where results go, by name, in the order of the configuration.
@@ -119,7 +126,7 @@ pub fn wire(config: &Config, secrets: &Secrets, journalled: Journalled, outside:
         loaded,
         code_hash_key,
     } = journalled;
-    let Outside { mut random, .. } = outside;
+    let Outside { mut random, uses, .. } = outside;
     // Between two answers nobody can tell a step of the wall clock from time that passed: codes would die of it.
     let steady = SteadyClock::set_by(&*outside.clock);
     let clock: SharedClock = steady.clone();
@@ -185,6 +192,19 @@ pub fn wire(config: &Config, secrets: &Secrets, journalled: Journalled, outside:
         let deliver = Rc::new(Deliver::new(name, sink, format.clone()));
         let task = Task::Deliver(u8::try_from(index).unwrap_or(u8::MAX));
         pipeline.add_stage(&deliver, task, stages.deliver.slots);
+    }
+
+    let mints: Rc<dyn Mints> = Rc::new(JournalMints(journal.clone()));
+    if let (Some(command), Some(uses)) = (config.commands.connect.clone(), uses) {
+        let usher = Usher::new(usher::Settings {
+            command,
+            phrases: config.commands.texts.clone(),
+            uses,
+            mints: Rc::clone(&mints),
+            contact: Rc::clone(&outside.contact),
+            clock: clock.clone(),
+        });
+        pipeline.add_usher(usher.start());
     }
 
     let gatekeeper = Gatekeeper::new(

@@ -1,5 +1,6 @@
 //! The one outside call that each stage makes.
 
+pub mod contact;
 pub mod deliver;
 pub mod exchange;
 pub mod feedback;

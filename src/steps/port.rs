@@ -168,6 +168,12 @@ pub enum BotError {
         /// Discord's own error code, such as 10003, 10008 or 10015.
         code: u32,
     },
+    /// 400: what was sent is not taken.
+    #[error("Discord answered 400 (code {code})")]
+    Refused {
+        /// Discord's own error code, such as 40060 or 50035.
+        code: u32,
+    },
     /// Anything that may pass: network, 429, 5xx, an answer that is not JSON.
     #[error("{reason}")]
     Transient {

@@ -86,7 +86,7 @@ async fn remove(
     match outcome {
         Ok(()) | Err(BotError::NotFound { .. }) => (None, false),
         Err(BotError::Forbidden { .. }) => (None, true),
-        Err(BotError::Unauthorized) => (Some(Duration::from_mins(1)), false),
+        Err(BotError::Unauthorized | BotError::Refused { .. }) => (Some(Duration::from_mins(1)), false),
         Err(BotError::Transient { after, .. }) => {
             let backoff = Duration::from_secs(1 << carrier.attempts.min(9));
             (Some(backoff.max(after.unwrap_or_default()).min(LONGEST_WAIT)), false)

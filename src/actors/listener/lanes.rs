@@ -90,6 +90,8 @@ fn judge(webhook: WebhookId, channel: ChannelId, found: &Result<ChannelId, BotEr
         Ok(at) if *at == channel => Some(None),
         Ok(at) => Some(Some(format!("webhook {webhook} posts into channel {at} now"))),
         Err(BotError::NotFound { .. }) => Some(Some(format!("webhook {webhook} is gone"))),
-        Err(BotError::Forbidden { .. } | BotError::Unauthorized | BotError::Transient { .. }) => None,
+        Err(
+            BotError::Forbidden { .. } | BotError::Unauthorized | BotError::Refused { .. } | BotError::Transient { .. },
+        ) => None,
     }
 }

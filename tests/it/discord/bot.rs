@@ -65,6 +65,7 @@ fn error_name(error: &BotError) -> String {
     match error {
         BotError::Unauthorized => "unauthorized".to_owned(),
         BotError::Forbidden { code } => format!("forbidden {code}"),
+        BotError::Refused { code } => format!("refused {code}"),
         BotError::NotFound { code } => format!("not found {code}"),
         BotError::Transient { after, .. } => format!("transient {:?}", after.map(|d| d.as_millis())),
     }

@@ -83,6 +83,7 @@ impl Discord {
             token: BotToken::new(self.described.bot_token.clone()),
             channels: BTreeSet::from([self.channel]),
             message_content,
+            commands: None,
         };
         let session = GatewaySession::start(&self.bot(&self.described.bot_token), settings, sender).await;
         (session.expect("the gateway is there"), notes)

@@ -36,6 +36,7 @@ fn settings(message_content: bool) -> GatewaySettings {
         token: BotToken::new("CANARY.bot"),
         channels: BTreeSet::from([ChannelId(CHANNEL)]),
         message_content,
+        commands: None,
     }
 }
 

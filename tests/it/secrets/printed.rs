@@ -125,6 +125,7 @@ fn shown() -> Vec<String> {
                 token: BotToken::new(SECRET),
                 channels: [ChannelId(7)].into(),
                 message_content: true,
+                commands: None,
             }
         ),
         format!(

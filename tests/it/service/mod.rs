@@ -1,6 +1,7 @@
 //! The service as a process beside an embedded Discord: what it promises, whatever happens to it.
 
 mod budget;
+mod commands;
 mod control;
 mod crash;
 mod disk;

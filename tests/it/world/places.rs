@@ -8,7 +8,9 @@ use codeferry::delivery::discord_webhook::{PostAnswer, RecentPost, WebhookPost};
 use codeferry::delivery::{Delivery, DeliveryAnswer, Sink};
 use codeferry::grant::Reason;
 use codeferry::ids::{ApplicationId, ChannelId, GrantId, MessageId, UserId, WebhookId};
+use codeferry::steps::contact::{CommandUse, Contact, Note};
 use codeferry::steps::port::{Answered, ApplicationFacts, BotApi, BotError, ChannelMessage, HistoryPage};
+use codeferry::text::Phrases;
 use futures_util::FutureExt;
 use futures_util::future::LocalBoxFuture;
 use rand::RngExt;
@@ -138,6 +140,29 @@ impl BotApi for Outside {
 
     fn react(&self, _: ChannelId, _: MessageId) -> LocalBoxFuture<'_, Result<(), BotError>> {
         std::future::ready(Ok(())).boxed_local()
+    }
+}
+
+impl Contact for Outside {
+    fn set_command<'a>(
+        &'a self,
+        _: ApplicationId,
+        _: &'a str,
+        _: &'a [Phrases],
+    ) -> LocalBoxFuture<'a, Result<(), BotError>> {
+        unreachable!("the world has no slash command")
+    }
+
+    fn answer<'a>(&'a self, _: &'a CommandUse, _: &'a Note) -> LocalBoxFuture<'a, Result<(), BotError>> {
+        unreachable!("the world has no slash command")
+    }
+
+    fn open_direct(&self, _: UserId) -> LocalBoxFuture<'_, Result<ChannelId, BotError>> {
+        unreachable!("nobody is invited anew in the world")
+    }
+
+    fn send_direct<'a>(&'a self, _: ChannelId, _: &'a Note, _: &'a str) -> LocalBoxFuture<'a, Result<(), BotError>> {
+        unreachable!("nobody is invited anew in the world")
     }
 }
 

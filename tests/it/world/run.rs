@@ -312,6 +312,8 @@ impl World {
                 endpoint: Rc::new(outside.clone()),
                 server: Rc::new(outside.clone()),
                 bot: Rc::new(outside.clone()),
+                contact: Rc::new(outside.clone()),
+                uses: None,
                 bot_id: BOT,
                 sinks: vec![
                     ("app".to_owned(), Rc::new(App(outside.clone()))),

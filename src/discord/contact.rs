@@ -1,0 +1,161 @@
+//! The routes by which people are reached: the slash command, answers to it, direct messages.
+
+use futures_util::future::{FutureExt, LocalBoxFuture};
+use serde_json::{Map, Value, json};
+use serenity::http::{LightMethod, Route};
+use serenity::model::id as model;
+
+use super::bot::{HttpBotApi, id_of};
+use super::bot_call::{Call, odd};
+use crate::ids::{ApplicationId, ChannelId, UserId};
+use crate::steps::contact::{CommandUse, Contact, LONGEST_BUTTON_URL, Note};
+use crate::steps::port::BotError;
+use crate::text::{BASE, LONGEST_MESSAGE, Phrases};
+
+/// `CHANNEL_MESSAGE_WITH_SOURCE` (Discord Docs/Interactions/Receiving and Responding).
+const ANSWER_WITH_A_MESSAGE: u8 = 4;
+/// `SUPPRESS_EMBEDS`: no picture of Discord's own consent page is wanted below a link.
+const SUPPRESS_EMBEDS: u64 = 1 << 2;
+/// `EPHEMERAL`: only the one who used the command sees the answer.
+const EPHEMERAL: u64 = 1 << 6;
+
+impl Contact for HttpBotApi {
+    fn set_command<'a>(
+        &'a self,
+        application: ApplicationId,
+        name: &'a str,
+        phrases: &'a [Phrases],
+    ) -> LocalBoxFuture<'a, Result<(), BotError>> {
+        async move {
+            let application_id = model::ApplicationId::new(application.0);
+            let route = Route::Commands { application_id };
+            // One command alone: to set the list as a whole would delete what another program of this bot has set.
+            let call = Call::as_bot(LightMethod::Post, route).with_json(&command(name, phrases));
+            self.caller().call(call).await.map(|_| ())
+        }
+        .boxed_local()
+    }
+
+    fn answer<'a>(&'a self, used: &'a CommandUse, note: &'a Note) -> LocalBoxFuture<'a, Result<(), BotError>> {
+        async move {
+            let body = json!({"type": ANSWER_WITH_A_MESSAGE, "data": message(note, EPHEMERAL)});
+            let call = Call::interaction(used.id, &used.token).with_json(&body);
+            self.caller().call(call).await.map(|_| ())
+        }
+        .boxed_local()
+    }
+
+    fn open_direct(&self, person: UserId) -> LocalBoxFuture<'_, Result<ChannelId, BotError>> {
+        async move {
+            let call = Call::as_bot(LightMethod::Post, Route::UserMeDmChannels)
+                .with_json(&json!({"recipient_id": person.to_string()}));
+            let channel = self.caller().json(call).await?;
+            id_of(channel.get("id"))
+                .map(ChannelId)
+                .ok_or_else(|| odd("the direct channel has no id"))
+        }
+        .boxed_local()
+    }
+
+    fn send_direct<'a>(
+        &'a self,
+        channel: ChannelId,
+        note: &'a Note,
+        mark: &'a str,
+    ) -> LocalBoxFuture<'a, Result<(), BotError>> {
+        async move {
+            let channel_id = model::ChannelId::new(channel.0);
+            let mut body = message(note, SUPPRESS_EMBEDS);
+            body.insert("nonce".to_owned(), json!(mark));
+            body.insert("enforce_nonce".to_owned(), json!(true));
+            let route = Route::ChannelMessages { channel_id };
+            let call = Call::as_bot(LightMethod::Post, route).with_json(&Value::Object(body));
+            self.caller().call(call).await.map(|_| ())
+        }
+        .boxed_local()
+    }
+}
+
+/// The command as Discord is to know it: for everybody, in servers and in direct messages with the bot.
+fn command(name: &str, phrases: &[Phrases]) -> Value {
+    let said = |p: &Phrases| p.description.fill(&[]).unwrap_or_default();
+    let base = Phrases::choose(phrases, BASE).map(said).unwrap_or_default();
+    let others: Map<String, Value> = phrases
+        .iter()
+        .filter(|p| p.locale != BASE)
+        .map(|p| (p.locale.clone(), json!(said(p))))
+        .collect();
+    json!({
+        "name": name,
+        // CHAT_INPUT
+        "type": 1,
+        "description": base,
+        "description_localizations": others,
+        // GUILD and BOT_DM
+        "contexts": [0, 1],
+        // GUILD_INSTALL
+        "integration_types": [0],
+    })
+}
+
+/// A message that pings nobody. A link that is too long for a button stands in the text.
+fn message(note: &Note, flags: u64) -> Map<String, Value> {
+    let mut content = note.text.clone();
+    let mut rows = Vec::new();
+    if let Some(button) = &note.button {
+        if button.url.chars().count() <= LONGEST_BUTTON_URL {
+            let button = json!({"type": 2, "style": 5, "label": button.label, "url": button.url});
+            rows.push(json!({"type": 1, "components": [button]}));
+        } else {
+            content = format!("{content}\n{}", button.url);
+            if content.chars().count() > LONGEST_MESSAGE {
+                content.clone_from(&button.url);
+            }
+        }
+    }
+    let fields = [
+        ("content", json!(content)),
+        ("components", json!(rows)),
+        ("allowed_mentions", json!({"parse": []})),
+        ("flags", json!(flags)),
+    ];
+    fields
+        .map(|(name, value)| (name.to_owned(), value))
+        .into_iter()
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::steps::contact::Button;
+
+    fn note(url: &str) -> Note {
+        let button = Button {
+            label: "Connect".to_owned(),
+            url: url.to_owned(),
+        };
+        Note {
+            text: "Open this.".to_owned(),
+            button: Some(button),
+        }
+    }
+
+    #[test]
+    fn a_link_is_on_a_button_unless_it_is_too_long_for_one() {
+        let short = "https://discord.com/oauth2/authorize?a=b";
+        let body = message(&note(short), EPHEMERAL);
+        assert_eq!((&body["content"], &body["flags"]), (&json!("Open this."), &json!(64)));
+        assert_eq!(
+            body["components"],
+            json!([{"type": 1, "components": [{"type": 2, "style": 5, "label": "Connect", "url": short}]}])
+        );
+        let long = format!("{short}{}", "x".repeat(500));
+        let body = message(&note(&long), 0);
+        assert_eq!(body["content"], json!(format!("Open this.\n{long}")));
+        assert_eq!(body["components"], json!([]));
+        let endless = format!("{short}{}", "x".repeat(1955));
+        let body = message(&note(&endless), 0);
+        assert_eq!(body["content"], json!(endless));
+    }
+}

@@ -1,0 +1,93 @@
+//! How the service speaks with people: its own slash command, and direct messages. The adapter stands in `discord`.
+
+use std::time::Duration;
+
+use futures_util::future::LocalBoxFuture;
+
+use super::port::BotError;
+use crate::ids::{ApplicationId, ChannelId, InteractionId, UserId};
+use crate::intake::mint::Link;
+use crate::secret::InteractionToken;
+use crate::text::Phrases;
+
+/// The longest address that a button can hold, in characters (Discord Docs/Components/Reference, button).
+pub const LONGEST_BUTTON_URL: usize = 512;
+
+/// Somebody used a slash command of the application.
+#[derive(Debug, Clone)]
+pub struct CommandUse {
+    /// The interaction; its time is when the command was used.
+    pub id: InteractionId,
+    /// The command's name.
+    pub command: String,
+    /// Who.
+    pub person: UserId,
+    /// The language of that person's client, by Discord's name for it; empty where it was not told.
+    pub locale: String,
+    /// Lets us answer, once and within 3 s.
+    pub token: InteractionToken,
+}
+
+/// What a person is shown.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Note {
+    /// The text.
+    pub text: String,
+    /// A button below it.
+    pub button: Option<Button>,
+}
+
+/// A button that opens a link.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Button {
+    /// What stands on it.
+    pub label: String,
+    /// What it opens. It is for one person alone, so it is not for logs.
+    pub url: String,
+}
+
+/// What is asked of Discord to reach a person.
+pub trait Contact {
+    /// Makes the command of this name what it is to be, whether or not there is one; no other command is touched.
+    fn set_command<'a>(
+        &'a self,
+        application: ApplicationId,
+        name: &'a str,
+        phrases: &'a [Phrases],
+    ) -> LocalBoxFuture<'a, Result<(), BotError>>;
+
+    /// Answers a command; nobody but the one who used it sees that.
+    fn answer<'a>(&'a self, used: &'a CommandUse, note: &'a Note) -> LocalBoxFuture<'a, Result<(), BotError>>;
+
+    /// The channel of direct messages with a person.
+    fn open_direct(&self, person: UserId) -> LocalBoxFuture<'_, Result<ChannelId, BotError>>;
+
+    /// Posts into it; within a few minutes the same mark never makes a second message.
+    fn send_direct<'a>(
+        &'a self,
+        channel: ChannelId,
+        note: &'a Note,
+        mark: &'a str,
+    ) -> LocalBoxFuture<'a, Result<(), BotError>>;
+}
+
+/// Where links come from.
+pub trait Mints {
+    /// A link for one person and one purpose, an index into `state.purposes`. `again`: it takes the place of a link whose
+    /// code died.
+    fn mint(&self, person: UserId, purpose: u8, again: bool) -> LocalBoxFuture<'_, Result<Link, NoLink>>;
+}
+
+/// Why there is no link.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum NoLink {
+    /// There is no room for one more sign-in before this has passed.
+    Later(Duration),
+    /// The journal cannot hold it.
+    Failed,
+}
+
+/// A link's life to the nearest minute, at least one; `None` where it has no end.
+pub fn minutes_left(link: &Link, now: crate::time::Timestamp) -> Option<u64> {
+    link.expires_at.map(|at| ((at.since(now).as_secs() + 30) / 60).max(1))
+}

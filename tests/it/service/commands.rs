@@ -1,0 +1,195 @@
+//! The bot's own slash command: set beside those of others, and answered privately with a link that works.
+
+use std::net::TcpListener;
+use std::time::Duration;
+
+use codeferry::secret::Key;
+use codeferry::simulator::gateway::GatewayFault;
+use codeferry::simulator::people::{Behaviour, browser, walk};
+use codeferry::simulator::relay::{Relay, RelaySettings};
+use codeferry::simulator::{Endpoint, Fault, FaultBody, FaultRule, SimulatorOptions, UseRequest};
+use serde_json::{Value, json};
+
+use super::kit::{KEY, PERSON, Site, until, wait};
+
+const SOON: Duration = Duration::from_secs(20);
+const COMMAND: &str = "[commands]\nconnect = \"connect\"\n";
+
+/// A site whose redirects go to a relay.
+fn with_relay(more: &str) -> (Site, Relay) {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
+    let mut options = SimulatorOptions::without_limits();
+    options.application.redirect_uris = vec![format!("http://{}/oauth", listener.local_addr().expect("bound"))];
+    let site = Site::new(options, more);
+    let settings = RelaySettings {
+        webhook_url: site.about.lanes[0].webhook.url.clone(),
+        bot: site.bot(),
+        relay_key: Key::new(KEY.as_bytes()),
+    };
+    let relay = Relay::start(listener, settings).expect("a relay");
+    (site, relay)
+}
+
+fn now<T>(work: impl Future<Output = T>) -> T {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    runtime.expect("a runtime").block_on(work)
+}
+
+/// What a command was answered.
+#[track_caller]
+fn answered(site: &Site, interaction: u64) -> Value {
+    let answer = || site.simulator.interaction(interaction).expect("it was made").answer;
+    until(SOON, "an answer", || answer().is_some());
+    answer().expect("it was seen")
+}
+
+/// A person opens the link and approves.
+pub fn open(link: &Value, person: u64) {
+    let link = link.as_str().expect("a link");
+    let visit = now(walk(&browser(), link, person, Behaviour::Approve)).expect("the way is free");
+    assert_eq!(visit.codes.len(), 1);
+}
+
+/// How often an endpoint was asked.
+fn asked(site: &Site, endpoint: &str) -> u64 {
+    let answers = site.simulator.ledger().answers;
+    answers.get(endpoint).map_or(0, |by_status| by_status.values().sum())
+}
+
+#[test]
+fn the_command_is_set_alone_and_leads_to_a_result_in_a_guild_and_in_a_direct_message() {
+    let (site, _relay) = with_relay(COMMAND);
+    // Another program of the same bot has a command of its own.
+    let commands = format!(
+        "{}/applications/{}/commands",
+        site.about.api_base, site.about.application_id
+    );
+    let bot = format!("Bot {}", site.about.bot_token);
+    let request = browser().post(&commands).header("Authorization", &bot);
+    let other = json!({"name": "weather", "description": "Tells the weather"});
+    let made = now(async { request.json(&other).send().await }).expect("an answer");
+    assert_eq!(made.status(), 201);
+    for _ in 0..2 {
+        let service = site.run_ready();
+        service.logs("the slash command is set");
+        service.drain();
+    }
+    let listed = now(async {
+        let request = browser().get(&commands).header("Authorization", &bot);
+        let answer = request.send().await.expect("an answer");
+        answer.json::<Value>().await.expect("JSON")
+    });
+    let names: Vec<_> = listed.as_array().expect("a list").iter().map(|c| &c["name"]).collect();
+    assert_eq!(names, ["weather", "connect"]);
+    assert_eq!(listed[0]["description"], "Tells the weather");
+    assert_eq!(listed[1]["description_localizations"]["de"], "Verbinde dein Konto");
+    assert_eq!(asked(&site, "bulk_commands"), 0, "that would have ended the other one");
+
+    let service = site.run_ready();
+    for (nth, direct) in [(0, false), (1, true)] {
+        let person = PERSON + nth;
+        let answer = answered(
+            &site,
+            site.simulator.use_command(&UseRequest {
+                locale: "de".to_owned(),
+                direct,
+                ..UseRequest::of(person, "connect")
+            }),
+        );
+        assert_eq!(answer["flags"], 64, "nobody else sees it: {answer}");
+        assert!(
+            answer["content"].as_str().is_some_and(|t| t.contains("5 Min.")),
+            "{answer}"
+        );
+        let button = &answer["components"][0]["components"][0];
+        assert_eq!((&button["style"], &button["label"]), (&json!(5), &json!("Verbinden")));
+        open(&button["url"], person);
+    }
+    until(SOON, "two results", || site.results_of("completed") == 2);
+    let tokens = site.simulator.ledger();
+    assert!(!service.log().contains(&tokens.codes[0].code));
+    service.drain();
+}
+
+#[test]
+fn other_commands_replays_and_late_ones_are_left_alone() {
+    let site = Site::without_limits(COMMAND);
+    let service = site.run_ready();
+    let uses = |request: UseRequest| site.simulator.use_command(&request);
+    let foreign = uses(UseRequest::of(PERSON, "weather"));
+    let typing = uses(UseRequest {
+        kind: 4,
+        ..UseRequest::of(PERSON, "connect")
+    });
+    let late = uses(UseRequest {
+        age_ms: 3_500,
+        ..UseRequest::of(PERSON + 1, "connect")
+    });
+    service.logs("too long ago to be answered");
+    site.simulator.gateway().fault(GatewayFault::Duplicate { count: 1 });
+    let twice = uses(UseRequest::of(PERSON + 2, "connect"));
+    answered(&site, twice);
+    // Whatever was to become of the copy would have become of it before this one.
+    answered(&site, uses(UseRequest::of(PERSON + 3, "connect")));
+    for ignored in [foreign, typing, late] {
+        let found = site.simulator.interaction(ignored).expect("it was made");
+        assert_eq!((found.answer, found.refused), (None, 0));
+    }
+    assert_eq!(site.simulator.interaction(twice).expect("it was made").refused, 0);
+    assert_eq!(asked(&site, "interaction"), 2);
+    assert_eq!(site.json(&["debug", "queue", "stats"])["links"], 2, "{}", service.log());
+    service.drain();
+}
+
+#[test]
+fn who_finds_the_gate_full_is_told_when_to_come_back() {
+    let site = Site::new(
+        SimulatorOptions::without_limits(),
+        &format!("{COMMAND}[gate]\nshare = 0.05\n"),
+    );
+    let service = site.run_ready();
+    let text = |person: u64| {
+        let answer = answered(&site, site.simulator.use_command(&UseRequest::of(person, "connect")));
+        (
+            answer["content"].as_str().expect("a text").to_owned(),
+            answer["components"].clone(),
+        )
+    };
+    // 0.05 x (5 + 25/60 x 85) = 2.
+    for nth in 0..2 {
+        assert_ne!(text(PERSON + nth).1, json!([]));
+    }
+    let (later, components) = text(PERSON + 2);
+    assert!(later.contains("try again in") && components == json!([]), "{later}");
+    service.drain();
+}
+
+#[test]
+fn an_answer_that_seems_lost_is_given_again_and_a_command_that_is_refused_ends_the_start() {
+    let site = Site::without_limits(COMMAND);
+    let status = |status, after_work| Fault::Status {
+        status,
+        body: FaultBody::Json,
+        retry_after: None,
+        after_work,
+    };
+    let lost = FaultRule::on(Endpoint::Interaction, status(503, true)).times(1);
+    let cut = FaultRule::on(Endpoint::Commands, Fault::LostAnswer).times(1);
+    site.simulator.faults().add(lost);
+    site.simulator.faults().add(cut);
+    let service = site.run_ready();
+    service.logs("the slash command is set");
+    let used = site.simulator.use_command(&UseRequest::of(PERSON, "connect"));
+    let came = wait(SOON, || {
+        site.simulator.interaction(used).expect("it was made").refused == 1
+    });
+    assert!(came, "no second answer: {}", service.log());
+    assert!(!service.log().contains("ERROR"), "{}", service.log());
+    service.drain();
+
+    let refused = FaultRule::on(Endpoint::Commands, status(400, false));
+    site.simulator.faults().add(refused);
+    let mut service = site.run();
+    assert_eq!(service.ends(SOON), 2, "{}", service.log());
+    assert!(service.last_words().contains("commands.connect"), "{}", service.log());
+}
