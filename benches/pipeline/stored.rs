@@ -5,7 +5,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use codeferry::grant::state::{
-    Attempts, Delivery, DeliveryState, Origin, Presentations, Requested, Revocation, Settling,
+    Attempts, Delivery, DeliveryState, Invitation, Origin, Presentations, Requested, Revocation, Settling,
 };
 use codeferry::grant::{ClosedGrant, Grant, Outcome, State};
 use codeferry::ids::{ChannelId, CodeHash, GrantId, Lane, MessageId, snowflake_at};
@@ -128,6 +128,7 @@ pub fn keep_open(data: &Path, codes: &[Approved], results: u64) -> anyhow::Resul
             has_data: true,
             deliveries: BTreeMap::from([("results".to_owned(), owed)]),
             revocation: Revocation::Done,
+            invitation: Invitation::NotNeeded,
         });
         let user = format!(
             r#"{{"user":{{"id":"{}","username":"person{n}","avatar":null}}}}"#,

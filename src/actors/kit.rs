@@ -107,6 +107,7 @@ impl Site {
             code_lifetime: Duration::from_secs(100),
             sinks: sink.map(str::to_owned).into_iter().collect(),
             keep_parked: Duration::from_hours(1),
+            reinvite: false,
         };
         let random = StdRng::seed_from_u64(1);
         let closed: Rc<RefCell<Vec<ClosedGrant>>> = Rc::default();

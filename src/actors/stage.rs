@@ -27,6 +27,8 @@ pub type Fetcher = Stage<crate::steps::Fetch>;
 pub type Deliverer = Stage<crate::steps::Deliver>;
 /// The revoking stage.
 pub type Revoker = Stage<crate::steps::Revoke>;
+/// The stage that sends fresh links.
+pub type Inviter = Stage<crate::steps::Invite>;
 
 /// A hint may be lost, so a stage with free slots looks for work this often.
 const POLL: Duration = Duration::from_secs(1);

@@ -114,6 +114,7 @@ impl<'a> StoppedStore<'a> {
             code_lifetime: self.config.intake.code_lifetime,
             sinks: self.config.sinks.iter().map(|s| s.name.clone()).collect(),
             keep_parked: self.config.journal.keep_parked,
+            reinvite: self.config.reinvite.enabled,
         };
         let Some(grant) = self.find(id) else {
             let closed = self.store.closed(id).map_err(|e| Refusal::new(503, e.to_string()))?;

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 
 use super::port::Delivery;
 use crate::grant::Grant;
-use crate::grant::state::Settling;
+use crate::grant::state::{Invitation, Settling};
 use crate::secret::PersonalData;
 
 /// What the configuration says about results.
@@ -18,6 +18,8 @@ pub struct ResultFormat {
     pub purposes: Rc<[String]>,
     /// Whether the raw state is handed on: modes `user_id` and `any`.
     pub with_raw_state: bool,
+    /// Whether people whose code died are sent a fresh link, so that a result says whether this one was.
+    pub with_invitation: bool,
 }
 
 impl ResultFormat {
@@ -57,6 +59,9 @@ impl ResultFormat {
         }
         put("received_at", &json!(grant.received_at.rfc3339()).to_string());
         put("settled_at", &json!(settling.settled_at.rfc3339()).to_string());
+        if self.with_invitation && settling.outcome.is_a_dead_code() {
+            put("reinvited", &json!(settling.invitation == Invitation::Sent).to_string());
+        }
         put("state", &Value::Object(state).to_string());
         put("scopes", &json!(settling.scopes).to_string());
         // The resources stand as Discord sent them, unknown fields included; they were checked to be JSON when fetched.

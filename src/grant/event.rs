@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::state::{Reason, Token};
+use super::state::{Invitation, Reason, Token};
 use crate::ids::{GrantId, UserId};
 
 /// Something that happened to a grant. Its fields are what the transition needs to know, nothing else.
@@ -80,6 +80,17 @@ pub enum Event {
         /// What the answer asked to wait.
         after: Option<Duration>,
     },
+    /// The person has a message with a fresh link.
+    Invited,
+    /// The message could not be sent yet.
+    InvitationDeferred {
+        /// What was asked to wait.
+        after: Option<Duration>,
+        /// What it comes to where there is no time left.
+        or: Uninvited,
+    },
+    /// The message will never be sent.
+    InvitationRefused(Uninvited),
     /// An operator dropped the grant.
     Dropped,
     /// Time passed, or the configuration changed: parks what has no sink, gives up what was parked for too long.
@@ -111,8 +122,32 @@ impl Event {
             Self::Requeued { .. } => "requeued",
             Self::Revoked => "revoked",
             Self::RevocationFailed { .. } => "revocation_failed",
+            Self::Invited => "invited",
+            Self::InvitationDeferred { .. } => "invitation_deferred",
+            Self::InvitationRefused(_) => "invitation_refused",
             Self::Dropped => "dropped",
             Self::Aged => "aged",
+        }
+    }
+}
+
+/// Why nobody was invited.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Uninvited {
+    /// The person takes no direct messages.
+    Closed,
+    /// There was no room for one more link.
+    NoRoom,
+    /// It could not be sent.
+    Failed,
+}
+
+impl From<Uninvited> for Invitation {
+    fn from(why: Uninvited) -> Self {
+        match why {
+            Uninvited::Closed => Self::Closed,
+            Uninvited::NoRoom => Self::NoRoom,
+            Uninvited::Failed => Self::Failed,
         }
     }
 }

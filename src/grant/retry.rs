@@ -15,6 +15,8 @@ pub struct Policy {
     pub sinks: Vec<String>,
     /// How long a parked delivery is kept before it is given up.
     pub keep_parked: Duration,
+    /// Whether people whose code died are sent a fresh link.
+    pub reinvite: bool,
 }
 
 impl Policy {
@@ -45,6 +47,13 @@ pub const REVOCATION_SPACING: Duration = Duration::from_mins(10);
 pub const DELIVERY_SPACING: Duration = Duration::from_mins(30);
 /// A fetch is spaced out to this.
 pub const FETCH_SPACING: Duration = Duration::from_secs(30);
+
+/// Results of a dead code wait this long for the message with a fresh link, so that they can tell of it.
+pub const INVITATION_WITHIN: Duration = Duration::from_mins(1);
+/// No attempt at that message begins later, so that the last one has ended before the results go.
+pub const INVITATION_LAST_ATTEMPT: Duration = Duration::from_secs(45);
+/// Attempts at it are spaced out to this.
+pub const INVITATION_SPACING: Duration = Duration::from_secs(10);
 
 /// Waits before presenting a code again after an unclear answer: 1, 2, 4, 8 s, then no more.
 pub fn after_unclear(unclear: u32) -> Option<Duration> {

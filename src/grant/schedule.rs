@@ -5,8 +5,8 @@
 
 use std::collections::{BTreeSet, HashMap};
 
-use super::retry::Policy;
-use super::state::{DeliveryState, Grant, Revocation, State};
+use super::retry::{INVITATION_WITHIN, Policy};
+use super::state::{DeliveryState, Grant, Invitation, Revocation, State};
 use crate::ids::GrantId;
 use crate::time::Timestamp;
 
@@ -21,6 +21,8 @@ pub enum Task {
     Deliver(u8),
     /// Revoke the token.
     Revoke,
+    /// Send the person a fresh link.
+    Invite,
 }
 
 impl Task {
@@ -31,6 +33,7 @@ impl Task {
             Self::Fetch => "fetch",
             Self::Deliver(_) => "deliver",
             Self::Revoke => "revoke",
+            Self::Invite => "invite",
         }
     }
 }
@@ -67,6 +70,12 @@ impl Grant {
                 }]
             }
             State::Settling(settling) => {
+                // A result tells whether its person was invited.
+                let invitation = match settling.invitation {
+                    Invitation::Owed(attempts) => Some(attempts),
+                    _ => None,
+                };
+                let waits_until = invitation.map(|attempts| attempts.since + INVITATION_WITHIN);
                 let deliveries = settling
                     .deliveries
                     .iter()
@@ -75,11 +84,18 @@ impl Grant {
                     .filter_map(|(name, d)| {
                         policy.sink_index(name).map(|i| Due {
                             task: Task::Deliver(i),
-                            not_before: d.attempts.not_before,
+                            not_before: waits_until.map_or(d.attempts.not_before, |w| w.max(d.attempts.not_before)),
                             place: (false, d.attempts.since),
                         })
                     })
                     .collect();
+                if let Some(attempts) = invitation {
+                    due.push(Due {
+                        task: Task::Invite,
+                        not_before: attempts.not_before,
+                        place: (false, attempts.since),
+                    });
+                }
                 if let Revocation::Owed { attempts, .. } = &settling.revocation {
                     due.push(Due {
                         task: Task::Revoke,

@@ -168,6 +168,9 @@ pub struct Settling {
     pub deliveries: BTreeMap<String, Delivery>,
     /// The token's end.
     pub revocation: Revocation,
+    /// A fresh link for the person whose code died. Grants that were stored before there were any have none.
+    #[serde(default, skip_serializing_if = "Invitation::is_not_needed")]
+    pub invitation: Invitation,
 }
 
 /// One sink's obligation.
@@ -210,6 +213,44 @@ pub enum Revocation {
     },
     /// The token is dead.
     Done,
+}
+
+/// A fresh link for a person whose code died, sent as a direct message.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Invitation {
+    /// Nobody is to be invited.
+    #[default]
+    NotNeeded,
+    /// To be sent, within a minute: results wait for it.
+    Owed(Attempts),
+    /// Sent.
+    Sent,
+    /// The person takes no direct messages.
+    Closed,
+    /// There was no room for one more link in time.
+    NoRoom,
+    /// It could not be sent.
+    Failed,
+}
+
+impl Invitation {
+    /// By reference, as serde calls it.
+    fn is_not_needed(&self) -> bool {
+        *self == Self::NotNeeded
+    }
+
+    /// The name used in tables and JSON.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::NotNeeded => "not_needed",
+            Self::Owed(_) => "owed",
+            Self::Sent => "sent",
+            Self::Closed => "closed",
+            Self::NoRoom => "no_room",
+            Self::Failed => "failed",
+        }
+    }
 }
 
 /// A closed grant: what stays for `closed_retention`. It names no person and holds no secret.
@@ -266,6 +307,11 @@ impl Outcome {
         Self::Dropped,
         Self::Duplicate,
     ];
+
+    /// Whether the code died before anything came of it, so that its person needs another link.
+    pub const fn is_a_dead_code(self) -> bool {
+        matches!(self, Self::Expired | Self::Lost)
+    }
 
     /// The name used in results, tables, JSON and metrics.
     pub const fn name(self) -> &'static str {

@@ -5,8 +5,8 @@
 use super::event::{Event, IllegalTransition};
 use super::retry::{self, Policy};
 use super::state::{
-    Attempts, ClosedGrant, Delivery, DeliveryState, Grant, Outcome, Presentations, Reason, Revocation, Settling, State,
-    Token,
+    Attempts, ClosedGrant, Delivery, DeliveryState, Grant, Invitation, Outcome, Presentations, Reason, Requested,
+    Revocation, Settling, State, Token,
 };
 use crate::ids::UserId;
 use crate::secret::{AccessToken, AuthorizationCode};
@@ -81,7 +81,7 @@ impl Grant {
             Event::Superseded => State::Closed(self.closed(Outcome::Duplicate, Some(Reason::new("state_used")), now)),
             // An exchange whose answer was cut off may have left a token that nobody has: that is what must be told.
             Event::Dropped if presentations.outcome_unknown() => {
-                self.settle(Outcome::Lost, Some("answer_lost"), None, now, policy)
+                uninvited(self.settle(Outcome::Lost, Some("answer_lost"), None, now, policy))
             }
             Event::Dropped => self.settle(Outcome::Dropped, Some("dropped_by_operator"), None, now, policy),
             Event::Aged => State::Received {
@@ -264,7 +264,36 @@ impl Grant {
                 };
                 *attempts = retry::next_attempt(*attempts, self.id, after, retry::REVOCATION_SPACING, now);
             }
+            Event::Invited => match settling.invitation {
+                Invitation::Owed(_) => settling.invitation = Invitation::Sent,
+                Invitation::Sent => {}
+                _ => return None,
+            },
+            Event::InvitationDeferred { after, or } => {
+                let Invitation::Owed(attempts) = settling.invitation else {
+                    return None;
+                };
+                let next = retry::next_attempt(attempts, self.id, after, retry::INVITATION_SPACING, now);
+                let in_time = next.not_before.since(next.since) <= retry::INVITATION_LAST_ATTEMPT;
+                settling.invitation = if in_time { Invitation::Owed(next) } else { or.into() };
+            }
+            Event::InvitationRefused(why) => {
+                let Invitation::Owed(_) = settling.invitation else {
+                    return None;
+                };
+                settling.invitation = why.into();
+            }
+            // Another code of the same consent was completed: nobody waits for a link any more.
+            Event::Superseded => {
+                let Invitation::Owed(_) = settling.invitation else {
+                    return None;
+                };
+                settling.invitation = Invitation::NotNeeded;
+            }
             Event::Dropped => {
+                if let Invitation::Owed(_) = settling.invitation {
+                    settling.invitation = Invitation::NotNeeded;
+                }
                 for delivery in settling.deliveries.values_mut() {
                     if matches!(delivery.state, DeliveryState::Owed | DeliveryState::Parked) {
                         delivery.state = DeliveryState::GaveUp;
@@ -273,6 +302,9 @@ impl Grant {
             }
             Event::Aged | Event::FoundAtStart => {
                 let restarted = matches!(event, Event::FoundAtStart);
+                if settling.invitation_is_overdue(now) || !policy.reinvite {
+                    settling.give_invitation_up();
+                }
                 for (name, delivery) in &mut settling.deliveries {
                     delivery.uncertain |= restarted && delivery.state == DeliveryState::Owed;
                     match delivery.state {
@@ -312,7 +344,20 @@ impl Grant {
             has_data: false,
             deliveries: policy.sinks.iter().map(|name| (name.clone(), owed)).collect(),
             revocation: token.map_or(Revocation::NotNeeded, |t| owed_revocation(&t.access, now)),
+            invitation: self.owed_invitation(outcome, now, policy),
         })
+    }
+
+    /// A fresh link is owed to whom a signed state names: no other state proves that this person ever asked for one. Who
+    /// was sent one already is left in peace.
+    fn owed_invitation(&self, outcome: Outcome, now: Timestamp, policy: &Policy) -> Invitation {
+        let Requested { user, nonce, again, .. } = &self.requested;
+        let asked = user.is_some() && nonce.is_some() && !again;
+        if policy.reinvite && outcome.is_a_dead_code() && asked {
+            Invitation::Owed(Attempts::owed_since(now))
+        } else {
+            Invitation::NotNeeded
+        }
     }
 
     /// Whether the relay's clock says that the code is past its life.
@@ -331,7 +376,8 @@ impl Grant {
             .values()
             .all(|d| matches!(d.state, DeliveryState::Done | DeliveryState::GaveUp));
         let revoked = !matches!(settling.revocation, Revocation::Owed { .. });
-        if delivered && revoked {
+        let invited = !matches!(settling.invitation, Invitation::Owed(_));
+        if delivered && revoked && invited {
             self.state = State::Closed(self.closed(settling.outcome, settling.reason.clone(), now));
         }
     }
@@ -344,6 +390,30 @@ impl Grant {
             lane: self.origin.lane,
             outcome,
             reason,
+        }
+    }
+}
+
+/// An outcome that an operator chose invites nobody.
+fn uninvited(mut state: State) -> State {
+    if let State::Settling(settling) = &mut state {
+        settling.invitation = Invitation::NotNeeded;
+    }
+    state
+}
+
+impl Settling {
+    /// Whether the person should have been invited by now: results wait no longer.
+    pub fn invitation_is_overdue(&self, now: Timestamp) -> bool {
+        match &self.invitation {
+            Invitation::Owed(attempts) => now.since(attempts.since) >= retry::INVITATION_WITHIN,
+            _ => false,
+        }
+    }
+
+    fn give_invitation_up(&mut self) {
+        if let Invitation::Owed(_) = self.invitation {
+            self.invitation = Invitation::Failed;
         }
     }
 }

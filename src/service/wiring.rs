@@ -32,14 +32,18 @@ use crate::intake::mint::Minter;
 use crate::intake::state::{StateKey, StateRules};
 use crate::secret::Key;
 use crate::steps::contact::{CommandUse, Contact, Mints};
+use crate::steps::invite;
 use crate::steps::port::{BotApi, GatewayNote, ResourceServer, TokenEndpoint};
 use crate::steps::skew::SkewWatch;
-use crate::steps::{Deliver, Exchange, Fetch, Revoke};
+use crate::steps::{Deliver, Exchange, Fetch, Invite, Revoke};
 use crate::store::{Change, CommitterHandle, Loaded};
 use crate::time::{SharedClock, SteadyClock, Timestamp};
 
 /// IDENTIFYs a day before we stop: at 1,000 Discord resets the bot's token.
 pub(super) const IDENTIFIES_A_DAY: usize = 950;
+
+/// Direct messages under way at once; Discord slows down who opens many of them.
+const INVITING_AT_ONCE: usize = 4;
 
 /// Everything beyond the actors that they call, hear from, or take time and chance from.
 pub struct Outside {
@@ -146,6 +150,7 @@ pub fn wire(config: &Config, secrets: &Secrets, journalled: Journalled, outside:
         code_lifetime: config.intake.code_lifetime,
         sinks: config.sinks.iter().map(|s| s.name.clone()).collect(),
         keep_parked: config.journal.keep_parked,
+        reinvite: config.reinvite.enabled,
     };
     let rules = BookRules {
         policy,
@@ -187,6 +192,7 @@ pub fn wire(config: &Config, secrets: &Secrets, journalled: Journalled, outside:
     let format = ResultFormat {
         purposes: config.state.purposes.clone().into(),
         with_raw_state: config.state.mode != StateMode::Signed,
+        with_invitation: config.reinvite.enabled,
     };
     for (index, (name, sink)) in outside.sinks.into_iter().enumerate() {
         let deliver = Rc::new(Deliver::new(name, sink, format.clone()));
@@ -195,6 +201,16 @@ pub fn wire(config: &Config, secrets: &Secrets, journalled: Journalled, outside:
     }
 
     let mints: Rc<dyn Mints> = Rc::new(JournalMints(journal.clone()));
+    if config.reinvite.enabled {
+        let invite = Rc::new(Invite::new(invite::Settings {
+            mints: Rc::clone(&mints),
+            contact: Rc::clone(&outside.contact),
+            clock: clock.clone(),
+            text: config.reinvite.text.clone(),
+            button: config.reinvite.button.clone(),
+        }));
+        pipeline.add_stage(&invite, Task::Invite, INVITING_AT_ONCE);
+    }
     if let (Some(command), Some(uses)) = (config.commands.connect.clone(), uses) {
         let usher = Usher::new(usher::Settings {
             command,

@@ -42,6 +42,9 @@ pub struct GrantView {
     pub deliveries: BTreeMap<String, String>,
     /// `not_needed`, `owed` or `done`.
     pub revocation: Option<String>,
+    /// `not_needed`, `owed`, `sent`, `closed` (the person takes no direct messages), `no_room` or `failed`.
+    #[serde(default)]
+    pub invitation: Option<String>,
 }
 
 impl GrantView {
@@ -60,6 +63,7 @@ impl GrantView {
             attempts: 0,
             deliveries: BTreeMap::new(),
             revocation: None,
+            invitation: None,
         };
         match &grant.state {
             State::Received { presentations, .. } | State::Exchanging { presentations, .. } => {
@@ -88,6 +92,7 @@ impl GrantView {
                     Revocation::Done => "done",
                 };
                 view.revocation = Some(revocation.to_owned());
+                view.invitation = Some(settling.invitation.name().to_owned());
             }
             State::Closed(_) => {}
         }
@@ -109,6 +114,7 @@ impl GrantView {
             attempts: 0,
             deliveries: BTreeMap::new(),
             revocation: None,
+            invitation: None,
         }
     }
 }

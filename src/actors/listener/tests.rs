@@ -262,6 +262,7 @@ impl Site {
             code_lifetime: LIFETIME,
             sinks: Vec::new(),
             keep_parked: Duration::from_hours(1),
+            reinvite: false,
         };
         let loaded = Loaded {
             cursors: options.cursor.map(|c| (CHANNEL, c)).into_iter().collect(),

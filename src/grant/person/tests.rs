@@ -17,6 +17,7 @@ fn policy() -> Policy {
         code_lifetime: Duration::from_secs(100),
         sinks: Vec::new(),
         keep_parked: Duration::from_hours(1),
+        reinvite: false,
     }
 }
 

@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-use super::super::state::{Origin, Requested};
+use super::super::event::Uninvited;
+use super::super::state::Origin;
 use super::*;
 use crate::ids::{CodeHash, GrantId, Lane, MessageId};
 
@@ -20,6 +21,7 @@ fn policy() -> Policy {
         code_lifetime: Duration::from_secs(100),
         sinks: vec!["a".to_owned(), "b".to_owned()],
         keep_parked: Duration::from_hours(24 * 7),
+        reinvite: false,
     }
 }
 
@@ -87,6 +89,10 @@ fn requeued(sink: Option<&str>) -> Event {
     }
 }
 
+fn invitation_deferred(or: Uninvited) -> Event {
+    Event::InvitationDeferred { after: None, or }
+}
+
 /// One event of every kind, with the name under which the table knows it.
 fn event(name: &str) -> Event {
     let event = match name {
@@ -111,6 +117,9 @@ fn event(name: &str) -> Event {
         "requeued" => requeued(None),
         "revoked" => Event::Revoked,
         "revocation_failed" => Event::RevocationFailed { after: None },
+        "invited" => Event::Invited,
+        "invitation_deferred" => invitation_deferred(Uninvited::Failed),
+        "invitation_refused" => Event::InvitationRefused(Uninvited::Closed),
         "dropped" => Event::Dropped,
         "aged" => Event::Aged,
         other => panic!("no event is called `{other}`"),
@@ -144,6 +153,14 @@ impl Story {
     /// The grant with everything owed.
     fn settling() -> Self {
         Self::exchanged().then(fetched(ASKED))
+    }
+
+    /// The grant of a code that died, whose person is to be sent a fresh link.
+    fn inviting() -> Self {
+        let mut story = Self::new();
+        story.policy.reinvite = true;
+        story.grant.requested.nonce = Some([1; 8]);
+        story.then(Event::Expired)
     }
 
     #[track_caller]
@@ -197,6 +214,14 @@ impl Story {
     }
 
     #[track_caller]
+    fn invitation(&self) -> Invitation {
+        let State::Settling(settling) = &self.grant.state else {
+            panic!("nobody is invited in {}", self.told());
+        };
+        settling.invitation
+    }
+
+    #[track_caller]
     fn sinks(&self) -> [DeliveryState; 2] {
         [self.sink("a").state, self.sink("b").state]
     }
@@ -234,6 +259,7 @@ fn check(row: &str) {
         Story::settling(),
         all_parked,
         Story::new().then(Event::Dropped),
+        Story::inviting(),
         closed,
     ];
     assert_eq!(cells.len(), starts.len() + 1, "{row}");
@@ -247,34 +273,39 @@ fn check(row: &str) {
 #[test]
 fn every_event_in_every_state_leads_where_the_table_says() {
     let dropped = "settling dropped dropped_by_operator";
-    // Settling stands three times: with everything owed, with every delivery parked, and with no token received.
+    let died = "settling expired code_expired";
+    // Settling stands four times: with everything owed, with every delivery parked, with no token received, and with an
+    // invitation owed.
     let rows = [
-        "began               | exchanging            | -                              | -          | -                  | -                  | -     | -",
-        "not_sent            | -                     | received                       | -          | -                  | -                  | -     | -",
-        "deferred            | -                     | received                       | -          | -                  | -                  | -     | -",
-        "unclear             | -                     | received                       | -          | -                  | -                  | -     | -",
-        "cut_off             | -                     | received                       | -          | -                  | -                  | -     | -",
-        "found_at_start      | -                     | received                       | -          | settling completed | settling completed | DROP  | -",
-        "exchanged           | -                     | exchanged                      | -          | -                  | -                  | -     | -",
-        "refused             | -                     | settling refused invalid_grant | -          | -                  | -                  | -     | -",
-        "credentials_refused | -                     | received                       | -          | -                  | -                  | -     | -",
-        "expired             | settling expired code_expired | -                      | -          | -                  | -                  | -     | -",
-        "superseded          | closed duplicate state_used   | -                      | -          | -                  | -                  | -     | -",
-        "unauthorized        | -                     | -                              | exchanged  | -                  | -                  | -     | -",
-        "fetch_deferred      | -                     | -                              | exchanged  | -                  | -                  | -     | -",
-        "fetch_refused       | -                     | -                              | settling failed forbidden | -   | -                  | -     | -",
-        "fetched             | -                     | -                              | settling completed | -          | -                  | -     | -",
-        "delivered           | -                     | -                              | -          | settling completed | settling completed | DROP  | -",
-        "delivery_failed     | -                     | -                              | -          | settling completed | -                  | DROP  | -",
-        "delivery_refused    | -                     | -                              | -          | settling completed | -                  | DROP  | -",
-        "requeued            | -                     | -                              | -          | -                  | settling completed | -     | -",
-        "revoked             | -                     | -                              | -          | settling completed | settling completed | -     | -",
-        "revocation_failed   | -                     | -                              | -          | settling completed | settling completed | -     | -",
-        "dropped             | DROP                  | -                              | DROP       | settling completed | settling completed | closed dropped dropped_by_operator | -",
-        "aged                | received              | exchanging                     | exchanged  | settling completed | settling completed | DROP  | -",
+        "began               | exchanging            | -                              | -          | -                  | -                  | -     | - | -",
+        "not_sent            | -                     | received                       | -          | -                  | -                  | -     | - | -",
+        "deferred            | -                     | received                       | -          | -                  | -                  | -     | - | -",
+        "unclear             | -                     | received                       | -          | -                  | -                  | -     | - | -",
+        "cut_off             | -                     | received                       | -          | -                  | -                  | -     | - | -",
+        "found_at_start      | -                     | received                       | -          | settling completed | settling completed | DROP  | DEAD | -",
+        "exchanged           | -                     | exchanged                      | -          | -                  | -                  | -     | - | -",
+        "refused             | -                     | settling refused invalid_grant | -          | -                  | -                  | -     | - | -",
+        "credentials_refused | -                     | received                       | -          | -                  | -                  | -     | - | -",
+        "expired             | settling expired code_expired | -                      | -          | -                  | -                  | -     | - | -",
+        "superseded          | closed duplicate state_used   | -                      | -          | -                  | -                  | -     | DEAD | -",
+        "unauthorized        | -                     | -                              | exchanged  | -                  | -                  | -     | - | -",
+        "fetch_deferred      | -                     | -                              | exchanged  | -                  | -                  | -     | - | -",
+        "fetch_refused       | -                     | -                              | settling failed forbidden | -   | -                  | -     | - | -",
+        "fetched             | -                     | -                              | settling completed | -          | -                  | -     | - | -",
+        "delivered           | -                     | -                              | -          | settling completed | settling completed | DROP  | DEAD | -",
+        "delivery_failed     | -                     | -                              | -          | settling completed | -                  | DROP  | DEAD | -",
+        "delivery_refused    | -                     | -                              | -          | settling completed | -                  | DROP  | DEAD | -",
+        "requeued            | -                     | -                              | -          | -                  | settling completed | -     | - | -",
+        "revoked             | -                     | -                              | -          | settling completed | settling completed | -     | - | -",
+        "revocation_failed   | -                     | -                              | -          | settling completed | settling completed | -     | - | -",
+        "invited             | -                     | -                              | -          | -                  | -                  | -     | DEAD | -",
+        "invitation_deferred | -                     | -                              | -          | -                  | -                  | -     | DEAD | -",
+        "invitation_refused  | -                     | -                              | -          | -                  | -                  | -     | DEAD | -",
+        "dropped             | DROP                  | -                              | DROP       | settling completed | settling completed | closed dropped dropped_by_operator | closed expired code_expired | -",
+        "aged                | received              | exchanging                     | exchanged  | settling completed | settling completed | DROP  | DEAD | -",
     ];
     for row in rows {
-        check(&row.replace("DROP", dropped));
+        check(&row.replace("DROP", dropped).replace("DEAD", died));
     }
 }
 

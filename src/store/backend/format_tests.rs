@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use super::disk::Sync;
 use super::{StoreOptions, open};
 use crate::grant::state::{
-    Attempts, Delivery, DeliveryState, Origin, Presentations, Requested, Revocation, Settling, Token,
+    Attempts, Delivery, DeliveryState, Invitation, Origin, Presentations, Requested, Revocation, Settling, Token,
 };
 use crate::grant::{ClosedGrant, Grant, Outcome, Reason, State};
 use crate::ids::{ChannelId, CodeHash, GrantId, Lane, MessageId, UserId};
@@ -100,6 +100,7 @@ fn grants() -> Vec<Grant> {
             ]
             .into(),
             revocation,
+            invitation: Invitation::default(),
         })
     };
     let code = || AuthorizationCode::new("ABCDEFGHIJKLMNOPQRSTUVWXYZ0123");

@@ -150,7 +150,7 @@ fn a_new_invitation_is_a_switch_and_a_text() {
         &[("[reinvite]", "enabled = \"yes\"\ntext = \"{{ url }}\"\nbutton = \"Go\"")],
         &[
             "12: `reinvite.enabled` is a text, not true or false; write for example `enabled = false`",
-            "13: `reinvite.text` cannot be used: names `url`, which is not there; write for example `text = \"Connecting your account took too long, and nothing was done. Please open this new link{% if minutes %} within {{ minutes }} min{% endif %}.\"`",
+            "13: `reinvite.text` cannot be used: names `url`, which is not there; write for example `text = \"Your account could not be connected in time. Please open this new link{% if minutes %} within {{ minutes }} min{% endif %}.\"`",
         ],
     );
     says(

@@ -16,7 +16,7 @@ const SOON: Duration = Duration::from_secs(20);
 const COMMAND: &str = "[commands]\nconnect = \"connect\"\n";
 
 /// A site whose redirects go to a relay.
-fn with_relay(more: &str) -> (Site, Relay) {
+pub fn with_relay(more: &str) -> (Site, Relay) {
     let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
     let mut options = SimulatorOptions::without_limits();
     options.application.redirect_uris = vec![format!("http://{}/oauth", listener.local_addr().expect("bound"))];
@@ -51,7 +51,7 @@ pub fn open(link: &Value, person: u64) {
 }
 
 /// How often an endpoint was asked.
-fn asked(site: &Site, endpoint: &str) -> u64 {
+pub fn asked(site: &Site, endpoint: &str) -> u64 {
     let answers = site.simulator.ledger().answers;
     answers.get(endpoint).map_or(0, |by_status| by_status.values().sum())
 }

@@ -13,6 +13,7 @@ pub mod live;
 mod malformed;
 pub mod network;
 mod receiver;
+mod reinvite;
 mod reload;
 mod shutdown;
 mod sinks;

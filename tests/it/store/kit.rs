@@ -126,7 +126,7 @@ pub fn exchanged(n: u64) -> Grant {
 
 /// The same grant with a result whose record is larger than one piece.
 pub fn settling(n: u64, sinks: usize) -> Grant {
-    use codeferry::grant::state::{Attempts, Delivery, DeliveryState, Revocation};
+    use codeferry::grant::state::{Attempts, Delivery, DeliveryState, Invitation, Revocation};
     let delivery = Delivery {
         state: DeliveryState::Owed,
         attempts: Attempts::owed_since(NOON),
@@ -145,6 +145,7 @@ pub fn settling(n: u64, sinks: usize) -> Grant {
                 token: AccessToken::new(format!("TOKEN-CANARY-{n:06}")),
                 attempts: Attempts::owed_since(NOON),
             },
+            invitation: Invitation::NotNeeded,
         }),
         ..grant(n)
     }

@@ -160,6 +160,7 @@ fn million_child() {
         code_lifetime: Duration::from_secs(100),
         sinks: vec!["results".to_owned()],
         keep_parked: Duration::from_hours(168),
+        reinvite: false,
     };
     let gate = GateRules::unlimited(policy.code_lifetime);
     let rules = BookRules {

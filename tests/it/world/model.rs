@@ -9,6 +9,7 @@ use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
 
 use codeferry::actors::journal::book::{Beginning, Book, BookRules, Carried, Changed, Redirected};
+use codeferry::grant::event::Uninvited;
 use codeferry::grant::retry::FETCH_GIVE_UP;
 use codeferry::grant::state::{Requested, Token};
 use codeferry::grant::{Event, Policy, Reason, Task};
@@ -24,7 +25,13 @@ use rand::rngs::StdRng;
 
 const CODES: u8 = 8;
 const PEOPLE: u64 = 2;
-const TASKS: [Task; 4] = [Task::Exchange, Task::Fetch, Task::Deliver(0), Task::Revoke];
+const TASKS: [Task; 5] = [
+    Task::Exchange,
+    Task::Fetch,
+    Task::Deliver(0),
+    Task::Revoke,
+    Task::Invite,
+];
 
 #[derive(Debug, Clone)]
 enum Op {
@@ -122,6 +129,7 @@ fn load(folder: &Path, clock: &Hand, chance: u64) -> (Box<dyn Store>, Book, Chan
         code_lifetime: Duration::from_secs(100),
         sinks: vec!["results".to_owned()],
         keep_parked: Duration::from_hours(168),
+        reinvite: true,
     };
     let gate = GateRules::unlimited(policy.code_lifetime);
     let rules = BookRules {
@@ -214,6 +222,7 @@ impl Bench {
                 result: Ok((AuthorizationCode::new(format!("code-{code:012}")), CodeHash([code; 16]))),
                 requested: Ok(Requested {
                     user: Some(person(code)),
+                    nonce: Some([code; 8]),
                     ..Requested::default()
                 }),
             }],
@@ -262,6 +271,10 @@ impl Bench {
                     "a token is revoked while one of that person is in use"
                 );
             }
+            Task::Invite => assert!(
+                !self.facts[&code].fetched,
+                "the person of code {code} is invited anew, and is in"
+            ),
             Task::Fetch | Task::Deliver(_) => {}
         }
         self.under_way.push((task, grant.id, code));
@@ -312,6 +325,12 @@ impl Bench {
                     Event::RevocationFailed { after: None }
                 }
             }
+            (Task::Invite, Answer::Fine) => Event::Invited,
+            (Task::Invite, Answer::Limited) => Event::InvitationDeferred {
+                after: wait,
+                or: Uninvited::NoRoom,
+            },
+            (Task::Invite, Answer::Cut) => Event::InvitationRefused(Uninvited::Closed),
             (Task::Deliver(_), Answer::Fine) => Event::Delivered {
                 sink: "results".to_owned(),
             },

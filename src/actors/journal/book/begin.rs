@@ -65,9 +65,49 @@ impl Book {
                     self.revoking.insert(person, (id, settles));
                 }
             }
-            Task::Fetch | Task::Deliver(_) => {}
+            Task::Invite => match self.invitation_verdict(&grant) {
+                Verdict::Go => {}
+                Verdict::Hold => {
+                    self.hold(&grant, task, now);
+                    return Beginning::Stale(changed);
+                }
+                Verdict::End(event) => {
+                    self.leases.remove(&(id, task));
+                    if let Ok(next) = grant.apply(event, now, &self.policy) {
+                        self.replace(next, now, &mut changed);
+                    }
+                    return Beginning::Stale(changed);
+                }
+            },
+            Task::Deliver(_) => {
+                // The result says that nobody was invited: so nobody may be, from now on.
+                if matches!(&grant.state, State::Settling(s) if s.invitation_is_overdue(now))
+                    && let Ok(next) = grant.apply(Event::Aged, now, &self.policy)
+                {
+                    self.replace(next, now, &mut changed);
+                }
+            }
+            Task::Fetch => {}
         }
         Beginning::Go(changed)
+    }
+
+    /// Somebody who has come through with another code of the same consent needs no link, and who may yet do so must be
+    /// waited for.
+    fn invitation_verdict(&self, grant: &Grant) -> Verdict {
+        let Some(nonce) = &grant.requested.nonce else {
+            return Verdict::Go;
+        };
+        if self.nonces.contains_key(nonce) {
+            return Verdict::End(Event::Superseded);
+        }
+        let others = self.by_nonce.get(nonce).into_iter().flatten();
+        let on_the_way = |id: &GrantId| *id != grant.id && !matches!(self.entries[id].grant.state, State::Settling(_));
+        if others.into_iter().any(on_the_way) {
+            Verdict::Hold
+        } else {
+            Verdict::Go
+        }
     }
 
     fn exchange_verdict(&self, grant: &Grant, now: Timestamp) -> Verdict {

@@ -20,6 +20,7 @@ fn book(loaded: Loaded) -> Book {
         code_lifetime: Duration::from_secs(100),
         sinks: vec!["results".to_owned()],
         keep_parked: Duration::from_hours(1),
+        reinvite: false,
     };
     let gate = GateRules::unlimited(policy.code_lifetime);
     let rules = BookRules {

@@ -6,7 +6,7 @@ use rand::SeedableRng;
 
 use super::*;
 use crate::grant::Reason;
-use crate::grant::state::{Requested, Token};
+use crate::grant::state::{Invitation, Requested, Token};
 use crate::ids::{Lane, snowflake_at};
 use crate::secret::{AccessToken, AuthorizationCode};
 
@@ -17,6 +17,7 @@ fn book() -> Book {
         code_lifetime: Duration::from_secs(100),
         sinks: vec!["results".to_owned()],
         keep_parked: Duration::from_hours(168),
+        reinvite: false,
     };
     let gate = GateRules::unlimited(policy.code_lifetime);
     let rules = BookRules {
@@ -161,4 +162,65 @@ fn a_wall_clock_that_is_stepped_ahead_forgets_no_code_that_may_be_posted_again()
         panic!("{forgotten:?}")
     };
     assert_eq!(codes.len(), 2);
+}
+
+/// A book whose people are invited anew, with two codes of one consent.
+fn two_codes_of_one_consent() -> (Book, Vec<GrantId>) {
+    let mut book = book();
+    book.policy.reinvite = true;
+    let codes = [1, 2].map(|n| {
+        let mut carried = approved(n);
+        if let Ok(requested) = &mut carried.redirects[0].requested {
+            requested.nonce = Some([9; 8]);
+        }
+        carried
+    });
+    let (_, received) = book.append(codes.into(), NOW);
+    book.durable(&received.grants, &received.carriers, NOW);
+    (book, received.grants)
+}
+
+#[test]
+fn nobody_is_invited_while_another_code_of_the_same_consent_may_yet_come_through_or_has() {
+    let (mut book, ids) = two_codes_of_one_consent();
+    let grant = Rc::clone(&book.entries[&ids[0]].grant);
+    // The first one dies: its person is owed a link, unless the second one makes it.
+    let next = grant.apply(Event::Expired, NOW, &book.policy).expect("it may happen");
+    let mut changed = Changed::default();
+    book.replace(next, NOW, &mut changed);
+    book.durable(&changed.grants, &changed.carriers, NOW);
+    assert_eq!(book.claim(Task::Invite, 9, NOW).len(), 1);
+    assert!(matches!(book.begin(ids[0], Task::Invite, NOW), Beginning::Stale(_)));
+    assert!(matches!(&book.entries[&ids[0]].grant.state,
+        State::Settling(s) if matches!(s.invitation, Invitation::Owed(_))));
+    // It has.
+    book.nonces.insert([9; 8], NOW);
+    let later = NOW + Duration::from_secs(1);
+    book.offer(ids[0], later);
+    assert_eq!(book.claim(Task::Invite, 9, later).len(), 1);
+    assert!(matches!(book.begin(ids[0], Task::Invite, later), Beginning::Stale(_)));
+    assert!(matches!(&book.entries[&ids[0]].grant.state,
+        State::Settling(s) if s.invitation == Invitation::NotNeeded));
+}
+
+#[test]
+fn a_result_goes_after_a_minute_and_then_nobody_is_invited_any_more() {
+    let (mut book, ids) = two_codes_of_one_consent();
+    let dead = NOW + Duration::from_secs(100);
+    let expired = book.expire(dead);
+    book.durable(&expired.grants, &expired.carriers, dead);
+    assert_eq!(book.claim(Task::Invite, 9, dead).len(), 2);
+    assert_eq!(
+        book.claim(Task::Deliver(0), 9, dead).len(),
+        0,
+        "it waits for the invitation"
+    );
+    let over = dead + Duration::from_mins(1);
+    assert_eq!(book.claim(Task::Deliver(0), 9, over).len(), 2);
+    assert!(matches!(book.begin(ids[0], Task::Deliver(0), over), Beginning::Go(_)));
+    assert!(matches!(&book.entries[&ids[0]].grant.state,
+        State::Settling(s) if s.invitation == Invitation::Failed));
+    assert!(matches!(book.begin(ids[0], Task::Invite, over), Beginning::Stale(_)));
+    book.report(ids[0], Task::Invite, Event::Invited, None, over)
+        .expect_err("the result has told otherwise");
 }

@@ -20,6 +20,8 @@ fn any_event() -> impl Strategy<Value = Event> {
         1 => wait().prop_map(|after| Event::FetchDeferred { after }),
         1 => wait().prop_map(|after| Event::RevocationFailed { after }),
         1 => Just(Event::Revoked),
+        1 => prop::sample::select(vec!["invited", "invitation_refused"]).prop_map(event),
+        2 => wait().prop_map(|after| Event::InvitationDeferred { after, or: Uninvited::NoRoom }),
         8 => prop::sample::select(vec![
             "not_sent", "deferred", "unclear", "cut_off", "found_at_start", "refused", "credentials_refused",
             "unauthorized", "fetch_refused", "aged",
@@ -47,9 +49,11 @@ proptest! {
     fn whatever_happens_the_promises_of_a_grant_hold(
         events in prop::collection::vec((any_event(), 0..200_000_u64), 1..80),
         past_by_relay in any::<bool>(),
+        reinvite in any::<bool>(),
     ) {
-        let policy = policy();
+        let policy = Policy { reinvite, ..policy() };
         let mut grant = received();
+        grant.requested.nonce = Some([1; 8]);
         grant.redirected_at = past_by_relay.then(|| START - secs(200));
         let mut now = START;
         let mut has_token = false;
@@ -84,6 +88,11 @@ proptest! {
             if has_token {
                 prop_assert!(matches!(next.state, State::Exchanged { .. } | State::Settling(_)), "it cannot close");
             }
+            let owed = |g: &Grant| matches!(&g.state, State::Settling(s) if matches!(s.invitation, Invitation::Owed(_)));
+            if matches!(grant.state, State::Settling(_)) && !owed(&grant) {
+                prop_assert!(!owed(&next), "a person is invited once, and only for a code that died");
+            }
+            prop_assert!(reinvite || !owed(&next));
             prop_assert_eq!(next.id, grant.id);
             grant = next;
         }

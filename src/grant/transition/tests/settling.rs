@@ -148,3 +148,146 @@ fn every_other_outcome_owes_a_result_to_every_sink() {
         assert_eq!(story.sinks(), [DeliveryState::Owed; 2], "{}", story.told());
     }
 }
+
+/// When each task may begin, in seconds from now.
+fn due(story: &Story) -> Vec<(&'static str, u64)> {
+    let due = story.grant.due(story.now, &story.policy);
+    due.iter()
+        .map(|d| (d.task.name(), d.not_before.since(story.now).as_secs()))
+        .collect()
+}
+
+#[test]
+fn results_of_a_dead_code_wait_for_the_invitation_a_minute_at_most() {
+    let story = Story::inviting();
+    assert_eq!(due(&story), [("deliver", 60), ("deliver", 60), ("invite", 0)]);
+    let sent = story.clone().after(secs(5)).then(Event::Invited);
+    assert_eq!(sent.invitation(), Invitation::Sent);
+    assert_eq!(due(&sent), [("deliver", 0), ("deliver", 0)]);
+    sent.then(Event::Invited)
+        .then(delivered("a"))
+        .then(delivered("b"))
+        .is("closed expired code_expired");
+    let late = story.clone().after(secs(59)).then(Event::Aged);
+    assert!(matches!(late.invitation(), Invitation::Owed(_)));
+    assert_eq!(late.after(secs(1)).then(Event::Aged).invitation(), Invitation::Failed);
+    let restarted = story.after(secs(60)).then(Event::FoundAtStart);
+    assert_eq!(restarted.invitation(), Invitation::Failed);
+}
+
+#[test]
+fn an_invitation_is_tried_again_while_there_is_time() {
+    let mut story = Story::inviting();
+    let mut tries = 0;
+    while let Invitation::Owed(attempts) = story.invitation() {
+        story = story.clone().after(attempts.not_before.since(story.now));
+        assert!(
+            story.now.since(START) <= secs(45),
+            "the last attempt ends before the results go"
+        );
+        story = story.then(invitation_deferred(Uninvited::NoRoom));
+        tries += 1;
+    }
+    assert_eq!(story.invitation(), Invitation::NoRoom);
+    assert_eq!(tries, 8, "at 0, 1, 3, 7, 15, 25, 35 and 45 s");
+    let far = Event::InvitationDeferred {
+        after: Some(secs(50)),
+        or: Uninvited::Failed,
+    };
+    assert_eq!(Story::inviting().then(far).invitation(), Invitation::Failed);
+    let near = Event::InvitationDeferred {
+        after: Some(secs(40)),
+        or: Uninvited::Failed,
+    };
+    let waits = Story::inviting().then(near);
+    assert_eq!(due(&waits)[2], ("invite", 40));
+}
+
+#[test]
+fn an_invitation_that_is_refused_is_settled_and_cannot_be_settled_again() {
+    for (why, is) in [
+        (Uninvited::Closed, Invitation::Closed),
+        (Uninvited::NoRoom, Invitation::NoRoom),
+        (Uninvited::Failed, Invitation::Failed),
+    ] {
+        let story = Story::inviting().then(Event::InvitationRefused(why));
+        assert_eq!(story.invitation(), is);
+        for again in [
+            Event::Invited,
+            Event::InvitationRefused(why),
+            invitation_deferred(why),
+            Event::Superseded,
+        ] {
+            story.refuses(again);
+        }
+    }
+    let needless = Story::inviting().then(Event::Superseded);
+    assert_eq!(needless.invitation(), Invitation::NotNeeded);
+}
+
+#[test]
+fn only_whom_a_signed_state_names_is_invited_once_and_for_a_dead_code_only() {
+    let invites = |change: fn(&mut Story), events: Vec<Event>| {
+        let mut story = Story::new();
+        story.policy.reinvite = true;
+        story.grant.requested.nonce = Some([1; 8]);
+        change(&mut story);
+        for event in events {
+            story = story.then(event);
+        }
+        matches!(&story.grant.state, State::Settling(s) if matches!(s.invitation, Invitation::Owed(_)))
+    };
+    let expired = || vec![Event::Expired];
+    let lost = || vec![Event::Began, Event::CutOff, Event::Expired];
+    assert!(invites(|_| {}, expired()) && invites(|_| {}, lost()));
+    assert!(!invites(|s| s.policy.reinvite = false, expired()));
+    assert!(!invites(|s| s.grant.requested.again = true, expired()));
+    assert!(!invites(|s| s.grant.requested.nonce = None, expired()));
+    assert!(!invites(|s| s.grant.requested.user = None, expired()));
+    for other in [
+        vec![Event::Began, event("refused")],
+        vec![Event::Dropped],
+        vec![Event::Began, Event::CutOff, Event::Dropped],
+        vec![Event::Began, token(), fetched(OTHER)],
+        vec![Event::Began, token(), fetched(ASKED)],
+        vec![Event::Began, token(), event("fetch_refused")],
+    ] {
+        assert!(!invites(|_| {}, other.clone()), "{other:?}");
+    }
+    let mut denied = Story::inviting().grant;
+    denied.state = denied.settle(
+        Outcome::Denied,
+        Some("access_denied"),
+        None,
+        START,
+        &Story::inviting().policy,
+    );
+    let State::Settling(denied) = denied.state else {
+        panic!("settling")
+    };
+    assert_eq!(denied.invitation, Invitation::NotNeeded);
+}
+
+#[test]
+fn an_operator_who_drops_a_grant_or_switches_invitations_off_ends_them() {
+    Story::inviting().then(Event::Dropped).is("closed expired code_expired");
+    let mut story = Story::inviting();
+    story.policy.reinvite = false;
+    assert_eq!(story.clone().then(Event::FoundAtStart).invitation(), Invitation::Failed);
+    assert_eq!(story.then(Event::Aged).invitation(), Invitation::Failed);
+}
+
+#[test]
+fn a_grant_without_an_invitation_is_written_as_ever_and_one_with_it_is_read_back() {
+    for (story, written_out) in [(Story::new().then(Event::Expired), false), (Story::inviting(), true)] {
+        let mut grant = story.grant;
+        grant.origin.message = MessageId(1_536_343_372_988_416_000);
+        let written = written(&grant);
+        assert_eq!(written.contains("invitation"), written_out, "{written}");
+        assert_eq!(serde_json::from_str::<Grant>(&written).expect("it can be read"), grant);
+    }
+}
+
+fn written(grant: &Grant) -> String {
+    serde_json::to_string(grant).expect("it can be written")
+}

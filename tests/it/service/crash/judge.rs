@@ -20,6 +20,8 @@ pub struct Posted {
     pub codes: Vec<(u64, String)>,
     /// Denials: the numbers of the people.
     pub denials: Vec<u64>,
+    /// Codes that die, and whose people are invited anew: the numbers of the people.
+    pub died: Vec<u64>,
     /// Codes whose request was on its way when the process died, by what lay on the disk: these alone may be lost.
     pub on_the_way: BTreeSet<String>,
 }
@@ -28,7 +30,8 @@ impl Posted {
     /// Outcomes that are owed, by person.
     fn owed(&self) -> BTreeMap<u64, usize> {
         let mut owed = BTreeMap::new();
-        for person in self.codes.iter().map(|(person, _)| person).chain(&self.denials) {
+        let codes = self.codes.iter().map(|(person, _)| person);
+        for person in codes.chain(&self.denials).chain(&self.died) {
             *owed.entry(PERSON + person).or_default() += 1;
         }
         owed
@@ -91,6 +94,19 @@ pub fn judge(site: &Site, posted: &Posted) -> (Tally, Vec<String>) {
         }
         if theirs.len() != owed || ids.len() != owed {
             faults.push(format!("person {person}: {owed} outcomes are owed: {theirs:?}"));
+        }
+    }
+    for person in &posted.died {
+        let theirs = results.get(&(PERSON + person)).map_or(&[][..], Vec::as_slice);
+        if theirs
+            .iter()
+            .any(|r| r["type"] != "authorization.expired" || r["reinvited"] != true)
+        {
+            faults.push(format!("person {person} was to be invited anew: {theirs:?}"));
+        }
+        let messages = site.simulator.direct_messages(PERSON + person);
+        if messages.len() != 1 {
+            faults.push(format!("person {person} was sent {} messages", messages.len()));
         }
     }
     let ledger = site.simulator.ledger();

@@ -18,7 +18,7 @@ const COMMITS: [&str; 12] = [
     "spending",
 ];
 /// Outside calls.
-const CALLS: [&str; 9] = [
+const CALLS: [&str; 10] = [
     "exchange",
     "fetch",
     "revoke",
@@ -28,6 +28,7 @@ const CALLS: [&str; 9] = [
     "lookup",
     "history",
     "removal",
+    "invite",
 ];
 /// Trials at once: they mostly wait.
 const AT_ONCE: usize = 3;
@@ -48,6 +49,7 @@ fn sure(place: &str, when: &str) -> Case {
     let happens = match place {
         "code" => Happens::LimitedFirst,
         "spending" | "deliver.discord_webhook" | "lookup" => Happens::WithAChannel,
+        "invite" => Happens::Dies,
         _ => Happens::SeveralAtOnce,
     };
     let name = if COMMITS.contains(&place) {

@@ -31,9 +31,13 @@ pub enum Happens {
     WithAChannel,
     /// A delivery is parked already, and the next one will be.
     Parked,
+    /// A code dies before it is looked at, and its person is invited anew. It takes its time, so it goes on only where
+    /// nothing else can.
+    Dies,
 }
 
 impl Happens {
+    /// All but [`Self::Dies`].
     pub const ALL: [Self; 6] = [
         Self::OneCode,
         Self::SeveralAtOnce,
@@ -161,8 +165,14 @@ impl Trials {
         } else {
             ("", "\"off\"")
         };
+        let (lifetime, reinvite) = if happens == Happens::Dies {
+            ("2s", true)
+        } else {
+            ("100s", false)
+        };
         let more = format!(
-            "[[delivery]]\nname = \"callback\"\nkind = \"http\"\nurl = \"{url}\"\n{channel}[intake]\npoll_every = \"1s\"\n\
+            "[[delivery]]\nname = \"callback\"\nkind = \"http\"\nurl = \"{url}\"\n{channel}[intake]\npoll_every = \"1s\"\ncode_lifetime = \"{lifetime}\"\n\
+             [reinvite]\nenabled = {reinvite}\n\
              [limits]\nwebhook = {webhook}\nglobal = \"off\"\noauth = \"off\"\n"
         );
         self.site.configure(&more);
@@ -211,6 +221,19 @@ impl Trials {
                 for _ in 0..3 {
                     posted.codes.push((person, self.site.sign_in(person, 1).remove(0)));
                 }
+            }
+            Happens::Dies => {
+                let busy = Fault::RateLimited {
+                    scope: Scope::User,
+                    retry_after_ms: 3_000,
+                };
+                self.site
+                    .simulator
+                    .faults()
+                    .add(FaultRule::on(Endpoint::Token, busy).times(1));
+                let person = self.person();
+                self.site.sign_in(person, 1);
+                posted.died.push(person);
             }
             Happens::LimitedFirst => {
                 let limited = Fault::RateLimited {

@@ -1,0 +1,186 @@
+//! Sends a person whose code died a direct message with a fresh link. Doing it again within minutes is harmless: the
+//! message carries a mark that comes from the consent, by which Discord knows a repeat.
+
+use std::rc::Rc;
+use std::time::Duration;
+
+use futures_util::future::LocalBoxFuture;
+
+use super::contact::{Button, Contact, Mints, NoLink, Note, minutes_left};
+use super::port::BotError;
+use super::step::{Need, Performed, Step};
+use crate::actors::governor::Permit;
+use crate::crash;
+use crate::grant::event::Uninvited;
+use crate::grant::{Event, Grant};
+use crate::ids::{GrantId, UserId};
+use crate::intake::mint::Link;
+use crate::secret::PersonalData;
+use crate::text::{Template, TextError};
+use crate::time::SharedClock;
+
+/// Longest for one attempt: the last one must have ended before the results go.
+const ATTEMPT: Duration = Duration::from_secs(12);
+/// `Cannot send messages to this user`, and the same for want of a common server.
+const CLOSED: [u32; 2] = [50007, 50278];
+/// `You are opening direct messages too fast`.
+const TOO_FAST: u32 = 40003;
+
+/// What the step is made of.
+pub struct Settings {
+    /// Where links come from.
+    pub mints: Rc<dyn Mints>,
+    /// Reaches people.
+    pub contact: Rc<dyn Contact>,
+    /// Discord's time as far as it is known.
+    pub clock: SharedClock,
+    /// The message; knows `link` and `minutes`.
+    pub text: Template,
+    /// What stands on the button.
+    pub button: Template,
+}
+
+/// The invitation.
+pub struct Invite {
+    settings: Settings,
+    /// The text has no link in it, so a button has.
+    with_button: bool,
+}
+
+/// Whom to invite, for what.
+pub struct Work {
+    grant: GrantId,
+    person: Option<UserId>,
+    nonce: Option<[u8; 8]>,
+    purpose: u8,
+}
+
+impl Invite {
+    /// An invitation with this text.
+    pub fn new(settings: Settings) -> Self {
+        let with_button = !settings.text.uses("link");
+        Self { settings, with_button }
+    }
+
+    async fn invite(&self, work: &Work) -> Event {
+        // Only a signed state has both, and without one nobody is invited.
+        let (Some(person), Some(nonce)) = (work.person, work.nonce) else {
+            return Event::InvitationRefused(Uninvited::Failed);
+        };
+        let Settings { mints, contact, .. } = &self.settings;
+        // The channel first: a link takes a place that somebody else could have.
+        let channel = match contact.open_direct(person).await {
+            Ok(channel) => channel,
+            Err(error) => return refused(work, error),
+        };
+        let link = match mints.mint(person, work.purpose, true).await {
+            Ok(link) => link,
+            Err(NoLink::Later(after)) => {
+                return Event::InvitationDeferred {
+                    after: Some(after),
+                    or: Uninvited::NoRoom,
+                };
+            }
+            Err(NoLink::Failed) => return deferred(None),
+        };
+        let note = match self.note(link) {
+            Ok(note) => note,
+            // The text was tried out when the configuration was checked.
+            Err(error) => {
+                tracing::error!(%error, "the text of a new invitation could not be filled in");
+                return Event::InvitationRefused(Uninvited::Failed);
+            }
+        };
+        crash::point("invite.before");
+        let sent = contact.send_direct(channel, &note, &mark(nonce)).await;
+        crash::point("invite.after");
+        match sent {
+            Ok(()) => Event::Invited,
+            Err(error) => refused(work, error),
+        }
+    }
+
+    fn note(&self, link: Link) -> Result<Note, TextError> {
+        let minutes = minutes_left(&link, self.settings.clock.now());
+        let values = [("link", link.url.as_str().into()), ("minutes", minutes.into())];
+        let text = self.settings.text.fill(&values)?;
+        let label = self.settings.button.fill(&[])?;
+        let button = self.with_button.then_some(Button { label, url: link.url });
+        Ok(Note { text, button })
+    }
+}
+
+fn deferred(after: Option<Duration>) -> Event {
+    Event::InvitationDeferred {
+        after,
+        or: Uninvited::Failed,
+    }
+}
+
+fn refused(work: &Work, error: BotError) -> Event {
+    match error {
+        BotError::Forbidden { code } if CLOSED.contains(&code) => {
+            tracing::info!(grant.id = %work.grant, "a person takes no direct messages, and was not invited anew");
+            Event::InvitationRefused(Uninvited::Closed)
+        }
+        BotError::Transient { reason, after } => {
+            tracing::warn!(grant.id = %work.grant, reason, "a new invitation could not be sent yet");
+            deferred(after)
+        }
+        BotError::Unauthorized | BotError::Forbidden { code: TOO_FAST } | BotError::Refused { code: TOO_FAST } => {
+            tracing::warn!(grant.id = %work.grant, %error, "a new invitation could not be sent yet");
+            deferred(None)
+        }
+        BotError::Forbidden { .. } | BotError::NotFound { .. } | BotError::Refused { .. } => {
+            tracing::warn!(grant.id = %work.grant, %error, "a new invitation was refused");
+            Event::InvitationRefused(Uninvited::Failed)
+        }
+    }
+}
+
+/// The mark that a repeat has too, at most 25 characters: after a crash Discord then shows no second message, nor for the
+/// second of two codes that one consent brought.
+fn mark(nonce: [u8; 8]) -> String {
+    format!("again-{:016x}", u64::from_be_bytes(nonce))
+}
+
+impl Step for Invite {
+    type Work = Work;
+
+    fn work(grant: &Grant, _: Option<PersonalData>) -> Work {
+        Work {
+            grant: grant.id,
+            person: grant.requested.user,
+            nonce: grant.requested.nonce,
+            purpose: grant.requested.purpose.unwrap_or_default(),
+        }
+    }
+
+    fn needs(&self, _: &Work) -> Option<Need> {
+        // The routes of the bot are paced by their own limits.
+        None
+    }
+
+    fn perform<'a>(&'a self, work: &'a Work, _: Permit) -> LocalBoxFuture<'a, Performed> {
+        Box::pin(async move {
+            let invited = tokio::time::timeout(ATTEMPT, self.invite(work)).await;
+            invited.unwrap_or_else(|_| deferred(None)).into()
+        })
+    }
+
+    fn after_panic(&self, _: &Work) -> Performed {
+        deferred(None).into()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_mark_is_short_enough_and_every_consents_own() {
+        let marks = [[0; 8], [255; 8], [0, 1, 2, 3, 4, 5, 6, 7]].map(mark);
+        assert_eq!(marks[2], "again-0001020304050607");
+        assert!(marks.iter().all(|m| m.len() <= 25) && marks[0] != marks[1]);
+    }
+}

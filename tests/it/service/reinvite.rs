@@ -1,0 +1,184 @@
+//! A code that dies: its person gets a direct message with a fresh link, once, and the result says so.
+
+use std::time::Duration;
+
+use codeferry::simulator::limits::Scope;
+use codeferry::simulator::person::Person;
+use codeferry::simulator::{Endpoint, Fault, FaultBody, FaultRule, SimulatorOptions};
+use serde_json::{Value, json};
+
+use super::commands::{asked, open, with_relay};
+use super::kit::{PERSON, Site, until};
+use super::links::{ask, state_of};
+use super::live::metrics;
+
+const SOON: Duration = Duration::from_secs(20);
+const ON: &str = "[intake]\ncode_lifetime = \"2s\"\n[reinvite]\nenabled = true\n";
+const NO_LIMITS: &str = "[limits]\nwebhook = \"off\"\nglobal = \"off\"\noauth = \"off\"\n";
+
+/// The next code is not looked at before it is dead.
+fn let_one_die(site: &Site) {
+    let busy = Fault::RateLimited {
+        scope: Scope::User,
+        retry_after_ms: 3_000,
+    };
+    site.simulator
+        .faults()
+        .add(FaultRule::on(Endpoint::Token, busy).times(1));
+}
+
+/// The results of dead codes, once there are so many.
+#[track_caller]
+fn dead(site: &Site, count: usize) -> Vec<Value> {
+    until(SOON, "the results of dead codes", || {
+        site.results_of("expired") == count
+    });
+    let results = site.results().into_iter();
+    results.filter(|r| r["type"] == "authorization.expired").collect()
+}
+
+#[test]
+fn a_dead_codes_person_is_sent_one_link_that_works_and_no_second_one() {
+    let (site, _relay) = with_relay(&format!("{NO_LIMITS}{ON}"));
+    let service = site.run_ready();
+    let_one_die(&site);
+    site.sign_in(0, 1);
+    assert_eq!(dead(&site, 1)[0]["reinvited"], true);
+    let messages = site.simulator.direct_messages(PERSON);
+    assert_eq!(messages.len(), 1, "{messages:?}");
+    assert!(
+        messages[0]["content"]
+            .as_str()
+            .is_some_and(|t| t.contains("within 5 min")),
+        "{messages:?}"
+    );
+    let link = messages[0]["components"][0]["components"][0]["url"].clone();
+    open(&link, PERSON);
+    until(SOON, "the person is in", || site.results_of("completed") == 1);
+    let done = site
+        .results()
+        .into_iter()
+        .find(|r| r["type"] == "authorization.completed");
+    assert_eq!(done.expect("it is there").get("reinvited"), None);
+
+    // Another one's fresh link dies as well.
+    let_one_die(&site);
+    site.sign_in(1, 1);
+    dead(&site, 2);
+    let messages = site.simulator.direct_messages(PERSON + 1);
+    let_one_die(&site);
+    open(&messages[0]["components"][0]["components"][0]["url"], PERSON + 1);
+    assert_eq!(dead(&site, 3)[2]["reinvited"], false);
+    assert_eq!(site.simulator.direct_messages(PERSON + 1).len(), 1);
+    service.drain();
+    assert_eq!(site.json(&["debug", "queue", "list"])["total"], 0);
+}
+
+#[test]
+fn two_dead_codes_of_one_consent_bring_one_message_and_a_lost_one_brings_one_too() {
+    let site = Site::new(
+        SimulatorOptions::without_limits(),
+        &format!("{NO_LIMITS}{ON}text = \"Once more: {{{{ link }}}}\"\n"),
+    );
+    let service = site.run_ready();
+    let_one_die(&site);
+    let state = site.state(PERSON);
+    let codes = [0, 1].map(|_| (site.code(PERSON, &state), state.clone()));
+    site.post(0, site.message(&codes));
+    for result in dead(&site, 2) {
+        assert_eq!(result["reinvited"], true);
+    }
+    let messages = site.simulator.direct_messages(PERSON);
+    assert_eq!(messages.len(), 1, "{messages:?}");
+    let content = messages[0]["content"].as_str().expect("a text");
+    let link = content.strip_prefix("Once more: ").expect("the text as configured");
+    assert_eq!((state_of(link).len(), &messages[0]["components"]), (57, &json!([])));
+
+    let unclear = Fault::Status {
+        status: 500,
+        body: FaultBody::Json,
+        retry_after: None,
+        after_work: false,
+    };
+    site.simulator.faults().clear();
+    site.simulator.faults().add(FaultRule::on(Endpoint::Token, unclear));
+    site.sign_in(1, 1);
+    until(SOON, "a lost code", || site.results_of("lost") == 1);
+    let lost = site.results().into_iter().find(|r| r["type"] == "authorization.lost");
+    assert_eq!(lost.expect("it is there")["reinvited"], true);
+    assert_eq!(site.simulator.direct_messages(PERSON + 1).len(), 1);
+    service.drain();
+}
+
+#[test]
+fn who_takes_no_direct_messages_is_not_asked_twice() {
+    let site = Site::new(SimulatorOptions::without_limits(), &format!("{NO_LIMITS}{ON}"));
+    let mut person = Person::synthetic(PERSON);
+    person.direct_messages_closed = true;
+    site.simulator.set_person(person);
+    let service = site.run_ready();
+    let_one_die(&site);
+    site.sign_in(0, 1);
+    assert_eq!(dead(&site, 1)[0]["reinvited"], false);
+    assert_eq!(asked(&site, "create_message"), 1);
+    service.logs("takes no direct messages");
+    service.drain();
+}
+
+#[test]
+fn a_message_that_cannot_be_sent_at_once_is_sent_a_little_later() {
+    let site = Site::new(SimulatorOptions::without_limits(), &format!("{NO_LIMITS}{ON}"));
+    let service = site.run_ready();
+    let failed = Fault::Status {
+        status: 503,
+        body: FaultBody::Html,
+        retry_after: None,
+        after_work: true,
+    };
+    site.simulator
+        .faults()
+        .add(FaultRule::on(Endpoint::CreateMessage, failed).times(2));
+    let_one_die(&site);
+    site.sign_in(0, 1);
+    assert_eq!(dead(&site, 1)[0]["reinvited"], true);
+    assert_eq!(asked(&site, "create_message"), 3);
+    assert_eq!(
+        site.simulator.direct_messages(PERSON).len(),
+        1,
+        "each was the same message"
+    );
+    service.drain();
+}
+
+#[test]
+fn where_the_gate_is_full_the_invitation_and_the_result_wait_for_a_place() {
+    // One place: what is left of a code's life after its way is nothing, so only the burst counts.
+    let site = Site::new(
+        SimulatorOptions::without_limits(),
+        &format!("[gate]\nshare = 0.2\n[state]\nlifetime = \"4s\"\n{ON}"),
+    );
+    let service = site.run_ready();
+    assert_eq!(ask(&site, PERSON + 1).status, 200);
+    let_one_die(&site);
+    site.sign_in(0, 1);
+    assert_eq!(dead(&site, 1)[0]["reinvited"], true);
+    assert_eq!(site.simulator.direct_messages(PERSON).len(), 1);
+    let metrics = metrics(&site);
+    let waited = "codeferry_attempts_total{step=\"invite\",answer=\"invitation_deferred\"}";
+    assert!(metrics.contains(waited), "{metrics}");
+    service.drain();
+}
+
+#[test]
+fn nothing_is_said_of_invitations_where_there_are_none() {
+    let site = Site::new(
+        SimulatorOptions::without_limits(),
+        &format!("{NO_LIMITS}[intake]\ncode_lifetime = \"2s\"\n"),
+    );
+    let service = site.run_ready();
+    let_one_die(&site);
+    site.sign_in(0, 1);
+    assert_eq!(dead(&site, 1)[0].get("reinvited"), None);
+    assert_eq!(asked(&site, "direct_message"), 0);
+    service.drain();
+}
