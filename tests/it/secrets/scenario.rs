@@ -14,13 +14,14 @@ use codeferry::simulator::faults::{Endpoint, Fault, FaultBody, FaultRule};
 use codeferry::simulator::gateway::GatewayFault;
 use codeferry::simulator::limits::{EdgeForm, Scope};
 use codeferry::simulator::person::Person;
-use codeferry::simulator::{PostAuthor, PostRequest, SimulatorOptions};
+use codeferry::simulator::{PostAuthor, PostRequest, SimulatorOptions, UseRequest};
 use codeferry::store::{StoreOptions, open};
 use codeferry::time::SystemClock;
 use serde_json::json;
 
 use super::grep::{Needles, copy, files};
 use crate::service::kit::{KEY, PERSON, Site, exits, until};
+use crate::service::links::state_of;
 use crate::service::live::metrics;
 use crate::service::network::CALLED;
 use crate::tally::{Tally, tell};
@@ -35,7 +36,7 @@ const PEOPLE: u64 = 12;
 /// Sections that make every call quick to give up, so that much goes wrong in little time.
 const MORE: &str = "[stages.exchange]\ntimeout = \"700ms\"\n[stages.fetch]\ntimeout = \"700ms\"\n\
     [stages.deliver]\ntimeout = \"700ms\"\n[stages.revoke]\ntimeout = \"700ms\"\n[limits]\nwebhook = \"off\"\n\
-    global = \"off\"\noauth = \"off\"\n[log]\nlevel = \"trace\"\n";
+    global = \"off\"\noauth = \"off\"\n[log]\nlevel = \"trace\"\n[commands]\nconnect = \"connect\"\n";
 
 fn mail(n: u64) -> String {
     format!("canary.person.{n:04}@mail.example")
@@ -279,6 +280,7 @@ fn no_secret_is_in_any_log_output_or_file_and_closed_grants_can_be_opened_by_nob
         sign_in(&site, n, &mut states);
     }
     odd_messages(&site, &mut states);
+    let mut uses = vec![site.simulator.use_command(&UseRequest::of(PERSON, "connect"))];
     site.simulator.gateway().fault(GatewayFault::DropConnections);
     until(PATIENCE, "half of them have a result", || {
         site.results().len() as u64 >= PEOPLE / 2
@@ -307,6 +309,12 @@ fn no_secret_is_in_any_log_output_or_file_and_closed_grants_can_be_opened_by_nob
     let service = site.run_as("level.log", &["--log-level", "trace", "run"]);
     service.ready();
     sign_in(&site, 0, &mut states);
+    let used = site.simulator.use_command(&UseRequest::of(PERSON + 1, "connect"));
+    uses.push(used);
+    let answer = || site.simulator.interaction(used).expect("it was made").answer;
+    until(PATIENCE, "the command is answered", || answer().is_some());
+    let link = answer().expect("it was seen")["components"][0]["components"][0]["url"].clone();
+    states.push(state_of(link.as_str().expect("a link")));
     until(PATIENCE, "all is closed", || {
         site.json(&["debug", "queue", "list"])["total"] == 0
     });
@@ -316,7 +324,13 @@ fn no_secret_is_in_any_log_output_or_file_and_closed_grants_can_be_opened_by_nob
     printed(&site, &mut outputs);
     refused(&mut site, &mut outputs);
 
-    let (needles, personal) = (needles(&site, &states), personal());
+    let (mut needles, personal) = (needles(&site, &states), personal());
+    for id in uses {
+        needles.add(
+            "an interaction's token",
+            &site.simulator.interaction_token(id).expect("it was made"),
+        );
+    }
     assert!(needles.count() > 50, "only {} secrets are known", needles.count());
     let mut tallies = [Tally::default(); 3];
     let mut searched = |kind: usize, what: &str, hay: &[u8], results: bool| {

@@ -8,7 +8,7 @@ mod disk;
 mod judge;
 mod killed;
 pub mod kit;
-mod links;
+pub mod links;
 pub mod live;
 mod malformed;
 pub mod network;
