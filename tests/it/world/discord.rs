@@ -73,6 +73,7 @@ pub enum Call {
     Abandon,
     Fetch,
     Deliver,
+    Invite,
 }
 
 /// See the file's head.
@@ -91,6 +92,8 @@ pub struct Discord {
     next_call: u64,
     /// How often each sink has each result.
     pub results: BTreeMap<(&'static str, GrantId), u32>,
+    /// Direct messages as people see them: one for each mark.
+    pub direct: BTreeSet<(UserId, String)>,
     posts: VecDeque<Timestamp>,
     paced: VecDeque<Timestamp>,
     pub tried: BTreeMap<Kind, u64>,
@@ -116,6 +119,7 @@ impl Discord {
             on_the_wire: BTreeMap::new(),
             next_call: 0,
             results: BTreeMap::new(),
+            direct: BTreeSet::new(),
             posts: VecDeque::new(),
             paced: VecDeque::new(),
             tried: BTreeMap::new(),
@@ -261,10 +265,10 @@ impl Discord {
                     ));
                 }
             }
-            Call::Revoke { person: None } | Call::Abandon | Call::Fetch | Call::Deliver => {}
+            Call::Revoke { person: None } | Call::Abandon | Call::Fetch | Call::Deliver | Call::Invite => {}
         }
         // A token that could not be stored is revoked at once, and refused credentials are probed: without a permit.
-        if !matches!(call, Call::Deliver | Call::Abandon) {
+        if !matches!(call, Call::Deliver | Call::Invite | Call::Abandon) {
             self.pace();
         }
         self.next_call += 1;
@@ -394,6 +398,22 @@ impl Discord {
     pub fn accept(&mut self, sink: &'static str, id: GrantId) {
         *self.results.entry((sink, id)).or_default() += 1;
         self.note(format!("{sink} has the result of {id}"));
+    }
+
+    /// A result says that its person was sent a fresh link.
+    pub fn judge_invitation(&mut self, result: &str) {
+        let result: serde_json::Value = serde_json::from_str(result).expect("a result is JSON");
+        let dead = result["type"] == "authorization.expired" || result["type"] == "authorization.lost";
+        if dead != result["reinvited"].is_boolean() {
+            self.breaks(format!(
+                "whether somebody was invited is told in the wrong place: {result}"
+            ));
+        }
+        let person: Option<UserId> = result["state"]["user_id"].as_str().and_then(|id| id.parse().ok());
+        let shown = self.direct.iter().any(|(to, _)| Some(*to) == person);
+        if result["reinvited"] == true && !shown {
+            self.breaks(format!("nobody was invited, and yet: {result}"));
+        }
     }
 
     /// A post arrives at the results' webhook: never more than 30 in any closed minute.

@@ -157,12 +157,47 @@ impl Contact for Outside {
         unreachable!("the world has no slash command")
     }
 
-    fn open_direct(&self, _: UserId) -> LocalBoxFuture<'_, Result<ChannelId, BotError>> {
-        unreachable!("nobody is invited anew in the world")
+    fn open_direct(&self, person: UserId) -> LocalBoxFuture<'_, Result<ChannelId, BotError>> {
+        async move {
+            self.only_alive().await;
+            sleep(Duration::from_millis(50)).await;
+            // A channel of direct messages goes by its person here.
+            Ok(ChannelId(person.0))
+        }
+        .boxed_local()
     }
 
-    fn send_direct<'a>(&'a self, _: ChannelId, _: &'a Note, _: &'a str) -> LocalBoxFuture<'a, Result<(), BotError>> {
-        unreachable!("nobody is invited anew in the world")
+    fn send_direct<'a>(
+        &'a self,
+        channel: ChannelId,
+        note: &'a Note,
+        mark: &'a str,
+    ) -> LocalBoxFuture<'a, Result<(), BotError>> {
+        async move {
+            self.only_alive().await;
+            let link = note.button.as_ref().is_some_and(|b| b.url.contains("&state=s1."));
+            assert!(link, "a message without a link");
+            let fate = self.fate(Struck {
+                limited: Some(Kind::InviteLimited),
+                cut: Some(Kind::InviteCut),
+                refused: Some(Kind::InviteClosed),
+                panic: Some(Kind::InvitePanic),
+                ..UNTOUCHED
+            });
+            let shown = (UserId(channel.0), mark.to_owned());
+            let sending = self.travel(Call::Invite, fate, move |d| d.direct.insert(shown));
+            sending.await;
+            match fate.0 {
+                Fate::Limited(wait) => Err(BotError::Transient {
+                    reason: "429 on purpose".to_owned(),
+                    after: Some(wait),
+                }),
+                Fate::Cut(_) => Err(transient()),
+                Fate::Refused => Err(BotError::Forbidden { code: 50007 }),
+                _ => Ok(()),
+            }
+        }
+        .boxed_local()
     }
 }
 
@@ -191,6 +226,7 @@ impl Sink for App {
                 ..UNTOUCHED
             });
             outside.with(|d| d.judge_delivery("app", id));
+            outside.with(|d| d.judge_invitation(delivery.body.expose()));
             // An application that says no has not taken it.
             let fate = if let Fate::Failed(_) = fate.0 {
                 (Fate::Failed(false), fate.1)

@@ -77,7 +77,8 @@ fn config(folder: &Path) -> Config {
     let mut text = format!(
         "[discord]\napplication_id = {APPLICATION}\nredirect_uri = \"https://relay.example/callback\"\n\
          [[delivery]]\nname = \"app\"\nkind = \"jsonl\"\npath = \"unused\"\n\
-         [[delivery]]\nname = \"people\"\nkind = \"discord_webhook\"\nwebhook_id = {results}\n"
+         [[delivery]]\nname = \"people\"\nkind = \"discord_webhook\"\nwebhook_id = {results}\n\
+         [reinvite]\nenabled = true\n"
     );
     for (channel, webhook) in LANES {
         text += "[[intake.lanes]]\n";
