@@ -47,3 +47,7 @@ bench *args:
 # Soaks for so many minutes: people without a pause, a kill every 30 s to 2 min, one call in a hundred failing.
 soak minutes="30":
     CODEFERRY_SOAK_MINUTES={{minutes}} cargo test --locked --test it soak -- --nocapture
+
+# Plays a launch over every way in, in virtual time, and prints what share of the people gets through.
+launch:
+    CODEFERRY_SLOW=1 cargo test --locked --test it launch::whoever -- --nocapture --test-threads=1

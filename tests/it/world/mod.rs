@@ -4,6 +4,7 @@
 mod discord;
 mod faults;
 mod invariants;
+mod launch;
 mod model;
 mod outside;
 mod places;

@@ -90,7 +90,8 @@ fn config(folder: &Path) -> Config {
     Config::from_text(&text, &folder.join("codeferry.toml"), &nothing).expect("a good configuration")
 }
 
-fn secrets() -> Secrets {
+/// Every key is one key, and nothing here is secret.
+pub fn secrets() -> Secrets {
     let key = Key::new(KEY);
     Secrets {
         bot_token: None,
@@ -280,56 +281,15 @@ impl World {
     }
 
     fn start(&mut self, wall: &Arc<VirtualClock>) -> (CommitterHandle, Actors, mpsc::Sender<GatewayNote>) {
-        let outside = self.outside.clone();
-        let options = StoreOptions {
-            cache_mb: 1,
-            sync: Sync::Counted,
-            reserve_bytes: 4_096,
-            ..StoreOptions::new(self.folder.path().join("journal"), wall.clone())
-        };
-        let opened = store::open(&options).expect("it opens");
-        let view = outside.with(|d| d.view.clone());
-        let mut loaded: Vec<_> = opened.loaded.grants.iter().map(|g| g.id).collect();
-        loaded.sort_unstable();
-        let known: Vec<_> = view.with(|view| view.open.keys().copied().collect());
-        if loaded != known {
-            outside.with(|d| d.breaks(format!("{} grants were open, {} are there", known.len(), loaded.len())));
-        }
-        let store = Committer::inline(Box::new(Watched {
-            inner: opened.store,
-            view,
-        }));
-        let (notes, noted) = mpsc::channel(4_096);
-        let people = DiscordWebhook::new(Rc::new(Posts(outside.clone())), RESULTS.0, RESULTS.1);
-        let actors = wiring::wire(
+        let random = StdRng::from_rng(&mut self.random);
+        service(
             &self.config,
             &self.secrets,
-            Journalled {
-                store: store.clone(),
-                loaded: opened.loaded,
-                code_hash_key: Key::new(KEY),
-            },
-            wiring::Outside {
-                endpoint: Rc::new(outside.clone()),
-                server: Rc::new(outside.clone()),
-                bot: Rc::new(outside.clone()),
-                contact: Rc::new(outside.clone()),
-                uses: None,
-                bot_id: BOT,
-                sinks: vec![
-                    ("app".to_owned(), Rc::new(App(outside.clone()))),
-                    ("people".to_owned(), Rc::new(people)),
-                ],
-                notes: noted,
-                clock: wall.clone(),
-                random: StdRng::from_rng(&mut self.random),
-            },
-            Told {
-                on_ready: Rc::new(|| {}),
-                on_closed: None,
-            },
-        );
-        (store, actors, notes)
+            self.folder.path(),
+            &self.outside,
+            wall,
+            random,
+        )
     }
 
     /// Nothing fails any more: waits until nothing is left to do, and looks at what is left.
@@ -380,6 +340,66 @@ impl World {
             outside.with(|d| d.breaks(format!("a quiet service does not drain: {drained:?}")));
         }
     }
+}
+
+/// A service with all its real actors, over the store in a folder and with this outside.
+pub fn service(
+    config: &Config,
+    secrets: &Secrets,
+    folder: &Path,
+    outside: &Outside,
+    wall: &Arc<VirtualClock>,
+    random: StdRng,
+) -> (CommitterHandle, Actors, mpsc::Sender<GatewayNote>) {
+    let options = StoreOptions {
+        cache_mb: 1,
+        sync: Sync::Counted,
+        reserve_bytes: 4_096,
+        ..StoreOptions::new(folder.join("journal"), wall.clone())
+    };
+    let opened = store::open(&options).expect("it opens");
+    let view = outside.with(|d| d.view.clone());
+    let mut loaded: Vec<_> = opened.loaded.grants.iter().map(|g| g.id).collect();
+    loaded.sort_unstable();
+    let known: Vec<_> = view.with(|view| view.open.keys().copied().collect());
+    if loaded != known {
+        outside.with(|d| d.breaks(format!("{} grants were open, {} are there", known.len(), loaded.len())));
+    }
+    let store = Committer::inline(Box::new(Watched {
+        inner: opened.store,
+        view,
+    }));
+    let (notes, noted) = mpsc::channel(4_096);
+    let people = DiscordWebhook::new(Rc::new(Posts(outside.clone())), RESULTS.0, RESULTS.1);
+    let actors = wiring::wire(
+        config,
+        secrets,
+        Journalled {
+            store: store.clone(),
+            loaded: opened.loaded,
+            code_hash_key: Key::new(KEY),
+        },
+        wiring::Outside {
+            endpoint: Rc::new(outside.clone()),
+            server: Rc::new(outside.clone()),
+            bot: Rc::new(outside.clone()),
+            contact: Rc::new(outside.clone()),
+            uses: None,
+            bot_id: BOT,
+            sinks: vec![
+                ("app".to_owned(), Rc::new(App(outside.clone()))),
+                ("people".to_owned(), Rc::new(people)),
+            ],
+            notes: noted,
+            clock: wall.clone(),
+            random,
+        },
+        Told {
+            on_ready: Rc::new(|| {}),
+            on_closed: None,
+        },
+    );
+    (store, actors, notes)
 }
 
 /// Waits until the service ends by itself. What it learns is let go of at once: it is a lock.
