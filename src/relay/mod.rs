@@ -2,6 +2,8 @@
 //! the relay key, the state key and the webhooks' tokens, and never a bot token, a client secret or a PKCE key.
 //!
 //! The front (pages, addresses, HTTP) serves direct intake too: there a callback goes to the journal of the service itself.
+//!
+//! Beside it stand the scripts that other relays run (`script`).
 
 pub mod address;
 pub mod budget;
@@ -11,4 +13,5 @@ pub mod front;
 pub mod pages;
 pub mod queue;
 pub mod schedule;
+pub mod script;
 pub mod shelf;

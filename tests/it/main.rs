@@ -2,6 +2,7 @@
 
 mod cli;
 mod config;
+mod conformance;
 mod demo;
 mod discord;
 mod fuzz;
