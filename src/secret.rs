@@ -53,6 +53,8 @@ secrets! {
     InteractionToken,
     /// The control interface's token on TCP.
     ControlToken,
+    /// The key of a Hookdeck project.
+    HookdeckKey,
     /// The signing secret of an HTTP callback (`whsec_…`, Standard Webhooks).
     CallbackSecret,
 }

@@ -39,6 +39,8 @@ pub struct Config {
     pub commands: CommandsConfig,
     /// `[reinvite]`
     pub reinvite: ReinviteConfig,
+    /// `[hookdeck]`
+    pub hookdeck: HookdeckConfig,
     /// `[shutdown]`
     pub shutdown: ShutdownConfig,
     /// `[log]`; applied without a restart.
@@ -299,6 +301,15 @@ pub struct ReinviteConfig {
     pub text: Template,
     /// What stands on the button, 1 to 80 characters.
     pub button: Template,
+}
+
+/// `[hookdeck]`: the project that `codeferry hookdeck` sets up.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct HookdeckConfig {
+    /// The API with its version.
+    pub api_base: Url,
+    /// Begins the name of everything in the project.
+    pub name: String,
 }
 
 /// `[shutdown]`

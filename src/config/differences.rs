@@ -35,6 +35,7 @@ impl Config {
             control,
             commands,
             reinvite,
+            hookdeck,
             shutdown,
             log,
             file: _,
@@ -109,6 +110,8 @@ impl Config {
         compare("reinvite.enabled", reinvite.enabled != new.reinvite.enabled);
         compare("reinvite.text", reinvite.text != new.reinvite.text);
         compare("reinvite.button", reinvite.button != new.reinvite.button);
+        compare("hookdeck.api_base", hookdeck.api_base != new.hookdeck.api_base);
+        compare("hookdeck.name", hookdeck.name != new.hookdeck.name);
         compare("shutdown.grace", shutdown.grace != new.shutdown.grace);
         compare("log.level", log.level != new.log.level);
         compare("log.format", log.format != new.log.format);

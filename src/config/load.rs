@@ -205,6 +205,7 @@ impl Layers {
         let control = check.control(&raw.control);
         let commands = check.commands(&raw.commands);
         let reinvite = check.reinvite(&raw.reinvite, &raw.state);
+        let hookdeck = check.hookdeck(&raw.hookdeck);
         let shutdown = check.shutdown(&raw.shutdown);
         let log = check.log(&raw.log);
         let needs = Needs {
@@ -241,6 +242,7 @@ impl Layers {
                 control: control?,
                 commands: commands?,
                 reinvite: reinvite?,
+                hookdeck: hookdeck?,
                 shutdown: shutdown?,
                 log: log?,
                 file: self

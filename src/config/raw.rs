@@ -38,6 +38,8 @@ pub(super) struct RawConfig {
     pub commands: RawCommands,
     /// What is done when a code dies.
     pub reinvite: RawReinvite,
+    /// The Hookdeck project that `codeferry hookdeck` sets up.
+    pub hookdeck: RawHookdeck,
     /// How the service ends.
     pub shutdown: RawShutdown,
     /// Logging; applied without a restart.
@@ -302,6 +304,16 @@ pub(super) struct RawReinvite {
     pub text: Option<String>,
     /// What stands on the button.
     pub button: Option<String>,
+}
+
+/// `[hookdeck]`
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct RawHookdeck {
+    /// URL of Hookdeck's API with its version.
+    pub api_base: Option<String>,
+    /// Begins the name of everything in the project.
+    pub name: Option<String>,
 }
 
 /// `[shutdown]`

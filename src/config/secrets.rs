@@ -16,7 +16,7 @@ use crate::lifecycle::Exit;
 use crate::secret::{BotToken, CallbackSecret, ClientSecret, ControlToken, Key, WebhookToken};
 
 /// Every secret's variable.
-pub(super) const SECRETS: [&str; 8] = [
+pub(super) const SECRETS: [&str; 9] = [
     "CODEFERRY_BOT_TOKEN",
     "CODEFERRY_CLIENT_SECRET",
     "CODEFERRY_RELAY_KEY",
@@ -25,6 +25,7 @@ pub(super) const SECRETS: [&str; 8] = [
     "CODEFERRY_CALLBACK_SECRET",
     "CODEFERRY_WEBHOOK_TOKENS",
     "CODEFERRY_CONTROL_TOKEN",
+    "CODEFERRY_HOOKDECK_KEY",
 ];
 
 /// The shortest key, in bytes: as long as the HMAC-SHA256 output (RFC 2104 section 3).
@@ -87,6 +88,21 @@ impl LinkKeys {
         let (state, pkce) = (read.key("CODEFERRY_STATE_KEY"), read.key("CODEFERRY_PKCE_KEY"));
         read.faults.or(Some(()))?;
         Self::make_missing(config, state, pkce)
+    }
+
+    /// The state key that was given, or the one that was made for the service.
+    pub(super) fn load_state_key(config: &Config, given: Option<Key>) -> Result<Key, ConfigErrors> {
+        let folder = config.data_folder().join("keys");
+        given.map_or_else(
+            || {
+                key_file::load_or_make(&folder, "state.key", KEY_BYTES).map_err(|error| {
+                    let mut faults = ConfigErrors::default();
+                    faults.push(error);
+                    faults
+                })
+            },
+            Ok,
+        )
     }
 
     fn make_missing(config: &Config, state: Option<Key>, pkce: Option<Key>) -> Result<Self, ConfigErrors> {
@@ -303,7 +319,7 @@ impl<'a> Reader<'a> {
     }
 
     /// A text that goes into an HTTP header or form: visible ASCII, save the space in the middle.
-    fn token(&mut self, name: &'static str) -> Option<Zeroizing<String>> {
+    pub(super) fn token(&mut self, name: &'static str) -> Option<Zeroizing<String>> {
         let (text, from) = self.text(name)?;
         if text.bytes().all(|b| b.is_ascii_graphic() || b == b' ') && text.trim() == text.as_str() {
             return Some(text);

@@ -3,13 +3,14 @@
 //!
 //! The front (pages, addresses, HTTP) serves direct intake too: there a callback goes to the journal of the service itself.
 //!
-//! Beside it stand the scripts that other relays run (`script`).
+//! Beside it stand the scripts that other relays run (`script`), and the setting up of Hookdeck.
 
 pub mod address;
 pub mod budget;
 pub mod counts;
 pub mod dispatcher;
 pub mod front;
+pub mod hookdeck;
 pub mod pages;
 pub mod queue;
 pub mod schedule;

@@ -7,6 +7,7 @@ mod demo;
 mod discord;
 mod fuzz;
 mod gateway;
+mod hookdeck;
 mod relay;
 mod secrets;
 mod service;

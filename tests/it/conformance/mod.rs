@@ -2,6 +2,7 @@
 
 pub mod engine;
 pub mod hookdeck;
+mod page;
 mod relay;
 mod vectors;
 

@@ -1,0 +1,259 @@
+//! `hookdeck`: the transformation's script, what would change in a project, and the changing of it.
+
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use rand::TryRng as _;
+use rand::rngs::SysRng;
+use serde_json::json;
+
+use super::{Global, out};
+use crate::config::{Config, HookdeckSecrets};
+use crate::ids::UserId;
+use crate::lifecycle::{Exit, Failure};
+use crate::relay::hookdeck::api::{ApiError, Hookdeck};
+use crate::relay::hookdeck::plan::{self, Change, Found};
+use crate::relay::hookdeck::trial::{self, TrialError};
+use crate::relay::hookdeck::wanted::Settings;
+use crate::relay::script;
+use crate::secret::Key;
+use crate::time::{Clock as _, SystemClock};
+
+/// Arguments of `hookdeck`.
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// What to do.
+    #[command(subcommand)]
+    pub action: Action,
+}
+
+/// What can be done.
+#[derive(Debug, clap::Subcommand)]
+pub enum Action {
+    /// Print the transformation; it holds no key
+    Script,
+    /// Show what would change in the project
+    Plan,
+    /// Create or update what differs
+    Apply {
+        /// Make a source although discord.redirect_uri names another one at Hookdeck
+        #[arg(long)]
+        new_source: bool,
+    },
+}
+
+/// Runs it.
+pub fn run(args: &Args, global: &Global) -> anyhow::Result<Exit> {
+    if matches!(args.action, Action::Script) {
+        out::write(&[&script::hookdeck()])?;
+        return Ok(Exit::Fine);
+    }
+    let locator = global.locator()?;
+    let config = global.load_config()?;
+    let secrets = HookdeckSecrets::load(&config, &locator.environment)?;
+    let settings = settings(&config, &secrets);
+    let api = Hookdeck::new(config.hookdeck.api_base.clone(), secrets.api_key, settings.hidden())
+        .map_err(|e| failure(e, &config))?;
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    runtime.block_on(async {
+        let found = Found::read(&api, &settings).await.map_err(|e| failure(e, &config))?;
+        let changes = found.changes(&settings);
+        let Action::Apply { new_source } = args.action else {
+            let report = Report {
+                config: &config,
+                found: &found,
+                settings: &settings,
+                changes: &changes,
+                done: None,
+            };
+            report.print(global.json)?;
+            return Ok(Exit::Fine);
+        };
+        if found.url().is_none() && !new_source && names_hookdeck(&config) {
+            return Err(strange_project(&config).into());
+        }
+        apply(&api, &config, &settings, found, &changes, global.json).await
+    })
+}
+
+async fn apply(
+    api: &Hookdeck,
+    config: &Config,
+    settings: &Settings,
+    found: Found,
+    changes: &[Change],
+    as_json: bool,
+) -> anyhow::Result<Exit> {
+    let mut done = Vec::new();
+    let mut after = found;
+    if !changes.is_empty() {
+        let keys = [random_key()?, random_key()?];
+        trial::run(api, settings, keys, SystemClock.now())
+            .await
+            .map_err(|error| match error {
+                TrialError::Api(error) => failure(error, config),
+                other => Failure::new(
+                    Exit::Failed,
+                    "the script was tried before anything was changed, and failed",
+                )
+                .source(other)
+                .way_out("nothing was changed; look for a newer version of codeferry"),
+            })?;
+        done = plan::apply(api, settings, &after, changes).await.map_err(|error| {
+            let before = match error.done.as_slice() {
+                [] => "nothing was changed".to_owned(),
+                done => format!("done before it: {}", done.join(", ")),
+            };
+            let failed = failure(error.source, config);
+            let advice = failed.advice().unwrap_or_default().to_owned();
+            Failure::new(failed.exit(), format!("`{}` could not be put; {before}", error.failed))
+                .source(failed)
+                .way_out(format!(
+                    "{advice}; then run the same command again, which goes on where this one ended"
+                ))
+        })?;
+        after = Found::read(api, settings).await.map_err(|e| failure(e, config))?;
+    }
+    let report = Report {
+        config,
+        found: &after,
+        settings,
+        changes,
+        done: Some(&done),
+    };
+    report.print(as_json)?;
+    Ok(Exit::Fine)
+}
+
+fn settings(config: &Config, secrets: &HookdeckSecrets) -> Settings {
+    Settings {
+        name: config.hookdeck.name.clone(),
+        discord: config.discord.api_base.clone(),
+        // Applications made since 2016 have their bot's id.
+        bot: UserId(config.discord.application_id.0),
+        code_lifetime: config.intake.code_lifetime.as_secs(),
+        lanes: secrets.lanes.clone(),
+        relay_key: secrets.relay_key.clone(),
+        state_key: secrets.state_key.clone(),
+    }
+}
+
+/// A key for a trial, as text.
+fn random_key() -> anyhow::Result<Key> {
+    let mut bytes = [0_u8; 32];
+    SysRng.try_fill_bytes(&mut bytes)?;
+    Ok(Key::new(URL_SAFE_NO_PAD.encode(bytes)))
+}
+
+fn names_hookdeck(config: &Config) -> bool {
+    let url = url::Url::parse(&config.discord.redirect_uri).ok();
+    let host = url.as_ref().and_then(url::Url::host_str);
+    host.is_some_and(|h| h == "hkdk.events" || h == "events.hookdeck.com")
+}
+
+fn strange_project(config: &Config) -> Failure {
+    Failure::new(
+        Exit::Usage,
+        format!(
+            "discord.redirect_uri names a source at Hookdeck, but this key's project has no source `{}`",
+            config.hookdeck.name
+        ),
+    )
+    .way_out("CODEFERRY_HOOKDECK_KEY may be another project's: use the right one, correct hookdeck.name, or make a new source with --new-source")
+}
+
+/// What a person can do about what Hookdeck said.
+fn failure(error: ApiError, config: &Config) -> Failure {
+    let host = config.hookdeck.api_base.host_str().unwrap_or_default().to_owned();
+    let (exit, advice) = match &error {
+        ApiError::KeyRefused | ApiError::Forbidden { .. } => (
+            Exit::Usage,
+            "set CODEFERRY_HOOKDECK_KEY to the API key of the project: dashboard, Project Settings, Secrets".to_owned(),
+        ),
+        ApiError::Refused { .. } => (
+            Exit::Usage,
+            "correct what Hookdeck names; `codeferry hookdeck plan` shows what would be put".to_owned(),
+        ),
+        ApiError::Limited => (
+            Exit::Failed,
+            "wait a minute: something else uses the same key".to_owned(),
+        ),
+        ApiError::Broken { .. } => (
+            Exit::Failed,
+            format!("look at https://status.hookdeck.com, and whether hookdeck.api_base (`{host}`) is right"),
+        ),
+        ApiError::Unreachable(_) => (
+            Exit::Failed,
+            format!("look whether this machine reaches `{host}` (hookdeck.api_base)"),
+        ),
+    };
+    Failure::new(exit, "Hookdeck was asked in vain")
+        .source(error)
+        .way_out(advice)
+}
+
+/// What is told at the end.
+struct Report<'a> {
+    config: &'a Config,
+    found: &'a Found,
+    settings: &'a Settings,
+    changes: &'a [Change],
+    done: Option<&'a [String]>,
+}
+
+impl Report<'_> {
+    fn print(&self, as_json: bool) -> anyhow::Result<()> {
+        let registered = &self.config.discord.redirect_uri;
+        let url = self.found.url();
+        let matches = url.map(|url| leads_to(registered, url));
+        let notes = self.found.notes(self.settings);
+        if as_json {
+            return out::json(&json!({
+                "changes": self.changes,
+                "done": self.done,
+                "source": { "name": self.settings.name, "url": url },
+                "redirect_uri": { "configured": registered, "matches": matches },
+                "notes": notes,
+            }));
+        }
+        let applied = self.done.is_some();
+        if self.changes.is_empty() {
+            out::line(if applied {
+                "nothing changed: everything is as it should be"
+            } else {
+                "nothing would change: everything is as it should be"
+            })?;
+        }
+        for change in self.changes {
+            let done = match (applied, change.action) {
+                (true, "create") => "created",
+                (true, _) => "updated",
+                (false, action) => action,
+            };
+            let differs = match change.differs.as_slice() {
+                [] => String::new(),
+                differs => format!(": {}", differs.join(", ")),
+            };
+            out::line(format!("{done} {} {}{differs}", change.kind, change.name))?;
+        }
+        for note in notes {
+            out::line(format!("note: {note}"))?;
+        }
+        match (url, matches) {
+            (None, _) => out::line("the source is not there yet; `codeferry hookdeck apply` makes it and says its URL"),
+            (Some(url), Some(true)) => out::line(format!(
+                "source: {url}\nIt is discord.redirect_uri. It has to stand in the developer portal, page OAuth2, Redirects, as `{registered}`."
+            )),
+            (Some(url), _) => out::line(format!(
+                "source: {url}\nIt is not discord.redirect_uri (`{registered}`). Add `{url}` in the developer portal, page OAuth2, \
+                 Redirects, set `redirect_uri = \"{url}\"` under `[discord]` in the configuration, and restart the service."
+            )),
+        }
+    }
+}
+
+/// Whether a redirect URI arrives at a source: what stands behind the source's URL is not forwarded.
+fn leads_to(redirect_uri: &str, source: &str) -> bool {
+    redirect_uri
+        .strip_prefix(source)
+        .is_some_and(|rest| rest.is_empty() || rest.starts_with(['/', '?']))
+}

@@ -1,0 +1,6 @@
+//! `codeferry hookdeck` as a child process against an API that is as strict as Hookdeck's.
+
+mod api;
+mod apply;
+mod errors;
+mod kit;
