@@ -1,13 +1,13 @@
 //! `demo`: the whole way of a code, on this machine alone.
 //!
-//! The embedded Discord and a relay run in this process; the service is a child process, so that its restart in the
+//! The embedded Discord runs in this process; the relay and the service are child processes, so that the restart in the
 //! middle is a real one. What came of every code is read from the service's journal and judged by Discord's own ledger.
 
 mod account;
 mod child;
 mod script;
 
-use std::net::TcpListener;
+use std::net::{SocketAddr, TcpListener};
 use std::path::Path;
 use std::time::Duration;
 
@@ -18,17 +18,14 @@ use self::child::Child;
 use self::script::Stage;
 use super::Global;
 use crate::config::Locator;
-use crate::ids::UserId;
 use crate::lifecycle::Exit;
-use crate::secret::Key;
-use crate::simulator::relay::{Relay, RelaySettings};
 use crate::simulator::{FaultRule, Simulator, SimulatorOptions};
 
 /// Arguments of `demo`.
 #[derive(Debug, clap::Args)]
 pub struct Args {
     /// How many synthetic people take part
-    #[arg(long, default_value_t = 60, value_parser = clap::value_parser!(u32).range(1..=1_000))]
+    #[arg(long, default_value_t = 120, value_parser = clap::value_parser!(u32).range(1..=1_000))]
     pub people: u32,
     /// The seed of chance; the same seed makes the same people do the same things
     #[arg(long, default_value_t = 1)]
@@ -69,9 +66,11 @@ async fn play(args: &Args, global: &Global, folder: &Path) -> anyhow::Result<Acc
     let started = tokio::time::Instant::now();
     // Bound first: the redirect URI must be registered before the relay answers there.
     let listener = TcpListener::bind("127.0.0.1:0").context("cannot listen on 127.0.0.1")?;
-    let redirect_uri = format!("http://{}/oauth", listener.local_addr().context("no local address")?);
+    let address = listener.local_addr().context("no local address")?;
+    let redirect_uri = format!("http://{address}/callback");
     let mut options = SimulatorOptions {
-        people: args.people,
+        // One more: somebody's code dies.
+        people: args.people + 1,
         seed: Some(args.seed),
         ..SimulatorOptions::default()
     };
@@ -85,48 +84,48 @@ async fn play(args: &Args, global: &Global, folder: &Path) -> anyhow::Result<Acc
     let about = simulator.describe();
     let relay_key = simulator.random_text(43);
     let lane = about.lanes.first().context("the embedded Discord has no lane")?;
-    let bot: UserId = about.bot_id.parse().context("the bot's id")?;
-    let relay = Relay::start(
-        listener,
-        RelaySettings {
-            webhook_url: lane.webhook.url.clone(),
-            bot,
-            relay_key: Key::new(relay_key.as_bytes()),
-        },
-    )
-    .context("cannot start the relay")?;
-
     let file = folder.join("codeferry.toml");
     std::fs::write(&file, configuration(&about, &redirect_uri)).context("cannot write the demo's configuration")?;
-    let environment = vec![
-        ("CODEFERRY_BOT_TOKEN".to_owned(), about.bot_token.clone()),
-        ("CODEFERRY_CLIENT_SECRET".to_owned(), about.client_secret.clone()),
-        ("CODEFERRY_RELAY_KEY".to_owned(), relay_key.clone()),
-        (
-            "CODEFERRY_WEBHOOK_TOKENS".to_owned(),
-            format!("{}:{}", lane.webhook.id, lane.webhook.token),
-        ),
+    let state_key = simulator.random_text(43);
+    let tokens = format!("{}:{}", lane.webhook.id, lane.webhook.token);
+    let variable = |name: &str, value: &str| (name.to_owned(), value.to_owned());
+    let of_relay = vec![
+        variable("CODEFERRY_RELAY_KEY", &relay_key),
+        variable("CODEFERRY_STATE_KEY", &state_key),
+        variable("CODEFERRY_WEBHOOK_TOKENS", &tokens),
     ];
+    let mut environment = of_relay.clone();
+    environment.push(variable("CODEFERRY_BOT_TOKEN", &about.bot_token));
+    environment.push(variable("CODEFERRY_CLIENT_SECRET", &about.client_secret));
+    let edge = folder.join("relay");
+    std::fs::create_dir(&edge).context("cannot make the relay's folder")?;
+    let relay_file = edge.join("codeferry.toml");
+    std::fs::write(&relay_file, relay_configuration(&about, address))
+        .context("cannot write the relay's configuration")?;
+    // Let go of at the last moment: nobody else takes the port in between.
+    drop(listener);
+    let mut relay = Child::start("relay", &relay_file, &of_relay, folder)?;
     let locator = Locator {
         config: Some(file.clone()),
         environment: environment.iter().cloned().collect(),
         folder: folder.to_owned(),
     };
     let (config, secrets) = crate::config::load(&locator)?;
-    let mut service = Child::start(&file, &environment, folder)?;
+    let mut service = Child::start("run", &file, &environment, folder)?;
     let stage = Stage {
         simulator: &simulator,
-        relay: &relay,
+        relay: script::Edge::at(address),
         config: &config,
         secrets: &secrets,
         people: args.people,
         quiet: global.json,
     };
-    let played = stage.play(&mut service, &about).await?;
+    let mut played = stage.play(&mut service, &about).await?;
+    stage.invite_anew(&about, &mut played, started).await?;
     stage
         .wait_for_the_last(folder, Duration::from_secs(args.patience), &played)
         .await;
-    let clean_end = service.stop().await?;
+    let clean_end = service.stop().await? & relay.stop().await?;
     let mut account = Account::read(&config, folder, &simulator, &played)?;
     account.clean_end = clean_end;
     account.seconds = started.elapsed().as_secs_f64();
@@ -136,10 +135,21 @@ async fn play(args: &Args, global: &Global, folder: &Path) -> anyhow::Result<Acc
 fn configuration(about: &crate::simulator::Description, redirect_uri: &str) -> String {
     let lane = &about.lanes[0];
     format!(
-        "[discord]\napi_base = \"{}\"\nauthorize_url = \"{}\"\napplication_id = \"{}\"\nredirect_uri = \"{redirect_uri}\"\n\n\
-         [[intake.lanes]]\nchannel_id = \"{}\"\nwebhook_id = \"{}\"\n\n\
+        "# The gate is set low, so that it is seen at work: people are told when to come back.\n[gate]\nshare = 0.05\n\n\
+         [reinvite]\nenabled = true\n\n\
+         [discord]\napi_base = \"{}\"\nauthorize_url = \"{}\"\napplication_id = \"{}\"\nredirect_uri = \"{redirect_uri}\"\n\n\
+         [[intake.lanes]]\nchannel_id = \"{}\"\nwebhook_id = \"{}\"\npack = 18\n\n\
          [[delivery]]\nname = \"results\"\nkind = \"jsonl\"\npath = \"results.jsonl\"\n",
         about.api_base, about.authorize_url, about.application_id, lane.channel_id, lane.webhook.id
+    )
+}
+
+fn relay_configuration(about: &crate::simulator::Description, address: SocketAddr) -> String {
+    format!(
+        "[discord]\napi_base = \"{}\"\napplication_id = \"{}\"\n\n\
+         [relay]\nlisten = \"{address}\"\njournal = \"journal\"\nbot_id = \"{}\"\n\n\
+         [[relay.lanes]]\nchannel_id = \"{}\"\nwebhook_id = \"{}\"\n",
+        about.api_base, about.application_id, about.bot_id, about.lanes[0].channel_id, about.lanes[0].webhook.id
     )
 }
 

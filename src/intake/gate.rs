@@ -64,7 +64,7 @@ impl GateRules {
         rate.map_or(usize::MAX, |room| self.shared(room))
     }
 
-    /// Codes a second that pass when the gate is closed as fast as it opens.
+    /// Places a second that come free under load: what is carried and exchanged. The share narrows the room, not the way.
     fn rate(&self, lanes: usize) -> f64 {
         let packs: u32 = self.packs.iter().take(lanes).map(|pack| u32::from(*pack)).sum();
         let carried = self
@@ -72,8 +72,7 @@ impl GateRules {
             .filter(|_| !self.packs.is_empty())
             .map(|(per_minute, burst)| f64::from(packs) * f64::from(per_minute.saturating_sub(burst)) / 60.0);
         let exchanged = self.oauth_per_second.map(|rate| f64::from(rate) / 2.0);
-        let slower = carried.into_iter().chain(exchanged).fold(f64::INFINITY, f64::min);
-        slower * f64::from(self.share_permille) / 1000.0
+        carried.into_iter().chain(exchanged).fold(f64::INFINITY, f64::min)
     }
 
     fn usable(&self) -> f64 {

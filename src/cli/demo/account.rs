@@ -28,6 +28,8 @@ pub struct Account {
     summary: Summary,
     died: bool,
     stuck: usize,
+    told_to_wait: usize,
+    invited_anew: bool,
     /// The service drained and ended with 0.
     pub clean_end: bool,
     /// From the start to the end.
@@ -79,7 +81,7 @@ impl Account {
         let presented = |code: &&String| ledger.code(code).is_some_and(|c| !c.presented.is_empty());
         let spoofs_presented = played.spoofs.iter().filter(presented).count();
         Ok(Self {
-            codes: played.codes.len() + played.denials,
+            codes: played.codes.len() + played.denials + played.dead,
             outcomes: totals.iter().collect(),
             open,
             rejected: played.spoofs.len() + played.rubbish - spoofs_presented,
@@ -89,6 +91,8 @@ impl Account {
             summary: simulator.summary(),
             died: played.died,
             stuck: played.stuck,
+            told_to_wait: played.told_to_wait,
+            invited_anew: played.invited_anew,
             clean_end: false,
             seconds: 0.0,
         })
@@ -103,7 +107,7 @@ impl Account {
         self.codes as i64 - ended as i64
     }
 
-    fn promises(&self) -> [(&'static str, bool); 7] {
+    fn promises(&self) -> [(&'static str, bool); 8] {
         let results = self.outcomes.values().sum::<u64>() - self.of(Outcome::Duplicate);
         [
             (
@@ -118,6 +122,7 @@ impl Account {
                 self.delivered as u64 == results && self.lines_malformed == 0,
             ),
             ("webhook_budget_kept", self.summary.worst_minute <= 30),
+            ("dead_code_invited_anew", self.invited_anew),
             ("service_ends_cleanly", self.clean_end && !self.died),
         ]
     }
@@ -140,6 +145,8 @@ impl Account {
         object.insert("tokens_left".to_owned(), json!(self.summary.tokens_left));
         object.insert("orphans".to_owned(), json!(self.summary.orphans));
         object.insert("delivered".to_owned(), json!(self.delivered));
+        object.insert("told_to_wait".to_owned(), json!(self.told_to_wait));
+        object.insert("invited_anew".to_owned(), json!(u8::from(self.invited_anew)));
         object.insert("seconds".to_owned(), json!((self.seconds * 10.0).round() / 10.0));
         let promises: serde_json::Map<_, _> = self
             .promises()
@@ -161,6 +168,8 @@ impl Account {
         table.add_row(["all, each redirect once".to_owned(), self.codes.to_string()]);
         let mut text = format!("{table}\n\n");
         let _ = writeln!(text, "spoofs and rubbish turned away   {}", self.rejected);
+        let _ = writeln!(text, "told to wait before their link   {}", self.told_to_wait);
+        let _ = writeln!(text, "invited anew after a dead code   {}", u8::from(self.invited_anew));
         let _ = writeln!(text, "results delivered                {}", self.delivered);
         let _ = writeln!(text, "tokens alive at Discord          {}", self.summary.tokens_left);
         let _ = writeln!(text, "orphans (answer cut off)         {}", self.summary.orphans);

@@ -1,4 +1,4 @@
-//! The service as a child process.
+//! The service and the relay as child processes.
 
 use std::fs::OpenOptions;
 use std::path::{Path, PathBuf};
@@ -7,20 +7,27 @@ use std::time::Duration;
 
 use anyhow::Context;
 
-/// A running `codeferry run`.
+/// A running `codeferry run` or `codeferry relay`.
 pub struct Child {
     process: tokio::process::Child,
+    command: &'static str,
     file: PathBuf,
     environment: Vec<(String, String)>,
     folder: PathBuf,
 }
 
 impl Child {
-    /// Starts it with this configuration; its log goes to `service.log`.
-    pub fn start(file: &Path, environment: &[(String, String)], folder: &Path) -> anyhow::Result<Self> {
-        let process = spawn(file, environment, folder)?;
+    /// Starts a command with this configuration; its log goes to `<command>.log`.
+    pub fn start(
+        command: &'static str,
+        file: &Path,
+        environment: &[(String, String)],
+        folder: &Path,
+    ) -> anyhow::Result<Self> {
+        let process = spawn(command, file, environment, folder)?;
         Ok(Self {
             process,
+            command,
             file: file.to_owned(),
             environment: environment.to_vec(),
             folder: folder.to_owned(),
@@ -34,13 +41,13 @@ impl Child {
             .id()
             .and_then(|id| rustix::process::Pid::from_raw(id.cast_signed()))
         {
-            rustix::process::kill_process(pid, rustix::process::Signal::TERM).context("cannot end the service")?;
+            rustix::process::kill_process(pid, rustix::process::Signal::TERM).context("cannot end it")?;
         }
         let ended = tokio::time::timeout(Duration::from_secs(40), self.process.wait()).await;
         match ended {
-            Ok(status) => Ok(status.context("cannot wait for the service")?.success()),
+            Ok(status) => Ok(status.context("cannot wait for its end")?.success()),
             Err(_) => {
-                self.process.kill().await.context("cannot end the service")?;
+                self.process.kill().await.context("cannot end it")?;
                 Ok(false)
             }
         }
@@ -48,12 +55,12 @@ impl Child {
 
     /// Kills it without warning.
     pub async fn kill(&mut self) -> anyhow::Result<()> {
-        self.process.kill().await.context("cannot kill the service")
+        self.process.kill().await.context("cannot kill it")
     }
 
     /// Starts it again.
     pub fn start_again(&mut self) -> anyhow::Result<()> {
-        self.process = spawn(&self.file, &self.environment, &self.folder)?;
+        self.process = spawn(self.command, &self.file, &self.environment, &self.folder)?;
         Ok(())
     }
 
@@ -63,17 +70,22 @@ impl Child {
     }
 }
 
-fn spawn(file: &Path, environment: &[(String, String)], folder: &Path) -> anyhow::Result<tokio::process::Child> {
+fn spawn(
+    command: &str,
+    file: &Path,
+    environment: &[(String, String)],
+    folder: &Path,
+) -> anyhow::Result<tokio::process::Child> {
     let log = OpenOptions::new()
         .create(true)
         .append(true)
-        .open(folder.join("service.log"))
-        .context("cannot write the service's log")?;
+        .open(folder.join(format!("{command}.log")))
+        .context("cannot write a log")?;
     let program = std::env::current_exe().context("this program's own path")?;
     tokio::process::Command::new(program)
         .arg("--config")
         .arg(file)
-        .arg("run")
+        .arg(command)
         .env_clear()
         .envs(environment.iter().map(|(name, value)| (name.as_str(), value.as_str())))
         .stdin(Stdio::null())
@@ -81,5 +93,5 @@ fn spawn(file: &Path, environment: &[(String, String)], folder: &Path) -> anyhow
         .stderr(log)
         .kill_on_drop(true)
         .spawn()
-        .context("cannot start the service")
+        .with_context(|| format!("cannot start `codeferry {command}`"))
 }

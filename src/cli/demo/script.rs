@@ -2,15 +2,18 @@
 
 use std::cell::RefCell;
 use std::collections::BTreeSet;
+use std::net::SocketAddr;
 use std::path::Path;
 use std::rc::Rc;
 use std::time::Duration;
 
+use anyhow::Context as _;
 use indicatif::{ProgressBar, ProgressStyle};
 use tokio::time::Instant;
 
 use super::account;
 use super::child::Child;
+use crate::actors::journal::book::RELAY_EXPIRED;
 use crate::config::{Config, Secrets};
 use crate::control::client::ControlClient;
 use crate::control::{Ask, LinkRequest};
@@ -20,14 +23,13 @@ use crate::secret::Key;
 use crate::simulator::gateway::GatewayFault;
 use crate::simulator::limits::Scope;
 use crate::simulator::people::{Behaviour, browser, walk};
-use crate::simulator::relay::Relay;
 use crate::simulator::{CodeRequest, Description, Endpoint, Fault, FaultRule, PostAuthor, PostRequest, Simulator};
 use crate::time::{Clock, SystemClock};
 
 /// The demo's surroundings.
 pub struct Stage<'a> {
     pub simulator: &'a Simulator,
-    pub relay: &'a Relay,
+    pub relay: Edge,
     pub config: &'a Config,
     pub secrets: &'a Secrets,
     pub people: u32,
@@ -45,8 +47,14 @@ pub struct Played {
     pub spoofs: Vec<String>,
     /// Messages that say nothing.
     pub rubbish: usize,
+    /// Second codes of one consent.
+    pub doubles: usize,
     /// People who were told to wait before they got a link.
     pub told_to_wait: usize,
+    /// Codes of which the relay told that they had died there.
+    pub dead: usize,
+    /// Whoever's code that was got a fresh link, and came in by it.
+    pub invited_anew: bool,
     /// People who got stuck.
     pub stuck: usize,
     /// The service ended although nobody asked it to.
@@ -57,8 +65,10 @@ pub struct Played {
 const RESTART: u64 = 16;
 /// People arrive over this long.
 const ARRIVALS: Duration = Duration::from_secs(24);
+/// The direct message comes within this.
+const MESSAGE_WITHIN: Duration = Duration::from_secs(20);
 /// How long somebody goes on asking for a link.
-const LINK_PATIENCE: Duration = Duration::from_mins(1);
+const LINK_PATIENCE: Duration = Duration::from_mins(2);
 
 impl Stage<'_> {
     /// Plays everything; people walk at their own pace beside it.
@@ -94,6 +104,7 @@ impl Stage<'_> {
                 let mut played = played.borrow_mut();
                 match visit {
                     Some(visit) => {
+                        played.doubles += visit.codes.len().saturating_sub(1);
                         played.codes.extend(visit.codes);
                         played.denials += usize::from(visit.denied);
                     }
@@ -119,14 +130,19 @@ impl Stage<'_> {
             if service.has_ended() {
                 played.borrow_mut().died = true;
             }
-            let (taken, posted, messages) = self.relay.counts();
+            let Counted {
+                taken,
+                posted,
+                messages,
+                waiting,
+            } = self.relay.counts(&http).await;
             bar.set_position(posted);
             let progress = format!("{taken} redirects, {posted} posted in {messages} messages");
             if bar.is_hidden() && second % 5 == 0 {
                 self.say(&bar, start, &progress);
             }
             bar.set_message(progress);
-            if restarted && walks.iter().all(tokio::task::JoinHandle::is_finished) && taken == posted {
+            if restarted && walks.iter().all(tokio::task::JoinHandle::is_finished) && waiting == 0 {
                 break;
             }
             if second > 120 {
@@ -135,6 +151,44 @@ impl Stage<'_> {
         }
         bar.finish_and_clear();
         Ok(played.take())
+    }
+
+    /// The relay tells of a code that died there; its person follows the direct message that comes of it.
+    pub async fn invite_anew(&self, about: &Description, played: &mut Played, start: Instant) -> anyhow::Result<()> {
+        let bar = self.bar();
+        self.say(&bar, start, "a code dies at the relay: its person is sent a fresh link");
+        let user: UserId = about.people[self.people as usize].parse()?;
+        let asked = RefCell::default();
+        let Some(url) = link(self.config.control.socket.as_deref(), user, &asked).await else {
+            return Ok(());
+        };
+        let url = url::Url::parse(&url)?;
+        let state = url.query_pairs().find(|(name, _)| name == "state");
+        let word = Redirect {
+            time: SystemClock.now().as_secs(),
+            result: Err(RELAY_EXPIRED.to_owned()),
+            state: state.map(|(_, state)| state.into_owned()),
+        };
+        let key = self.secrets.relay_key.clone().context("a relay key")?;
+        let bot: UserId = about.bot_id.parse()?;
+        let webhook = about.lanes[0].webhook.id.parse()?;
+        self.simulator
+            .post(PostRequest::webhook(webhook, v1::encode(bot, &[word], &key)));
+        played.dead += 1;
+        let until = Instant::now() + MESSAGE_WITHIN;
+        while Instant::now() < until {
+            let messages = self.simulator.direct_messages(user.0);
+            let button = messages.first().map(|m| &m["components"][0]["components"][0]["url"]);
+            if let Some(fresh) = button.and_then(serde_json::Value::as_str) {
+                let visit = walk(&browser(), fresh, user.0, Behaviour::Approve).await?;
+                played.invited_anew = !visit.codes.is_empty();
+                played.codes.extend(visit.codes);
+                break;
+            }
+            tokio::time::sleep(Duration::from_millis(200)).await;
+        }
+        bar.finish_and_clear();
+        Ok(())
     }
 
     /// Makes happen what belongs to a second; says what.
@@ -231,7 +285,7 @@ impl Stage<'_> {
     /// Waits until as many results were delivered as codes and denials came back, less what sends none.
     pub async fn wait_for_the_last(&self, folder: &Path, patience: Duration, played: &Played) {
         let until = Instant::now() + patience;
-        let expected = played.codes.len() + played.denials;
+        let expected = played.codes.len() + played.denials + played.dead;
         let bar = self.bar();
         while Instant::now() < until {
             let delivered = std::fs::read_to_string(folder.join("results.jsonl")).map_or(0, |t| t.lines().count());
@@ -242,10 +296,7 @@ impl Stage<'_> {
                 summary.tokens_left
             ));
             // A double click whose second code lost sends no result, so the count alone does not tell the end.
-            let doubles = (0..self.people)
-                .filter(|n| behaviour(*n) == Behaviour::DoubleClick)
-                .count();
-            if delivered + doubles >= expected && summary.tokens_left == 0 {
+            if delivered + played.doubles >= expected && summary.tokens_left == 0 {
                 break;
             }
             tokio::time::sleep(Duration::from_millis(200)).await;
@@ -272,6 +323,41 @@ impl Stage<'_> {
         match style {
             Ok(style) => bar.with_style(style),
             Err(_) => ProgressBar::hidden(),
+        }
+    }
+}
+
+/// The relay, as it tells of itself.
+pub struct Edge {
+    health: String,
+}
+
+/// What the relay has done.
+#[derive(Default)]
+struct Counted {
+    taken: u64,
+    posted: u64,
+    messages: u64,
+    waiting: u64,
+}
+
+impl Edge {
+    /// The relay at an address.
+    pub fn at(address: SocketAddr) -> Self {
+        Self {
+            health: format!("http://{address}/healthz"),
+        }
+    }
+
+    async fn counts(&self, http: &reqwest::Client) -> Counted {
+        let asked = async { http.get(&self.health).send().await?.json::<serde_json::Value>().await };
+        let told = asked.await.unwrap_or_default();
+        let number = |name: &str| told["counts"][name].as_u64().unwrap_or(0);
+        Counted {
+            taken: number("accepted"),
+            posted: number("posted"),
+            messages: number("messages"),
+            waiting: number("waiting"),
         }
     }
 }

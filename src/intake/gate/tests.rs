@@ -122,15 +122,15 @@ fn who_is_told_to_wait_is_told_a_moment_of_their_own_and_keeps_it() {
             other => panic!("{other:?}"),
         })
         .collect();
-    // 25 a minute at a share of 0.8: one in 3 s. One was told so while the gate was filled.
-    assert_eq!(waits[..4], [6, 9, 12, 15]);
+    // 25 a minute: one in 2.4 s. One was told so while the gate was filled.
+    assert_eq!(waits[..4], [5, 8, 10, 12]);
     assert!(waits.iter().all(|wait| *wait <= 400), "{waits:?}");
     for _ in 0..1000 {
         let again = ask(&mut gate, 1001, 0, NOW + Duration::from_secs(2));
         assert_eq!(
             again,
             Minted::Later {
-                after: Duration::from_secs(7)
+                after: Duration::from_secs(6)
             }
         );
     }
@@ -138,7 +138,7 @@ fn who_is_told_to_wait_is_told_a_moment_of_their_own_and_keeps_it() {
     assert_eq!(
         next,
         Minted::Later {
-            after: Duration::from_secs(306)
+            after: Duration::from_secs(245)
         }
     );
 }

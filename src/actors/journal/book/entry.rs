@@ -4,7 +4,7 @@ use rand::RngExt;
 
 use super::{Book, Changed};
 use crate::grant::state::{Origin, Presentations, Requested};
-use crate::grant::{Grant, Outcome, Reason, State};
+use crate::grant::{Event, Grant, Outcome, Reason, State};
 use crate::ids::{ChannelId, CodeHash, GrantId, Lane, MessageId, snowflake_at};
 use crate::secret::AuthorizationCode;
 use crate::store::{Carrier, Change, SeenCode, SeenMessage};
@@ -182,7 +182,14 @@ impl Book {
         };
         grant.state = match (redirect.result, refused) {
             (Err(error), _) if error.as_str() == RELAY_EXPIRED => {
-                grant.settle(Outcome::Expired, Some(RELAY_EXPIRED), None, now, &self.policy)
+                let come = self.has_come(grant.requested.nonce);
+                let superseded = come
+                    .then(|| grant.apply(Event::Superseded, now, &self.policy).ok())
+                    .flatten();
+                superseded.map_or_else(
+                    || grant.settle(Outcome::Expired, Some(RELAY_EXPIRED), None, now, &self.policy),
+                    |grant| grant.state,
+                )
             }
             (Err(error), _) => grant.settle(Outcome::Denied, Some(error.as_str()), None, now, &self.policy),
             (Ok(_), Some(reason)) => grant.settle(Outcome::Refused, Some(reason.as_str()), None, now, &self.policy),
@@ -192,5 +199,11 @@ impl Book {
             },
         };
         grant
+    }
+
+    /// Whether something came of this link before: a relay whose last post had no clear answer tells of a code's death
+    /// although the code is here.
+    fn has_come(&self, nonce: Option<[u8; 8]>) -> bool {
+        nonce.is_some_and(|nonce| self.nonces.contains_key(&nonce) || self.by_nonce.contains_key(&nonce))
     }
 }

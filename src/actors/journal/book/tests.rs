@@ -224,3 +224,38 @@ fn a_result_goes_after_a_minute_and_then_nobody_is_invited_any_more() {
     book.report(ids[0], Task::Invite, Event::Invited, None, over)
         .expect_err("the result has told otherwise");
 }
+
+/// A relay cannot know whether a post without a clear answer arrived. Its word about that code's death once ended a
+/// sign-in that had completed as expired, and would have invited its person anew.
+#[test]
+fn a_relays_word_of_a_death_is_a_duplicate_where_the_code_has_come() {
+    for completed in [false, true] {
+        let mut book = book();
+        let mut carried = approved(1);
+        let nonce = [5; 8];
+        carried.redirects[0].requested.as_mut().expect("good").nonce = Some(nonce);
+        let (_, changed) = book.append(vec![carried], NOW);
+        book.durable(&changed.grants, &changed.carriers, NOW);
+        if completed {
+            book.nonces.insert(nonce, NOW + Duration::from_mins(10));
+        }
+        let word = |nonce| Carried {
+            redirects: vec![Redirected {
+                redirected_at: None,
+                result: Err(Reason::new(super::entry::RELAY_EXPIRED)),
+                requested: Ok(Requested {
+                    user: Some(UserId(7)),
+                    nonce: Some(nonce),
+                    ..Requested::default()
+                }),
+            }],
+            ..approved(u64::from(nonce[0]))
+        };
+        let (_, changed) = book.append(vec![word(nonce)], NOW);
+        let outcomes: Vec<_> = changed.closed.iter().map(|closed| closed.outcome).collect();
+        assert_eq!(outcomes, [Outcome::Duplicate]);
+        let (_, changed) = book.append(vec![word([6; 8])], NOW);
+        let dead = book.get(changed.grants[0]).expect("its result is owed");
+        assert!(matches!(&dead.state, State::Settling(s) if s.outcome == Outcome::Expired));
+    }
+}
