@@ -35,9 +35,6 @@ use crate::steps::Step;
 use crate::store::{CommitterHandle, Health, StoreError};
 use crate::time::{SharedClock, Timestamp};
 
-/// Closed grants swept in one go, at most: the store is free for commits again in milliseconds.
-const SWEEP: usize = 5_000;
-
 /// Commits looked at in one go, at most.
 const COMMITS: usize = 256;
 
@@ -217,7 +214,7 @@ impl Journal {
         let store = self.settings.store.clone();
         let (now, retention) = (self.settings.clock.now(), self.settings.closed_retention);
         let upkeep = async move {
-            store.sweep(now - retention, SWEEP).await?;
+            store.sweep(now - retention).await?;
             store.destroy_idle_keys(now).await
         };
         ctx.spawn(upkeep.into_actor(self).map(|outcome, journal, _| {

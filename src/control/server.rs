@@ -289,7 +289,7 @@ impl Live {
                 let limit = if filter.limit == 0 { usize::MAX } else { filter.limit };
                 let closed = self
                     .store
-                    .closed_page(None, limit)
+                    .newest_closed(limit)
                     .await
                     .map_err(|e| Refusal::new(503, e.to_string()))?;
                 let total = self

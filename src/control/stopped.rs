@@ -52,7 +52,7 @@ impl<'a> StoppedStore<'a> {
         match ask {
             Ask::List(filter) if filter.state.as_deref() == Some("closed") => {
                 let limit = if filter.limit == 0 { usize::MAX } else { filter.limit };
-                let closed = self.store.closed_page(None, limit).map_err(failed)?;
+                let closed = self.store.newest_closed(limit).map_err(failed)?;
                 let grants: Vec<_> = closed.iter().map(GrantView::of_closed).collect();
                 Ok(json!({ "total": self.loaded.closed, "grants": grants }))
             }

@@ -23,8 +23,6 @@ use crate::time::{SharedClock, Timestamp};
 const TRACE: Duration = Duration::from_mins(10);
 /// A line has no message yet, but a record has an id there, of at least 17 digits.
 const NO_MESSAGE: MessageId = MessageId(1_000_000_000_000_000_000);
-/// Traces removed in one go.
-const SWEEP: usize = 5_000;
 
 /// Why the journal cannot be had.
 #[derive(Debug, thiserror::Error)]
@@ -156,7 +154,7 @@ impl Shelf {
 
     /// Removes traces and destroys keys that nothing needs.
     pub async fn keep_house(&self, now: Timestamp) -> Result<(), StoreError> {
-        self.store.sweep(now - TRACE, SWEEP).await?;
+        self.store.sweep(now - TRACE).await?;
         self.store.destroy_idle_keys(now).await.map(drop)
     }
 

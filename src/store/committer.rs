@@ -344,13 +344,12 @@ impl CommitterHandle {
         self.ask(move |core| core.call(|store| store.closed(id)))
     }
 
-    /// Closed grants, newest first; see [`Store::closed_page`].
-    pub fn closed_page(
+    /// Closed grants, the last closed first; see [`Store::newest_closed`].
+    pub fn newest_closed(
         &self,
-        before: Option<GrantId>,
         limit: usize,
     ) -> impl Future<Output = Result<Vec<ClosedGrant>, StoreError>> + Send + use<> {
-        self.ask(move |core| core.call(|store| store.closed_page(before, limit)))
+        self.ask(move |core| core.call(|store| store.newest_closed(limit)))
     }
 
     /// Closed grants by outcome.
@@ -358,13 +357,9 @@ impl CommitterHandle {
         self.ask(|core| core.call(|store| store.closed_totals()))
     }
 
-    /// Removes old closed grants; see [`Store::sweep_closed`].
-    pub fn sweep(
-        &self,
-        closed_before: Timestamp,
-        limit: usize,
-    ) -> impl Future<Output = Result<usize, StoreError>> + Send + use<> {
-        self.ask(move |core| core.call(|store| store.sweep_closed(closed_before, limit)))
+    /// Forgets old closed grants; see [`Store::sweep_closed`].
+    pub fn sweep(&self, closed_before: Timestamp) -> impl Future<Output = Result<u64, StoreError>> + Send + use<> {
+        self.ask(move |core| core.call(|store| store.sweep_closed(closed_before)))
     }
 
     /// Destroys the keys of hours that are over and have no open grant. It also happens by itself after commits.

@@ -11,7 +11,7 @@ pub mod keys;
 pub mod port;
 mod seal;
 
-pub use backend::{Fault, Opened, StoreOptions, Sync, copy_tree, open, read_values};
+pub use backend::{Fault, Opened, Sizes, StoreOptions, Sync, copy_tree, open, read_values};
 pub use change::{Carrier, Change, Loaded, Problem, SeenCode, SeenMessage, UsedNonce};
 pub use committer::{Committer, CommitterHandle, Health};
 pub use error::{OpenError, StoreError};

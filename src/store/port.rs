@@ -13,24 +13,26 @@ pub trait Store: Send {
     /// Applies all changes as one transaction, in order; they are on the disk when it returns.
     ///
     /// A later change of the same record wins. [`Change::PutData`] for a grant that is not open is dropped, with an
-    /// error in the log: there is no key to seal it under.
+    /// error in the log: there is no key to seal it under. So is a [`Change::Close`] of a grant that has closed and is
+    /// kept: it stays as it ended.
     fn commit(&mut self, changes: &[Change]) -> Result<(), StoreError>;
 
     /// The data fetched for an open grant.
     fn data(&mut self, id: GrantId) -> Result<Option<PersonalData>, StoreError>;
 
-    /// A closed grant that is still kept.
+    /// A closed grant that is still kept. It reads files: what lies in none of them by its id costs nothing, any other
+    /// some milliseconds.
     fn closed(&mut self, id: GrantId) -> Result<Option<ClosedGrant>, StoreError>;
 
-    /// Closed grants, newest id first, from the one before `before` (from the newest for `None`), at most `limit`.
-    fn closed_page(&mut self, before: Option<GrantId>, limit: usize) -> Result<Vec<ClosedGrant>, StoreError>;
+    /// Closed grants, the last closed first, at most `limit`.
+    fn newest_closed(&mut self, limit: usize) -> Result<Vec<ClosedGrant>, StoreError>;
 
     /// How many closed grants are kept, by outcome; its cost does not grow with their number.
     fn closed_totals(&mut self) -> Result<ClosedTotals, StoreError>;
 
-    /// Removes closed grants that closed before a moment, oldest first, at most `limit`, and says how many went.
-    /// Its cost grows with `limit` alone.
-    fn sweep_closed(&mut self, closed_before: Timestamp, limit: usize) -> Result<usize, StoreError>;
+    /// Forgets closed grants that closed before a moment, and says how many. They are shown and counted no more from then
+    /// on; their bytes go with the file they lie in, once all of it may. It reads only files of which a part goes.
+    fn sweep_closed(&mut self, closed_before: Timestamp) -> Result<u64, StoreError>;
 
     /// Destroys the sealing keys of hours that are over at `now` and have no open grant, and says how many.
     fn destroy_idle_keys(&mut self, now: Timestamp) -> Result<usize, StoreError>;
@@ -64,7 +66,7 @@ impl ClosedTotals {
 
     /// All of them.
     pub fn sum(&self) -> u64 {
-        self.0.iter().sum()
+        self.0.iter().fold(0, |sum, n| sum.saturating_add(*n))
     }
 
     /// Every outcome with its number, in the order of [`Outcome::ALL`].
@@ -73,7 +75,20 @@ impl ClosedTotals {
     }
 
     pub(super) fn add(&mut self, outcome: Outcome) {
-        self.0[place(outcome)] += 1;
+        let n = &mut self.0[place(outcome)];
+        *n = n.saturating_add(1);
+    }
+
+    pub(super) fn add_all(&mut self, others: &Self) {
+        for (to, more) in self.0.iter_mut().zip(others.0) {
+            *to = to.saturating_add(more);
+        }
+    }
+
+    pub(super) fn remove_all(&mut self, others: &Self) {
+        for (from, fewer) in self.0.iter_mut().zip(others.0) {
+            *from = from.saturating_sub(fewer);
+        }
     }
 
     pub(super) fn remove(&mut self, outcome: Outcome) {

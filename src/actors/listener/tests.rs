@@ -67,13 +67,13 @@ impl Store for Nowhere {
     fn closed(&mut self, _: GrantId) -> Result<Option<ClosedGrant>, StoreError> {
         Ok(None)
     }
-    fn closed_page(&mut self, _: Option<GrantId>, _: usize) -> Result<Vec<ClosedGrant>, StoreError> {
+    fn newest_closed(&mut self, _: usize) -> Result<Vec<ClosedGrant>, StoreError> {
         Ok(Vec::new())
     }
     fn closed_totals(&mut self) -> Result<ClosedTotals, StoreError> {
         Ok(ClosedTotals::default())
     }
-    fn sweep_closed(&mut self, _: Timestamp, _: usize) -> Result<usize, StoreError> {
+    fn sweep_closed(&mut self, _: Timestamp) -> Result<u64, StoreError> {
         Ok(0)
     }
     fn destroy_idle_keys(&mut self, _: Timestamp) -> Result<usize, StoreError> {

@@ -3,6 +3,7 @@
 //! ```text
 //! journal/LOCK       held while it is open           journal/FORMAT     it was initialised, and in which format
 //! journal/engine/    sled's files and `high-water`   journal/clean      the last run ended cleanly; sums of engine/
+//! journal/closed/    closed grants, in files that only grow
 //! journal/opening/   copy from before an opening that has not ended yet, or never did
 //! journal/preopen/   copy from before the last opening that followed an unclean end and succeeded
 //! journal/damaged/   copy of engine/ from before the opening that found damage; kept until somebody looks
@@ -20,6 +21,9 @@ use super::disk::{Disk, copy_tree, files_below};
 
 /// Sled's folder.
 pub(super) const ENGINE: &str = "engine";
+/// Files of closed grants. No copy is made of them: what was written there is never changed, and an opening touches
+/// nothing there until it has succeeded.
+pub(super) const CLOSED: &str = "closed";
 /// The high-water mark, in the engine's folder so that every copy has it.
 pub(super) const MARK: &str = "high-water";
 /// Says that the store was initialised.

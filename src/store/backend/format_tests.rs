@@ -1,4 +1,4 @@
-//! The stored format: what version 1 has written loads for ever.
+//! The stored formats: what versions 1 and 2 have written loads for ever.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -7,7 +7,7 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 
 use super::disk::Sync;
-use super::{StoreOptions, open};
+use super::{Sizes, StoreOptions, open};
 use crate::grant::state::{
     Attempts, Delivery, DeliveryState, Invitation, Origin, Presentations, Requested, Revocation, Settling, Token,
 };
@@ -18,7 +18,8 @@ use crate::store::change::{Carrier, Change, Loaded, SeenCode, SeenMessage, UsedN
 use crate::store::error::OpenError;
 use crate::time::{Clock, Timestamp};
 
-const FIXTURE: &str = include_str!("../../../tests/it/fixtures/store-v1.json");
+const VERSION_1: &str = include_str!("../../../tests/it/fixtures/store-v1.json");
+const VERSION_2: &str = include_str!("../../../tests/it/fixtures/store-v2.json");
 const NOON: Timestamp = Timestamp::from_secs(1_786_363_204);
 const CHANNEL: ChannelId = ChannelId(1_536_000_000_000_000_002);
 
@@ -30,17 +31,25 @@ impl Clock for Noon {
     }
 }
 
-/// Keys and values as the engine holds them, and the sealing keys, in hexadecimal.
+/// Keys and values as the engine holds them, the sealing keys, and the files of closed grants, in hexadecimal.
 #[derive(Serialize, Deserialize)]
 struct Fixture {
     seal_keys: BTreeMap<String, String>,
     records: BTreeMap<String, String>,
+    #[serde(default)]
+    segments: BTreeMap<String, String>,
 }
 
 fn options(dir: &Path) -> StoreOptions {
     StoreOptions {
         sync: Sync::Counted,
         reserve_bytes: 4096,
+        // Two of the nine closed grants in a block, one block in a file.
+        sizes: Sizes {
+            block: 60,
+            segment: 60,
+            ..Sizes::default()
+        },
         ..StoreOptions::new(dir.join("journal"), Arc::new(Noon))
     }
 }
@@ -223,6 +232,9 @@ fn store_with(dir: &Path, fixture: &Fixture) {
     for (hour, key) in &fixture.seal_keys {
         std::fs::write(dir.join("keys/seal").join(hour), unhex(key)).expect("written");
     }
+    for (name, bytes) in &fixture.segments {
+        std::fs::write(dir.join("journal/closed").join(name), unhex(bytes)).expect("written");
+    }
     let engine = dir.join("journal/engine");
     super::host::wait_until_released(&engine.join("db")).expect("free");
     let db = super::open::configuration(&engine, &options(dir))
@@ -244,23 +256,24 @@ fn dump(dir: &Path) -> Fixture {
         let (key, value) = item.expect("read");
         (hex(&key), hex(&value))
     });
-    let seal_keys = std::fs::read_dir(dir.join("keys/seal")).expect("listed").map(|entry| {
-        let path = entry.expect("listed").path();
-        let name = path.file_name().expect("named").to_str().expect("text").to_owned();
-        (name, hex(&std::fs::read(path).expect("read")))
-    });
+    let files = |folder: &str| -> BTreeMap<String, String> {
+        let listed = std::fs::read_dir(dir.join(folder)).expect("listed").map(|entry| {
+            let path = entry.expect("listed").path();
+            let name = path.file_name().expect("named").to_str().expect("text").to_owned();
+            (name, hex(&std::fs::read(path).expect("read")))
+        });
+        listed.collect()
+    };
     Fixture {
         records: records.collect(),
-        seal_keys: seal_keys.collect(),
+        seal_keys: files("keys/seal"),
+        segments: files("journal/closed"),
     }
 }
 
-#[test]
-fn what_version_1_has_written_loads() {
-    let fixture: Fixture = serde_json::from_str(FIXTURE).expect("the fixture is JSON");
-    let dir = tempfile::tempdir().expect("folder");
-    store_with(dir.path(), &fixture);
-    let opened = open(&options(dir.path())).unwrap_or_else(|e| panic!("version 1 should load: {e}"));
+/// Opens what an earlier program has written: everything is there.
+fn check_loads(dir: &Path) {
+    let opened = open(&options(dir)).unwrap_or_else(|e| panic!("it should load: {e}"));
     check_loaded(opened.loaded);
     let mut store = opened.store;
     let read = store.data(grants()[3].id).expect("reads").expect("there");
@@ -269,12 +282,83 @@ fn what_version_1_has_written_loads() {
         let end = closed(n, outcome);
         assert_eq!(store.closed(end.id).expect("reads"), Some(end));
     }
+    assert_eq!(store.newest_closed(100).expect("lists").len(), 9);
+    assert_eq!(store.verify().expect("verifies"), []);
+    store.close().expect("closes");
+}
+
+#[test]
+fn what_version_1_has_written_loads_and_its_closed_grants_are_moved_once() {
+    let fixture: Fixture = serde_json::from_str(VERSION_1).expect("the fixture is JSON");
+    let dir = tempfile::tempdir().expect("folder");
+    store_with(dir.path(), &fixture);
+    let format = dir.path().join("journal/FORMAT");
+    std::fs::write(&format, "1\n").expect("written");
+    for _ in 0..2 {
+        check_loads(dir.path());
+        assert_eq!(std::fs::read_to_string(&format).expect("read"), "2\n");
+    }
+    let now = dump(dir.path());
+    let old = |key: &&String| key.starts_with("63") || key.starts_with("74");
+    assert_eq!(now.records.keys().find(old), None);
+    assert!(!now.segments.is_empty());
+}
+
+#[test]
+fn a_move_that_was_cut_off_goes_on() {
+    let fixture: Fixture = serde_json::from_str(VERSION_1).expect("the fixture is JSON");
+    let dir = tempfile::tempdir().expect("folder");
+    store_with(dir.path(), &fixture);
+    // A part has moved: grants that version 1 never had stand for it.
+    let mut store = open(&options(dir.path())).expect("opens").store;
+    let moved: Vec<_> = (20..30).map(|n| Change::Close(closed(n, Outcome::Denied))).collect();
+    store.commit(&moved).expect("commits");
+    drop(store);
+    let mut mixed = dump(dir.path());
+    let key = hex(&super::write::meta_key());
+    let mut meta = super::meta::Meta::decode(&unhex(&mixed.records[&key])[22..]).expect("it reads");
+    for n in 0..9 {
+        // The nine of version 1 are in the log by now, and there once more under other ids.
+        let old = closed(40 + n, Outcome::Expired);
+        let mut bytes = [super::record::sortable(NOON); 2].concat();
+        bytes.extend_from_slice(&[1, 2]);
+        bytes.extend_from_slice(b"other");
+        let address = super::record::Address::grant(super::record::Table::Closed, old.id);
+        for (address, payload) in [(address, bytes), (super::record::Address::closed_at(&old), Vec::new())] {
+            let key = address.piece(0);
+            let value = crate::store::seal::wrap(address.place(&key), 1, &payload);
+            meta.add(crate::store::seal::head(&value).expect("a head").tag);
+            mixed.records.insert(hex(&key), hex(&value));
+        }
+        meta.closed.add(Outcome::Expired);
+    }
+    mixed.records.insert(key, hex(&super::write::meta_value(&meta)));
+    let dir = tempfile::tempdir().expect("folder");
+    store_with(dir.path(), &mixed);
+    let opened = open(&options(dir.path())).unwrap_or_else(|e| panic!("it should open: {e}"));
+    assert_eq!(opened.loaded.closed, 28);
+    assert!(opened.notices.iter().any(|n| n.contains("9 closed grants were moved")));
+    let mut store = opened.store;
+    assert_eq!(store.closed_totals().expect("counts").sum(), 28);
+    for (n, outcome) in [(0, Outcome::ALL[0]), (25, Outcome::Denied), (44, Outcome::Expired)] {
+        let end = closed(n, outcome);
+        assert_eq!(store.closed(end.id).expect("reads"), Some(end));
+    }
     assert_eq!(store.verify().expect("verifies"), []);
 }
 
 #[test]
-fn what_is_written_now_has_the_keys_and_sizes_of_version_1() {
-    let fixture: Fixture = serde_json::from_str(FIXTURE).expect("the fixture is JSON");
+fn what_version_2_has_written_loads() {
+    let fixture: Fixture = serde_json::from_str(VERSION_2).expect("the fixture is JSON");
+    assert!(fixture.segments.len() > 1);
+    let dir = tempfile::tempdir().expect("folder");
+    store_with(dir.path(), &fixture);
+    check_loads(dir.path());
+}
+
+#[test]
+fn what_is_written_now_has_the_keys_and_bytes_of_version_2() {
+    let fixture: Fixture = serde_json::from_str(VERSION_2).expect("the fixture is JSON");
     let dir = tempfile::tempdir().expect("folder");
     let mut store = open(&options(dir.path())).expect("opens").store;
     store.commit(&changes()).expect("commits");
@@ -289,6 +373,7 @@ fn what_is_written_now_has_the_keys_and_sizes_of_version_1() {
         fixture.records.iter().map(|(k, v)| (k.clone(), v.len())).collect()
     };
     assert_eq!(shape(&now), shape(&fixture));
+    assert_eq!(now.segments, fixture.segments);
     // Plain values are the same to the last bit; the meta record holds a digest of sealed ones, which are not.
     for (key, value) in &fixture.records {
         if value.starts_with("cf5e0100") && !key.starts_with("21") {
@@ -300,7 +385,7 @@ fn what_is_written_now_has_the_keys_and_sizes_of_version_1() {
 #[test]
 fn an_unknown_version_or_record_is_refused_not_skipped() {
     for spoil in ["version", "table", "value"] {
-        let mut fixture: Fixture = serde_json::from_str(FIXTURE).expect("the fixture is JSON");
+        let mut fixture: Fixture = serde_json::from_str(VERSION_2).expect("the fixture is JSON");
         let (key, mut value) = fixture
             .records
             .iter()

@@ -10,6 +10,7 @@ use crate::store::change::{Loaded, Problem};
 use crate::store::keys::{KeyError, KeyRing};
 use crate::store::seal;
 
+use super::closed::{Segment, Tail};
 use super::disk::{Disk, Sync};
 use super::meta::Meta;
 use super::record::{self, Address, Table};
@@ -25,6 +26,10 @@ pub(super) struct Findings {
     pub hours: HashMap<GrantId, i64>,
     /// What the store says about itself.
     pub meta: Meta,
+    /// The newest closed grants.
+    pub tail: Tail,
+    /// What the files of closed grants must be. The pass does not read them.
+    pub segments: BTreeMap<u64, Segment>,
     pub problems: Vec<Problem>,
     /// Relations between records. A mistake of the writing program breaks them, never the disk: the digest would
     /// have told. So `verify` reports them, and a start does not refuse.
@@ -183,7 +188,18 @@ impl<'k> Pass<'k> {
                 let closed = record::decode_closed(at, bytes)?;
                 self.counted.closed.add(closed.outcome);
                 self.closed.insert(Address::closed_at(&closed).key);
-                loaded.closed += 1;
+            }
+            Table::Tail => {
+                let tail = Tail::decode(bytes)?;
+                for entry in tail.entries() {
+                    self.counted.closed.add(entry.outcome);
+                }
+                self.found.tail = tail;
+            }
+            Table::Segments => {
+                let segment = Segment::decode(bytes)?;
+                self.counted.closed.add_all(&segment.kept);
+                self.found.segments.insert(at.number()?, segment);
             }
             Table::ClosedAt => {
                 self.closed_at.insert(at.key.clone());
@@ -230,6 +246,7 @@ impl<'k> Pass<'k> {
                 }
             }
         }
+        self.found.loaded.closed = self.counted.closed.sum();
         self.relations();
         self.found
     }

@@ -34,10 +34,7 @@ impl Meta {
         out.extend_from_slice(&self.commit.to_be_bytes());
         out.extend_from_slice(&self.digest.to_be_bytes());
         out.extend_from_slice(&self.pieces.to_be_bytes());
-        // In the order of `Outcome::ALL`, which only ever grows at its end.
-        for (_, n) in self.closed.iter() {
-            out.extend_from_slice(&n.to_be_bytes());
-        }
+        encode_totals(&self.closed, &mut out);
         out
     }
 
@@ -45,14 +42,7 @@ impl Meta {
         let (commit, rest) = bytes.split_first_chunk::<8>()?;
         let (digest, rest) = rest.split_first_chunk::<16>()?;
         let (pieces, rest) = rest.split_first_chunk::<8>()?;
-        let (counts, odd) = rest.as_chunks::<8>();
-        if !odd.is_empty() || counts.len() > Outcome::ALL.len() {
-            return None;
-        }
-        let mut closed = ClosedTotals::default();
-        for (to, from) in closed.0.iter_mut().zip(counts) {
-            *to = u64::from_be_bytes(*from);
-        }
+        let closed = decode_totals(rest)?;
         Some(Self {
             commit: u64::from_be_bytes(*commit),
             digest: u128::from_be_bytes(*digest),
@@ -60,4 +50,23 @@ impl Meta {
             closed,
         })
     }
+}
+
+/// Counts by outcome, in the order of `Outcome::ALL`, which only ever grows at its end.
+pub(super) fn encode_totals(totals: &ClosedTotals, out: &mut Vec<u8>) {
+    for (_, n) in totals.iter() {
+        out.extend_from_slice(&n.to_be_bytes());
+    }
+}
+
+pub(super) fn decode_totals(bytes: &[u8]) -> Option<ClosedTotals> {
+    let (counts, odd) = bytes.as_chunks::<8>();
+    if !odd.is_empty() || counts.len() > Outcome::ALL.len() {
+        return None;
+    }
+    let mut totals = ClosedTotals::default();
+    for (to, from) in totals.0.iter_mut().zip(counts) {
+        *to = u64::from_be_bytes(*from);
+    }
+    Some(totals)
 }

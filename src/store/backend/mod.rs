@@ -5,6 +5,7 @@
 //! can make it unopenable (torn snapshots are removed, files are copied first), its deleted values stay in the file
 //! (they are sealed, and the key is destroyed). One thread owns it: its transactions deadlock from several.
 
+mod closed;
 pub(in crate::store) mod disk;
 mod files;
 #[cfg(test)]
@@ -18,6 +19,7 @@ mod record;
 mod sled_store;
 mod write;
 
+pub use closed::Sizes;
 pub use disk::{Fault, Sync, copy_tree};
 pub use inspect::read_values;
 pub use open::{Opened, StoreOptions, open};

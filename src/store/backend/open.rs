@@ -9,20 +9,23 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use crate::store::change::Loaded;
-use crate::store::error::{OpenError, is_full};
+use crate::store::error::{OpenError, StoreError, is_full};
 use crate::store::keys::{KeyError, KeyRing};
 use crate::store::port::Store;
 use crate::time::SharedClock;
 
+use super::closed::{Log, Sizes, Trouble};
 use super::disk::{Disk, Fault, Sync, make_private_dir, parent};
 use super::files;
 use super::host::{FileSystem, InstanceLock, Reserve, file_system, io_error, is_not_writable, wait_until_released};
 use super::inspect::{Findings, inspect};
 use super::mark::HighWaterMark;
-use super::sled_store::{SledStore, first_warning, write_first};
+use super::sled_store::{SledStore, check_log, first_warning, write_first};
 
 /// The newest layout of the folder that this program knows.
-const FORMAT: u32 = 1;
+const FORMAT: u32 = 2;
+/// The format before closed grants had files of their own: it is taken, and raised.
+const CLOSED_IN_ENGINE: u32 = 1;
 
 /// How a store is opened.
 #[derive(Clone)]
@@ -35,6 +38,8 @@ pub struct StoreOptions {
     pub clock: SharedClock,
     /// Room kept for the day when the disk is full, in bytes.
     pub reserve_bytes: u64,
+    /// When the files of closed grants are full.
+    pub sizes: Sizes,
     /// Whether syncs are done.
     pub sync: Sync,
     /// A fault made on purpose, for tests.
@@ -49,6 +54,7 @@ impl StoreOptions {
             cache_mb: 16,
             clock,
             reserve_bytes: 8 * 1024 * 1024,
+            sizes: Sizes::default(),
             sync: Sync::Real,
             fault: None,
         }
@@ -75,7 +81,7 @@ pub struct Opened {
 pub fn open(options: &StoreOptions) -> Result<Opened, OpenError> {
     let root = &options.path;
     let mut notices = Vec::new();
-    let mut disk = Disk::new(options.sync, options.fault);
+    let disk = Disk::new(options.sync, options.fault);
     make_private_dir(root).map_err(|e| refused("make the folder", root, e))?;
     check_file_system(root, &mut notices)?;
     let lock = InstanceLock::take(root)?;
@@ -84,7 +90,7 @@ pub fn open(options: &StoreOptions) -> Result<Opened, OpenError> {
     let copied = copy_if_unclean(root, &disk, &mut notices)?;
     files::unmark_clean(root, &disk).map_err(|e| refused("write to", root, e))?;
     let reserve = Reserve::new(root, options.reserve_bytes);
-    let (db, keys, mark, found) = match read_all(options, &disk) {
+    let (db, keys, mark, found, log) = match read_all(options, &disk) {
         // The engine writes a snapshot while it opens: the reserve is for this.
         Err(Failure::Error(OpenError::DiskFull { .. })) if reserve.free() => {
             notices.push("the disk is full: the reserve file was freed to open the journal".to_owned());
@@ -106,6 +112,7 @@ pub fn open(options: &StoreOptions) -> Result<Opened, OpenError> {
         Err(e) if is_full(e.kind()) => notices.push("the disk is nearly full: no room was reserved".to_owned()),
         Err(e) => return Err(refused("reserve room in", root, e)),
     }
+    raise_format(root, &log, &disk)?;
     let engine_file = root.join(files::ENGINE).join("db");
     let db_file = File::open(&engine_file).map_err(|e| refused("open", &engine_file, e))?;
     // A kill between a transaction and its mark leaves the mark behind. What was found is served from now on, so it
@@ -117,10 +124,7 @@ pub fn open(options: &StoreOptions) -> Result<Opened, OpenError> {
     for hour in found.hours.values() {
         *per_hour.entry(*hour).or_insert(0) += 1;
     }
-    disk.arm();
-    let mut keys = keys;
-    keys.arm();
-    let store = SledStore {
+    let mut store = SledStore {
         db,
         db_file,
         mark,
@@ -128,6 +132,7 @@ pub fn open(options: &StoreOptions) -> Result<Opened, OpenError> {
         disk,
         clock: options.clock.clone(),
         meta: found.meta,
+        log,
         hours: found.hours,
         per_hour,
         idle_hours: true,
@@ -138,6 +143,17 @@ pub fn open(options: &StoreOptions) -> Result<Opened, OpenError> {
         root: root.clone(),
         lock,
     };
+    match store.migrate_closed() {
+        Ok(0) => {}
+        Ok(n) => notices.push(format!(
+            "{n} closed grants were moved out of the engine into `{}`",
+            files::CLOSED
+        )),
+        Err(e) => return Err(not_migrated(root, e)),
+    }
+    store.commits = 0;
+    store.disk.arm();
+    store.keys.arm();
     Ok(Opened {
         store: Box::new(store),
         loaded: found.loaded,
@@ -184,7 +200,7 @@ fn prepare(root: &Path, options: &StoreOptions, disk: &Disk, notices: &mut Vec<S
                 known: FORMAT,
             });
         }
-        Some(FORMAT) | None => {}
+        Some(FORMAT | CLOSED_IN_ENGINE) | None => {}
         Some(_) => {
             return Err(damaged(
                 root,
@@ -218,11 +234,30 @@ fn prepare(root: &Path, options: &StoreOptions, disk: &Disk, notices: &mut Vec<S
             other => refused("initialise", root, io::Error::other(other)),
         })?;
     }
-    if found.is_none() {
-        disk.write_whole(&format, format!("{FORMAT}\n").as_bytes())
+    Ok(())
+}
+
+/// Says that closed grants have files, before there is one, and takes away what nothing refers to. An older program
+/// refuses the folder from here on.
+fn raise_format(root: &Path, log: &Log, disk: &Disk) -> Result<(), OpenError> {
+    let format = root.join(files::FORMAT);
+    let newest = format!("{FORMAT}\n");
+    if fs::read_to_string(&format).ok().as_ref() != Some(&newest) {
+        disk.write_whole(&format, newest.as_bytes())
             .map_err(|e| refused("write", &format, e))?;
     }
-    Ok(())
+    make_private_dir(&log.dir)
+        .and_then(|()| disk.sync_dir(root))
+        .and_then(|()| log.tidy())
+        .map_err(|e| refused("write to", &log.dir, e))
+}
+
+/// Nothing is lost by it: what has been moved is in its new place, the rest in the old one.
+fn not_migrated(root: &Path, e: StoreError) -> OpenError {
+    match e {
+        StoreError::Full => OpenError::DiskFull { path: root.to_owned() },
+        other => io_error("move the closed grants of", root, io::Error::other(other)),
+    }
 }
 
 fn copy_if_unclean(root: &Path, disk: &Disk, notices: &mut Vec<String>) -> Result<bool, OpenError> {
@@ -265,7 +300,7 @@ fn damaged(root: &Path, copied: bool, what: String, disk: &Disk) -> OpenError {
     }
 }
 
-type Everything = (sled::Db, KeyRing, HighWaterMark, Findings);
+type Everything = (sled::Db, KeyRing, HighWaterMark, Findings, Log);
 
 /// Opens the engine and reads everything. Damage makes the engine panic in places, so all of it is guarded.
 fn read_all(options: &StoreOptions, disk: &Disk) -> Result<Everything, Failure> {
@@ -298,7 +333,7 @@ fn read_all(options: &StoreOptions, disk: &Disk) -> Result<Everything, Failure> 
             )));
         }
     }
-    let (db, found) = catch_unwind(AssertUnwindSafe(|| {
+    let (db, mut found) = catch_unwind(AssertUnwindSafe(|| {
         let db = open_engine(&engine, options)?;
         let found = inspect(&db, &mut keys).map_err(|e| engine_failure(&engine, e))?;
         Ok((db, found))
@@ -317,7 +352,20 @@ fn read_all(options: &StoreOptions, disk: &Disk) -> Result<Everything, Failure> 
             found.meta.commit
         )));
     }
-    Ok((db, keys, mark, found))
+    let log = Log {
+        dir: root.join(files::CLOSED),
+        sizes: options.sizes,
+        tail: std::mem::take(&mut found.tail),
+        segments: std::mem::take(&mut found.segments),
+    };
+    let damage = check_log(&log, &found.hours, &mut found.mismatches).map_err(|trouble| match trouble {
+        Trouble::Io(path, e) => Failure::Error(refused("read", &path, e)),
+        Trouble::Damage(what) => Failure::Damage(what),
+    })?;
+    if let Some(first) = damage.first() {
+        return Err(Failure::Damage(format!("segment: {first}")));
+    }
+    Ok((db, keys, mark, found, log))
 }
 
 /// Opens sled, waiting up to 5 s for a predecessor in this process: it lets go of its file on its own threads.
@@ -352,6 +400,7 @@ pub(super) fn configuration(engine: &Path, options: &StoreOptions) -> sled::Conf
         .mode(sled::Mode::LowSpace)
         .flush_every_ms(None)
         .use_compression(false)
+        .segment_size(std::env::var("SEGX").map_or(512 * 1024, |s| s.parse().expect("n")))
 }
 
 fn engine_failure(engine: &Path, e: sled::Error) -> Failure {

@@ -42,7 +42,7 @@ tables! {
     Meta = b'!', "meta", 0;
     /// Channel: spent slots of its budget.
     Spending = b'b', "spending", 8;
-    /// Grant: what stays of a closed one.
+    /// Grant: what stays of a closed one, as version 1 kept it.
     Closed = b'c', "closed", 16;
     /// Grant: fetched data, sealed.
     Data = b'd', "data", 16;
@@ -52,6 +52,10 @@ tables! {
     Codes = b'h', "codes", 16;
     /// IDENTIFYs of the last day.
     Identifies = b'i', "identifies", 0;
+    /// The newest closed grants, and what was swept.
+    Tail = b'k', "closed_tail", 0;
+    /// Number of a file of closed grants: what it must be.
+    Segments = b'l', "closed_segments", 8;
     /// Message: a carrier.
     Carriers = b'm', "carriers", 8;
     /// Nonce: until when it is kept.
@@ -62,7 +66,7 @@ tables! {
     Cursors = b'r', "cursors", 8;
     /// Message: it was read.
     Messages = b's', "messages", 8;
-    /// Time of closing, then grant: the order in which closed grants are forgotten.
+    /// Time of closing, then grant: version 1's order of forgetting.
     ClosedAt = b't', "closed_at", 24;
 }
 
@@ -89,6 +93,10 @@ impl Address {
             Table::ClosedAt,
             [&sortable(closed.closed_at)[..], &closed.id.0.to_bytes()].concat(),
         )
+    }
+
+    pub fn segment(number: u64) -> Self {
+        Self::new(Table::Segments, number.to_be_bytes())
     }
 
     pub fn channel(table: Table, channel: ChannelId) -> Self {
@@ -147,7 +155,7 @@ pub(super) fn sortable(at: Timestamp) -> [u8; 8] {
     (at.as_millis().cast_unsigned() ^ (1 << 63)).to_be_bytes()
 }
 
-fn unsortable(bytes: [u8; 8]) -> Timestamp {
+pub(super) fn unsortable(bytes: [u8; 8]) -> Timestamp {
     Timestamp::from_millis((u64::from_be_bytes(bytes) ^ (1 << 63)).cast_signed())
 }
 
@@ -160,18 +168,7 @@ pub(super) fn decode_grant(bytes: &[u8]) -> Option<Grant> {
     serde_json::from_slice(bytes).ok()
 }
 
-/// Times, lane and outcome, then the cause. The id is in the key. Not JSON: a day's
-/// worth of these is most of what a start has to read.
-pub(super) fn encode_closed(closed: &ClosedGrant) -> Vec<u8> {
-    let mut out = Vec::with_capacity(64);
-    out.extend_from_slice(&sortable(closed.received_at));
-    out.extend_from_slice(&sortable(closed.closed_at));
-    out.extend_from_slice(&[closed.lane.0, outcome_byte(closed.outcome)]);
-    // A cause is never empty, so nothing stands for none.
-    out.extend_from_slice(closed.reason.as_ref().map_or("", Reason::as_str).as_bytes());
-    out
-}
-
+/// A closed grant as version 1 kept it: times, lane and outcome, then the cause. The id is in the key.
 pub(super) fn decode_closed(address: &Address, bytes: &[u8]) -> Option<ClosedGrant> {
     let (received_at, rest) = bytes.split_first_chunk::<8>()?;
     let (closed_at, rest) = rest.split_first_chunk::<8>()?;
@@ -182,13 +179,13 @@ pub(super) fn decode_closed(address: &Address, bytes: &[u8]) -> Option<ClosedGra
         received_at: unsortable(*received_at),
         closed_at: unsortable(*closed_at),
         lane: Lane(lane),
-        outcome: *Outcome::ALL.iter().find(|o| outcome_byte(**o) == outcome)?,
+        outcome: outcome_of(outcome)?,
         reason: (!reason.is_empty()).then(|| Reason::new(reason)),
     })
 }
 
 /// The stored number of an outcome, which never changes.
-const fn outcome_byte(outcome: Outcome) -> u8 {
+pub(super) const fn outcome_byte(outcome: Outcome) -> u8 {
     match outcome {
         Outcome::Completed => 0,
         Outcome::Denied => 1,
@@ -200,6 +197,10 @@ const fn outcome_byte(outcome: Outcome) -> u8 {
         Outcome::Dropped => 7,
         Outcome::Duplicate => 8,
     }
+}
+
+pub(super) fn outcome_of(byte: u8) -> Option<Outcome> {
+    Outcome::ALL.into_iter().find(|outcome| outcome_byte(*outcome) == byte)
 }
 
 pub(super) fn encode_carrier(carrier: &Carrier) -> Vec<u8> {

@@ -2,11 +2,11 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::fs::File;
-use std::ops::Bound;
 use std::path::PathBuf;
 
 use zeroize::Zeroizing;
 
+use crate::crash;
 use crate::grant::ClosedGrant;
 use crate::ids::GrantId;
 use crate::secret::PersonalData;
@@ -17,12 +17,13 @@ use crate::store::port::{ClosedTotals, Room, Store};
 use crate::store::seal;
 use crate::time::{SharedClock, Timestamp};
 
+use super::closed::{Log, LogChange, SWEEP_POINT, Trouble};
 use super::disk::{Disk, Fault, files_below};
 use super::host::{InstanceLock, Reserve, free_bytes, wait_until_released};
 use super::inspect::{inspect, push};
 use super::mark::HighWaterMark;
 use super::meta::Meta;
-use super::record::{self, Address, Table, sortable};
+use super::record::{Address, Table};
 use super::write::{self, Plan, engine, key_error};
 use super::{files, write::batch};
 
@@ -41,6 +42,8 @@ pub(super) struct SledStore {
     pub disk: Disk,
     pub clock: SharedClock,
     pub meta: Meta,
+    /// Closed grants.
+    pub log: Log,
     /// The hour of every open grant, which names its key.
     pub hours: HashMap<GrantId, i64>,
     /// Open grants by hour.
@@ -74,7 +77,25 @@ impl SledStore {
         work(self).map_err(|e| self.fail(e))
     }
 
-    fn write(&mut self, plan: &Plan<'_>) -> Result<(), StoreError> {
+    /// Makes a plan durable. The order is what matters: files that the transaction will speak of, the transaction, the mark.
+    pub fn write(&mut self, mut plan: Plan<'_>) -> Result<(), StoreError> {
+        let log = if plan.closing.is_empty() {
+            None
+        } else {
+            let appended = self.log.append(&plan.closing, &self.disk);
+            Some(appended.map_err(|e| StoreError::io("failed to append to the closed grants", &e))?)
+        };
+        if let Some(change) = &log {
+            plan.log(change);
+        }
+        self.transact(&plan)?;
+        if let Some(change) = log {
+            self.log.apply(change);
+        }
+        Ok(())
+    }
+
+    fn transact(&mut self, plan: &Plan<'_>) -> Result<(), StoreError> {
         self.commits += 1;
         let fault = self.disk.fault_at_commit(self.commits);
         match fault {
@@ -122,26 +143,6 @@ impl SledStore {
                 self.per_hour.retain(|_, count| *count > 0);
             }
         }
-    }
-
-    /// A whole plain record.
-    fn plain(&self, address: &Address) -> Result<Option<Vec<u8>>, StoreError> {
-        let key = address.piece(0);
-        let Some(value) = self.db.get(&key).map_err(|e| engine("read a record", &e))? else {
-            return Ok(None);
-        };
-        seal::unwrap_plain(address.place(&key), &value)
-            .map(|payload| Some(payload.to_vec()))
-            .map_err(|e| StoreError::damaged(format!("a record of `{}`: {e}", address.table.name())))
-    }
-
-    fn closed_grant(&self, id: GrantId) -> Result<Option<ClosedGrant>, StoreError> {
-        let address = Address::grant(Table::Closed, id);
-        self.plain(&address)?
-            .map(|bytes| {
-                record::decode_closed(&address, &bytes).ok_or_else(|| StoreError::damaged("a closed grant's record"))
-            })
-            .transpose()
     }
 
     fn sealed_data(&mut self, id: GrantId) -> Result<Option<PersonalData>, StoreError> {
@@ -194,8 +195,10 @@ impl Store for SledStore {
             if changes.is_empty() {
                 return Ok(());
             }
-            let plan = Plan::of(changes, this.meta.closed, &this.hours, |id| this.closed_grant(id))?;
-            this.write(&plan)
+            let plan = Plan::of(changes, this.meta.closed, &this.hours, |id| {
+                this.log.find(id).map(|found| found.is_some()).map_err(trouble)
+            })?;
+            this.write(plan)
         })
     }
 
@@ -204,65 +207,43 @@ impl Store for SledStore {
     }
 
     fn closed(&mut self, id: GrantId) -> Result<Option<ClosedGrant>, StoreError> {
-        self.guarded(|this| this.closed_grant(id))
+        self.guarded(|this| this.log.find(id).map_err(trouble))
     }
 
-    fn closed_page(&mut self, before: Option<GrantId>, limit: usize) -> Result<Vec<ClosedGrant>, StoreError> {
-        self.guarded(|this| {
-            let first = vec![Table::Closed as u8];
-            let end = before.map_or_else(
-                || vec![Table::Closed as u8 + 1],
-                |id| Address::grant(Table::Closed, id).piece(0),
-            );
-            this.db
-                .range((Bound::Included(first), Bound::Excluded(end)))
-                .rev()
-                .take(limit)
-                .map(|item| {
-                    let (key, value) = item.map_err(|e| engine("list closed grants", &e))?;
-                    Address::parse(&key)
-                        .and_then(|(address, _)| {
-                            let payload = seal::unwrap_plain(address.place(&key), &value).ok()?;
-                            record::decode_closed(&address, payload)
-                        })
-                        .ok_or_else(|| StoreError::damaged("a closed grant's record"))
-                })
-                .collect()
-        })
+    fn newest_closed(&mut self, limit: usize) -> Result<Vec<ClosedGrant>, StoreError> {
+        self.guarded(|this| this.log.newest_closed(limit).map_err(trouble))
     }
 
     fn closed_totals(&mut self) -> Result<ClosedTotals, StoreError> {
         self.guarded(|this| Ok(this.meta.closed))
     }
 
-    fn sweep_closed(&mut self, closed_before: Timestamp, limit: usize) -> Result<usize, StoreError> {
+    fn sweep_closed(&mut self, closed_before: Timestamp) -> Result<u64, StoreError> {
         self.guarded(|this| {
-            let first = vec![Table::ClosedAt as u8];
-            let end = [&first[..], &sortable(closed_before)].concat();
+            let Some(change) = this.log.sweep(closed_before).map_err(trouble)? else {
+                return Ok(0);
+            };
             let mut plan = Plan {
                 writes: BTreeMap::new(),
                 open: HashMap::new(),
+                closing: Vec::new(),
                 totals: this.meta.closed,
             };
-            let mut swept = 0;
-            for item in this
-                .db
-                .range((Bound::Included(first), Bound::Excluded(end)))
-                .take(limit)
-            {
-                let (key, _) = item.map_err(|e| engine("list closed grants", &e))?;
-                let closed = match Address::parse(&key).and_then(|(address, _)| address.grant_id()) {
-                    Some(id) => this.closed_grant(id)?,
-                    None => None,
-                };
-                let closed = closed.ok_or_else(|| StoreError::damaged("the index of closed grants by time"))?;
-                plan.forget(&closed);
-                swept += 1;
-            }
-            if swept > 0 {
-                this.write(&plan)?;
-            }
-            Ok(swept)
+            plan.log(&change);
+            crash::point(SWEEP_POINT[0]);
+            this.transact(&plan)?;
+            crash::point(SWEEP_POINT[1]);
+            let LogChange {
+                segments, forgotten, ..
+            } = &change;
+            let dropped: Vec<u64> = segments.iter().filter(|(_, s)| s.is_none()).map(|(n, _)| *n).collect();
+            let forgotten = forgotten.sum();
+            this.log.apply(change);
+            // What a kill leaves here, the next start removes.
+            this.log
+                .unlink(&dropped)
+                .map_err(|e| StoreError::io("failed to remove swept grants", &e))?;
+            Ok(forgotten)
         })
     }
 
@@ -275,6 +256,18 @@ impl Store for SledStore {
             let found = inspect(&this.db, &mut this.keys).map_err(|e| engine("read everything", &e))?;
             let mut problems = found.problems;
             problems.extend(found.mismatches);
+            let damage = check_log(&this.log, &this.hours, &mut problems);
+            for what in damage.map_err(trouble)? {
+                push(&mut problems, "segment", &[], what);
+            }
+            if (&found.tail, &found.segments) != (&this.log.tail, &this.log.segments) {
+                push(
+                    &mut problems,
+                    "segment",
+                    &[],
+                    "what is known of closed grants on the disk is not what is in memory",
+                );
+            }
             if found.meta != this.meta {
                 push(
                     &mut problems,
@@ -300,9 +293,9 @@ impl Store for SledStore {
     }
 
     fn size_bytes(&self) -> u64 {
-        files_below(&self.root.join(files::ENGINE))
-            .unwrap_or_default()
-            .iter()
+        [files::ENGINE, files::CLOSED]
+            .into_iter()
+            .flat_map(|folder| files_below(&self.root.join(folder)).unwrap_or_default())
             .filter_map(|file| std::fs::metadata(file).ok())
             .map(|m| m.len())
             .sum()
@@ -357,6 +350,27 @@ impl Store for SledStore {
         }
         drop(lock);
         Ok(())
+    }
+}
+
+/// Reads everything about closed grants. Damage is answered; a grant that is open as well is a mistake of ours, and only
+/// reported.
+pub(super) fn check_log(
+    log: &Log,
+    hours: &HashMap<GrantId, i64>,
+    mismatches: &mut Vec<Problem>,
+) -> Result<Vec<String>, Trouble> {
+    log.check(|id| {
+        if hours.contains_key(&id) {
+            push(mismatches, "index", &id.0.to_bytes(), "a grant is both open and closed");
+        }
+    })
+}
+
+fn trouble(trouble: Trouble) -> StoreError {
+    match trouble {
+        Trouble::Io(path, e) => StoreError::io(format!("failed to read `{}`", path.display()), &e),
+        Trouble::Damage(what) => StoreError::damaged(what),
     }
 }
 

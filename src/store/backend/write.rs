@@ -12,6 +12,7 @@ use crate::store::keys::{KeyRing, hour_of};
 use crate::store::port::ClosedTotals;
 use crate::store::seal::{self, PIECE};
 
+use super::closed::LogChange;
 use super::meta::Meta;
 use super::record::{self, Address, Table};
 
@@ -27,27 +28,30 @@ pub(super) struct Plan<'c> {
     pub writes: BTreeMap<Address, Option<Content<'c>>>,
     /// Grants that are open after it, with their hour, and grants that are not.
     pub open: HashMap<GrantId, Option<i64>>,
+    /// Grants that close, in their order.
+    pub closing: Vec<&'c ClosedGrant>,
     pub totals: ClosedTotals,
 }
 
 impl<'c> Plan<'c> {
-    /// Adds up changes in order. `hours` are the open grants before it; `kept` finds a closed grant on disk.
+    /// Adds up changes in order. `hours` are the open grants before it; `kept` says whether a grant has closed before and is
+    /// kept: that costs a look at the disk, so only those are asked for that are not open.
     pub fn of(
         changes: &'c [Change],
         totals: ClosedTotals,
         hours: &HashMap<GrantId, i64>,
-        mut kept: impl FnMut(GrantId) -> Result<Option<ClosedGrant>, StoreError>,
+        mut kept: impl FnMut(GrantId) -> Result<bool, StoreError>,
     ) -> Result<Self, StoreError> {
         let mut plan = Self {
             writes: BTreeMap::new(),
             open: HashMap::new(),
+            closing: Vec::new(),
             totals,
         };
-        let mut closed: HashMap<GrantId, ClosedGrant> = HashMap::new();
         for change in changes {
             match change {
                 Change::PutGrant(grant) => match &grant.state {
-                    State::Closed(end) => plan.close(end, &mut closed, &mut kept)?,
+                    State::Closed(end) => plan.close(end, hours, &mut kept)?,
                     _ => {
                         plan.open.insert(grant.id, Some(hour_of(grant.received_at)));
                         plan.put(Address::grant(Table::Grants, grant.id), Content::Grant(grant));
@@ -66,7 +70,7 @@ impl<'c> Plan<'c> {
                         }
                     }
                 }
-                Change::Close(end) => plan.close(end, &mut closed, &mut kept)?,
+                Change::Close(end) => plan.close(end, hours, &mut kept)?,
                 other => plan.simple(other),
             }
         }
@@ -83,35 +87,35 @@ impl<'c> Plan<'c> {
 
     fn close(
         &mut self,
-        end: &ClosedGrant,
-        closed: &mut HashMap<GrantId, ClosedGrant>,
-        kept: &mut impl FnMut(GrantId) -> Result<Option<ClosedGrant>, StoreError>,
+        end: &'c ClosedGrant,
+        hours: &HashMap<GrantId, i64>,
+        kept: &mut impl FnMut(GrantId) -> Result<bool, StoreError>,
     ) -> Result<(), StoreError> {
-        let before = match closed.get(&end.id) {
-            Some(before) => Some(before.clone()),
-            None => kept(end.id)?,
+        let again = match self.open.get(&end.id) {
+            Some(open) => open.is_none(),
+            None => !hours.contains_key(&end.id) && kept(end.id)?,
         };
-        if let Some(before) = before {
-            self.forget(&before);
+        if again {
+            tracing::error!(grant.id = %end.id, "a grant that has closed was not closed again");
+            return Ok(());
         }
         self.open.insert(end.id, None);
         self.remove(Address::grant(Table::Grants, end.id));
         self.remove(Address::grant(Table::Data, end.id));
-        self.put(
-            Address::grant(Table::Closed, end.id),
-            Content::Plain(record::encode_closed(end)),
-        );
-        self.put(Address::closed_at(end), Content::Plain(Vec::new()));
+        self.closing.push(end);
         self.totals.add(end.outcome);
-        closed.insert(end.id, end.clone());
         Ok(())
     }
 
-    /// Forgets a closed grant.
-    pub fn forget(&mut self, end: &ClosedGrant) {
-        self.remove(Address::grant(Table::Closed, end.id));
-        self.remove(Address::closed_at(end));
-        self.totals.remove(end.outcome);
+    /// Takes in what becomes of the records about closed grants.
+    pub fn log(&mut self, change: &LogChange) {
+        let tail = Content::Plain(change.tail.encode());
+        self.put(Address::new(Table::Tail, []), tail);
+        for (number, segment) in &change.segments {
+            let content = segment.as_ref().map(|segment| Content::Plain(segment.encode()));
+            self.writes.insert(Address::segment(*number), content);
+        }
+        self.totals.remove_all(&change.forgotten);
     }
 
     fn simple(&mut self, change: &Change) {

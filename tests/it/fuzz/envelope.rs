@@ -58,12 +58,12 @@ pub fn values() {
     let folder = tempfile::tempdir().expect("a folder");
     let options = StoreOptions::new(folder.path().join("journal"), kit::clock(kit::NOON));
     let mut store = kit::opened(folder.path()).store;
-    let changes = [
+    let denied = |n| Change::Close(kit::closed(n, codeferry::grant::Outcome::Denied, kit::NOON));
+    let mut changes = vec![
         kit::put(1),
         Change::PutGrant(Box::new(kit::exchanged(2))),
         Change::PutGrant(Box::new(kit::settling(3, 60))),
         kit::data(3, 9_000),
-        Change::Close(kit::closed(4, codeferry::grant::Outcome::Denied, kit::NOON)),
         Change::PutSpending {
             channel: kit::CHANNEL,
             sent_at: vec![kit::NOON; 3],
@@ -74,6 +74,8 @@ pub fn values() {
             read_to: kit::message(9),
         },
     ];
+    // Enough for files of closed grants, so that the records about those are tried too.
+    changes.extend((10..30).map(denied));
     kit::commit(&mut store, &changes);
     store.close().expect("closed");
     let engine = sled::open(options.path.join("engine")).expect("the engine's own files");

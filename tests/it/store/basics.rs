@@ -1,8 +1,8 @@
 //! Every change, read back after reopening; closed grants; sealing keys.
 
 use codeferry::grant::Outcome;
-use codeferry::ids::Lane;
-use codeferry::store::{Carrier, Change, SeenCode, SeenMessage, UsedNonce};
+use codeferry::ids::{GrantId, Lane};
+use codeferry::store::{Carrier, Change, SeenCode, SeenMessage, Store, UsedNonce};
 use codeferry::time::Timestamp;
 use std::time::Duration;
 
@@ -150,13 +150,7 @@ fn the_last_change_of_a_record_in_a_batch_wins() {
             Change::Close(closed(2, Outcome::Dropped, NOON)),
         ],
     );
-    commit(
-        &mut store,
-        &[Change::Close(closed(2, Outcome::Lost, NOON + Duration::from_secs(1)))],
-    );
     assert_eq!(store.verify().expect("verifies"), []);
-    let totals = store.closed_totals().expect("counts");
-    assert_eq!((totals.sum(), totals.of(Outcome::Lost)), (1, 1));
     assert!(store.data(id(1)).expect("reads").is_some());
     assert!(store.data(id(2)).expect("reads").is_none());
     drop(store);
@@ -178,7 +172,30 @@ fn a_closed_state_closes_and_data_without_an_open_grant_is_not_kept() {
 }
 
 #[test]
-fn closed_grants_are_paged_counted_and_swept_oldest_first() {
+fn a_grant_that_has_closed_stays_as_it_ended() {
+    let dir = tempfile::tempdir().expect("folder");
+    let mut store = opened(dir.path()).store;
+    let end = |outcome, secs| Change::Close(closed(2, outcome, NOON + Duration::from_secs(secs)));
+    commit(
+        &mut store,
+        &[put(2), end(Outcome::Expired, 0), end(Outcome::Dropped, 0)],
+    );
+    // Once while it lies in the tail, and once while it lies in a file.
+    commit(&mut store, &[end(Outcome::Lost, 1)]);
+    let others: Vec<_> = (10..60)
+        .map(|n| Change::Close(closed(n, Outcome::Denied, NOON)))
+        .collect();
+    commit(&mut store, &others);
+    commit(&mut store, &[end(Outcome::Lost, 1)]);
+    let totals = store.closed_totals().expect("counts");
+    assert_eq!((totals.of(Outcome::Expired), totals.sum()), (1, 51));
+    let found = store.closed(id(2)).expect("reads").expect("kept");
+    assert_eq!(found, closed(2, Outcome::Expired, NOON));
+    assert_eq!(store.verify().expect("verifies"), []);
+}
+
+#[test]
+fn closed_grants_are_listed_counted_and_swept_by_the_time_they_closed_at() {
     let dir = tempfile::tempdir().expect("folder");
     let mut store = opened(dir.path()).store;
     // Closed in the opposite order of their ids.
@@ -190,26 +207,30 @@ fn closed_grants_are_paged_counted_and_swept_oldest_first() {
         })
         .collect();
     commit(&mut store, &all);
-    let mut ids = Vec::new();
-    let mut before = None;
-    loop {
-        let page = store.closed_page(before, 7).expect("pages");
-        let Some(last) = page.last() else { break };
-        before = Some(last.id);
-        ids.extend(page.into_iter().map(|c| c.id));
+    let listed = |store: &mut Box<dyn Store>, limit: usize| -> Vec<GrantId> {
+        let newest = store.newest_closed(limit).expect("lists");
+        newest.into_iter().map(|c| c.id).collect()
+    };
+    // In one commit, so in the order of the changes.
+    let ids: Vec<_> = (0..100).rev().map(id).collect();
+    for limit in [0, 1, 3, 50, 99] {
+        assert_eq!(listed(&mut store, limit), ids[..limit]);
     }
-    assert_eq!(ids, (0..100).rev().map(id).collect::<Vec<_>>());
+    assert_eq!(listed(&mut store, usize::MAX), ids);
     let totals = store.closed_totals().expect("counts");
     assert_eq!((totals.sum(), totals.of(Outcome::Completed)), (100, 12));
 
-    assert_eq!(store.sweep_closed(at(60), 10).expect("sweeps"), 10);
-    assert!(
-        store.closed(id(99)).expect("reads").is_none(),
-        "closed first, swept first"
-    );
+    assert_eq!(store.sweep_closed(at(89)).expect("sweeps"), 10);
+    assert!(store.closed(id(90)).expect("reads").is_none());
     assert!(store.closed(id(0)).expect("reads").is_some());
-    assert_eq!(store.sweep_closed(at(60), 1000).expect("sweeps"), 29);
-    assert_eq!(store.sweep_closed(at(60), 1000).expect("sweeps"), 0);
+    assert_eq!(listed(&mut store, usize::MAX), ids[10..]);
+    assert_eq!(store.sweep_closed(at(60)).expect("sweeps"), 29);
+    assert_eq!(store.sweep_closed(at(60)).expect("sweeps"), 0);
+    assert_eq!(
+        store.sweep_closed(at(90)).expect("sweeps"),
+        0,
+        "a clock that stepped back"
+    );
     assert!(
         store.closed(id(60)).expect("reads").is_some(),
         "it closed at that moment, not before"
@@ -217,7 +238,22 @@ fn closed_grants_are_paged_counted_and_swept_oldest_first() {
     assert_eq!(store.closed_totals().expect("counts").sum(), 61);
     assert_eq!(store.verify().expect("verifies"), []);
     drop(store);
-    assert_eq!(opened(dir.path()).loaded.closed, 61);
+    let again = opened(dir.path());
+    assert_eq!(again.loaded.closed, 61);
+    let mut store = again.store;
+    assert_eq!(listed(&mut store, usize::MAX), ids[39..]);
+    // What closes while the clock is behind the last sweep is there until a later one.
+    commit(&mut store, &[Change::Close(closed(200, Outcome::Denied, NOON))]);
+    assert!(store.closed(id(200)).expect("reads").is_some());
+    assert_eq!(store.sweep_closed(at(60)).expect("sweeps"), 0);
+    assert_eq!(store.sweep_closed(at(0) + Duration::from_secs(1)).expect("sweeps"), 62);
+    assert_eq!(listed(&mut store, usize::MAX), []);
+    assert_eq!(
+        segments(dir.path()),
+        Vec::<std::path::PathBuf>::new(),
+        "nothing is left of them"
+    );
+    assert_eq!(store.verify().expect("verifies"), []);
 }
 
 #[test]

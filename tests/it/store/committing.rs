@@ -126,7 +126,7 @@ async fn a_failed_sync_and_a_panic_stay_for_ever() {
         let failed = failed.expect("it failed");
         assert!(acknowledged.len() < 2, "{fault:?}");
         assert_eq!(handle.health(), Health::Failed(failed.clone()));
-        assert_eq!(handle.closed_page(None, 9).await, Err(failed.clone()));
+        assert_eq!(handle.newest_closed(9).await, Err(failed.clone()));
         assert_eq!(handle.close().await, Err(failed), "it lets go of its files");
         let loaded = opened(dir.path()).loaded;
         for id in acknowledged {

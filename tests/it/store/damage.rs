@@ -54,7 +54,7 @@ fn read(dir: &Path) -> Result<Acknowledged, OpenError> {
     Ok(Acknowledged {
         grants,
         data,
-        closed: store.closed_page(None, 10_000).expect("pages"),
+        closed: store.newest_closed(10_000).expect("pages"),
         messages: opened.loaded.messages.len(),
     })
 }
@@ -74,12 +74,16 @@ fn stores() -> Vec<(&'static str, tempfile::TempDir)> {
         .into()
 }
 
-fn engine_files(dir: &Path) -> Vec<PathBuf> {
+/// The engine's files and those of closed grants.
+fn data_files(dir: &Path) -> Vec<PathBuf> {
     let mut files: Vec<_> = fs::read_dir(dir.join("journal/engine"))
         .expect("listed")
         .map(|e| e.expect("listed").path())
         .filter(|p| p.is_file())
         .collect();
+    let closed = segments(dir);
+    assert!(closed.len() > 2, "some closed grants lie in files");
+    files.extend(closed);
     files.sort();
     files
 }
@@ -129,14 +133,16 @@ fn flips_cuts_and_holes_in_any_file_are_found_or_harmless() {
             read(copied.path()).unwrap_or_else(|e| panic!("undamaged, it opens: {e}"))
         };
         assert!(expected.grants.len() > 80);
-        for path in engine_files(live.path()) {
+        for path in data_files(live.path()) {
             let name = path.file_name().expect("named").to_str().expect("text").to_owned();
+            let of_closed = path.starts_with(live.path().join("journal/closed"));
+            let below = path.strip_prefix(live.path()).expect("below");
             let rounds = scale * if name == "db" { 6 } else { 1 };
             for round in 0..rounds {
                 for damage in ["flip", "zero", "cut"] {
                     let copied = tempfile::tempdir().expect("folder");
                     copy(live.path(), copied.path());
-                    let target = copied.path().join("journal/engine").join(&name);
+                    let target = copied.path().join(below);
                     let mut bytes = fs::read(&target).expect("read");
                     // The file is longer than what was written: damage where something is.
                     let used = bytes.iter().rposition(|b| *b != 0).map_or(1, |p| p + 1) as u64;
@@ -152,7 +158,9 @@ fn flips_cuts_and_holes_in_any_file_are_found_or_harmless() {
                     fs::write(&target, bytes).expect("written");
                     let what = format!("{kind}: {damage} at {at} of {name}, round {round}");
                     cases += 1;
-                    found += u64::from(check_found_or_harmless(copied.path(), &expected, &what));
+                    let told = check_found_or_harmless(copied.path(), &expected, &what);
+                    assert!(told || !of_closed, "{what}: it was not found");
+                    found += u64::from(told);
                 }
             }
         }
@@ -172,13 +180,14 @@ fn missing_files_are_found_or_harmless() {
             read(copied.path()).unwrap_or_else(|e| panic!("undamaged, it opens: {e}"))
         };
         let hour = codeferry::store::keys::hour_of(NOON).to_string();
-        let mut missing: Vec<PathBuf> = engine_files(live.path())
+        let mut missing: Vec<PathBuf> = data_files(live.path())
             .iter()
             .map(|p| p.strip_prefix(live.path()).expect("below").to_owned())
             .collect();
         missing.extend(
             [
                 "journal/engine",
+                "journal/closed",
                 "journal/FORMAT",
                 "journal/LOCK",
                 "journal/clean",
@@ -198,11 +207,78 @@ fn missing_files_are_found_or_harmless() {
             }
             let found =
                 check_found_or_harmless(copied.path(), &expected, &format!("{kind}: {} is gone", path.display()));
-            let must_be_found =
-                ["db", "conf", "high-water", "engine"].iter().any(|n| path.ends_with(n)) || path.starts_with("keys");
+            let must_be_found = ["db", "conf", "high-water", "engine"].iter().any(|n| path.ends_with(n))
+                || path.starts_with("keys")
+                || path.starts_with("journal/closed");
             assert!(found || !must_be_found, "{kind}: {}", path.display());
         }
     }
+}
+
+#[test]
+fn a_file_of_closed_grants_that_is_another_ones_is_found() {
+    // The same ids, times and lengths; one outcome differs.
+    let write = |last: Outcome| {
+        let dir = tempfile::tempdir().expect("folder");
+        let mut store = opened(dir.path()).store;
+        let ends = (0..7).map(|n| if n == 5 { last } else { Outcome::Expired });
+        let changes: Vec<_> = (0..)
+            .zip(ends)
+            .map(|(n, o)| Change::Close(closed(n, o, NOON)))
+            .collect();
+        commit(&mut store, &changes);
+        dir
+    };
+    let (one, other) = (write(Outcome::Expired), write(Outcome::Refused));
+    let (file, with) = (segments(one.path()).remove(0), segments(other.path()).remove(0));
+    let (mine, theirs) = (fs::read(&file).expect("read"), fs::read(with).expect("read"));
+    assert!(mine != theirs && mine.len() == theirs.len());
+    fs::write(&file, theirs).expect("written");
+    let told = refused(one.path()).to_string();
+    assert!(told.contains("journal/closed/1"), "{told}");
+    fs::write(&file, &mine).expect("written");
+    drop(opened(one.path()));
+    // So is what it was before its last block.
+    fs::write(&file, &mine[..mine.len() / 2]).expect("written");
+    let told = refused(one.path()).to_string();
+    assert!(told.contains("is shorter than what was acknowledged"), "{told}");
+}
+
+#[test]
+fn what_an_append_or_a_sweep_that_was_cut_off_has_left_counts_for_nothing() {
+    let dir = tempfile::tempdir().expect("folder");
+    write(dir.path(), false);
+    let before = {
+        let copied = tempfile::tempdir().expect("folder");
+        copy(dir.path(), copied.path());
+        read(copied.path()).unwrap_or_else(|e| panic!("undamaged, it opens: {e}"))
+    };
+    let files = segments(dir.path());
+    let last = files.iter().max_by_key(|f| number(f)).expect("some").clone();
+    let whole = fs::read(&last).expect("read");
+    fs::write(&last, [&whole[..], &[7; 300]].concat()).expect("written");
+    let stray = dir.path().join("journal/closed/900");
+    fs::write(&stray, b"half a segm").expect("written");
+    let foreign = dir.path().join("journal/closed/notes.txt");
+    fs::write(&foreign, b"an operator's").expect("written");
+    let found = read(dir.path()).unwrap_or_else(|e| panic!("it opens: {e}"));
+    assert!(found == before);
+    assert_eq!(fs::read(&last).expect("read"), whole);
+    assert!(!stray.exists() && foreign.exists());
+    let mut store = opened(dir.path()).store;
+    let more: Vec<_> = (500..520)
+        .map(|n| Change::Close(closed(n, Outcome::Denied, NOON)))
+        .collect();
+    commit(&mut store, &more);
+    assert_eq!(store.verify().expect("verifies"), []);
+    drop(store);
+    let after = read(dir.path()).unwrap_or_else(|e| panic!("it opens: {e}"));
+    assert_eq!(after.closed.len(), before.closed.len() + 20);
+}
+
+fn number(file: &Path) -> u64 {
+    let name = file.file_name().expect("named").to_str().expect("text");
+    name.parse().expect("a number")
 }
 
 #[test]

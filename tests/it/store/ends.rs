@@ -130,9 +130,9 @@ fn a_kill_during_the_first_initialisation_leaves_nothing_in_the_way() {
 fn a_store_of_a_newer_program_is_left_alone() {
     let dir = tempfile::tempdir().expect("folder");
     drop(opened(dir.path()));
-    std::fs::write(dir.path().join("journal/FORMAT"), "2\n").expect("written");
+    std::fs::write(dir.path().join("journal/FORMAT"), "3\n").expect("written");
     let e = refused(dir.path());
-    assert!(matches!(e, OpenError::Newer { found: 2, known: 1, .. }), "{e}");
+    assert!(matches!(e, OpenError::Newer { found: 3, known: 2, .. }), "{e}");
 }
 
 #[test]

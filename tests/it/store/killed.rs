@@ -147,6 +147,42 @@ fn a_kill_at_any_call_that_touches_the_disk_loses_nothing_acknowledged() {
     assert!(faults.is_empty(), "{}", faults.join("\n"));
 }
 
+#[test]
+fn a_crash_around_an_append_to_or_a_sweep_of_closed_grants_loses_nothing() {
+    let slow = std::env::var_os("CODEFERRY_SLOW").is_some();
+    let mut faults = Vec::new();
+    for point in ["segment.before", "segment.after", "sweep.before", "sweep.after"] {
+        let mut tally = Tally::default();
+        for nth in 1..=if slow { 20 } else { 4 } {
+            let folder = tempfile::tempdir().expect("folder");
+            let dir = folder.path().join("data");
+            let mut written = BTreeSet::new();
+            // Twice in a row: the second run meets what the first has left.
+            for _ in 0..2 {
+                let next = written.last().map_or(0, |n| n + 2);
+                let mut command = writer(&dir, next, 200);
+                let output = command
+                    .env("CRASH_AT", format!("{point}:{nth}"))
+                    .output()
+                    .expect("runs");
+                assert!(!output.status.success(), "{point}, {nth}: never reached");
+                written.extend(acknowledged(&output));
+                assert!(
+                    written.last() < Some(&190),
+                    "{point}, {nth}: it was killed, and did not just end"
+                );
+                let wrong = lost(&dir, &written);
+                tally.tried += 1;
+                tally.survived += u64::from(wrong.is_empty());
+                tally.lost += u64::from(!wrong.is_empty());
+                faults.extend(wrong.into_iter().map(|w| format!("{point}, {nth}: {w}")));
+            }
+        }
+        tell(&format!("crash point: {point}"), tally);
+    }
+    assert!(faults.is_empty(), "{}", faults.join("\n"));
+}
+
 /// The copy from before an opening that was cut off was once replaced by a copy of what the cut had left.
 #[test]
 fn an_opening_that_was_cut_off_is_undone_with_the_copy_from_before_it() {

@@ -1,13 +1,14 @@
 //! What the store's tests share: grants to write, and opening.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use codeferry::grant::state::{Origin, Presentations, Requested, Settling, Token};
 use codeferry::grant::{ClosedGrant, Grant, Outcome, Reason, State};
 use codeferry::ids::{ChannelId, CodeHash, GrantId, Lane, MessageId, UserId};
 use codeferry::secret::{AccessToken, AuthorizationCode, PersonalData, RawState};
-use codeferry::store::{Change, OpenError, Opened, Store, StoreOptions, Sync, open};
+use codeferry::store::{Change, OpenError, Opened, Sizes, Store, StoreOptions, Sync, open};
 use codeferry::time::{Clock, SharedClock, Timestamp};
 
 /// 2026-08-10T12:00:04Z, in an hour that begins 4 s earlier.
@@ -27,11 +28,19 @@ pub fn clock(at: Timestamp) -> SharedClock {
     Arc::new(Fixed(at))
 }
 
+/// A block of two closed grants, a file of two blocks: a few commits meet everything.
+pub const SMALL: Sizes = Sizes {
+    block: 50,
+    segment: 100,
+    slice: Duration::from_hours(1),
+};
+
 /// Options with counted syncs: a test kills processes, not the power.
 pub fn options(dir: &Path) -> StoreOptions {
     StoreOptions {
         sync: Sync::Counted,
         reserve_bytes: 64 * 1024,
+        sizes: SMALL,
         ..StoreOptions::new(dir.join("journal"), clock(NOON))
     }
 }
@@ -90,7 +99,7 @@ pub fn grant_at(at: Timestamp, n: u64) -> Grant {
             index: 0,
         },
         received_at: at,
-        deadline: at + std::time::Duration::from_secs(100),
+        deadline: at + Duration::from_secs(100),
         redirected_at: Some(at),
         code_hash: Some(hash(n)),
         requested: Requested {
@@ -179,6 +188,14 @@ pub fn person(n: u64, length: usize) -> String {
         "{{\"user\":\"PERSON-CANARY-{n:06}{}\"}}",
         "x".repeat(length.saturating_sub(32))
     )
+}
+
+/// The files of closed grants.
+pub fn segments(dir: &Path) -> Vec<PathBuf> {
+    let listed = std::fs::read_dir(dir.join("journal/closed")).expect("listed");
+    let mut files: Vec<_> = listed.map(|e| e.expect("listed").path()).collect();
+    files.sort();
+    files
 }
 
 /// Copies a folder with everything below it, as a kill would leave it.

@@ -1,5 +1,5 @@
 //! A great many grants through the journal's memory and the store: neither the disk nor the process grows with their number
-//! beyond what is kept of closed ones. 4,000 in the normal run (2.5 ms each in a development build), 1,000,000 with `CODEFERRY_SLOW=1`.
+//! beyond the few bytes that are kept of each closed one. 4,000 in the normal run (2.5 ms each in a development build), 1,000,000 with `CODEFERRY_SLOW=1`.
 
 use std::process::Command;
 use std::sync::Arc;
@@ -12,12 +12,14 @@ use codeferry::grant::{Event, Grant, Policy, Task};
 use codeferry::ids::{CodeHash, Lane, MessageId, UserId, snowflake_at};
 use codeferry::intake::gate::GateRules;
 use codeferry::secret::{AccessToken, AuthorizationCode, PersonalData};
-use codeferry::store::{Store, StoreOptions, open};
+use codeferry::store::{Sizes, Store, StoreOptions, open};
 use codeferry::time::{Clock, Timestamp};
 use rand::SeedableRng;
 use rand::rngs::StdRng;
 
-use super::kit::{CHANNEL, NOON, hash, options, person};
+use tokio::time::Instant;
+
+use super::kit::{CHANNEL, NOON, hash, id_at, options, person};
 
 const FOLDER: &str = "CODEFERRY_TEST_MILLION_CHILD";
 const GRANTS: &str = "CODEFERRY_TEST_MILLION_GRANTS";
@@ -153,6 +155,7 @@ fn million_child() {
     let clock = Arc::new(Moving(AtomicI64::new(NOON.as_millis())));
     let opened = open(&StoreOptions {
         clock: clock.clone(),
+        sizes: Sizes::default(),
         ..options(std::path::Path::new(&dir))
     });
     let opened = opened.unwrap_or_else(|e| panic!("it should open: {e}"));
@@ -184,9 +187,29 @@ fn million_child() {
     }
     let closed = journal.store.closed_totals().expect("counts").sum();
     assert_eq!(journal.store.verify().expect("verifies"), []);
+    // One that ended long ago, and one that was never here, in the middle of all that were.
+    let mut look_up = Duration::ZERO;
+    let oldest = journal
+        .store
+        .newest_closed(usize::MAX)
+        .expect("lists")
+        .pop()
+        .expect("some");
+    for id in [oldest.id, id_at(NOON + BETWEEN * (grants / AT_ONCE / 2) as u32, 1)] {
+        let began = Instant::now();
+        let found = journal.store.closed(id).expect("reads").is_some();
+        assert_eq!(found, id == oldest.id);
+        look_up = look_up.max(began.elapsed());
+    }
+    let disk = journal.store.size_bytes();
+    journal.store.close().expect("closes");
+    let began = Instant::now();
+    let again = open(&options(std::path::Path::new(&dir))).unwrap_or_else(|e| panic!("it should open: {e}"));
+    assert_eq!(again.loaded.closed, closed);
     println!(
-        "\nMEASURED closed {closed} disk {} memory {peak}",
-        journal.store.size_bytes()
+        "\nMEASURED closed {closed} disk {disk} memory {peak} look_up_ms {} open_ms {}",
+        look_up.as_millis(),
+        began.elapsed().as_millis()
     );
 }
 
@@ -207,9 +230,9 @@ fn a_great_many_grants_leave_the_journal_and_the_process_small() {
     let measured = measured.unwrap_or_else(|| panic!("{text}\n{said}"));
     eprintln!("{grants} grants: {measured}");
     let numbers: Vec<u64> = measured.split(' ').filter_map(|word| word.parse().ok()).collect();
-    let [closed, disk, memory] = numbers[..] else {
+    let [closed, disk, memory, look_up, _] = numbers[..] else {
         panic!("{measured}")
     };
     assert_eq!(closed, grants);
-    assert!(disk < MOST && memory < MOST, "{measured}");
+    assert!(disk < MOST && memory < MOST && look_up < 500, "{measured}");
 }

@@ -122,6 +122,7 @@ fn load(folder: &Path, clock: &Hand, chance: u64) -> (Box<dyn Store>, Book, Chan
         cache_mb: 1,
         sync: Sync::Counted,
         reserve_bytes: 4_096,
+        sizes: crate::store::kit::SMALL,
         ..StoreOptions::new(folder.join("journal"), Arc::new(clock.clone()))
     };
     let opened = open(&options).expect("it opens");

@@ -355,6 +355,7 @@ pub fn service(
         cache_mb: 1,
         sync: Sync::Counted,
         reserve_bytes: 4_096,
+        sizes: crate::store::kit::SMALL,
         ..StoreOptions::new(folder.join("journal"), wall.clone())
     };
     let opened = store::open(&options).expect("it opens");

@@ -185,16 +185,16 @@ impl Store for Watched {
         self.inner.closed(id)
     }
 
-    fn closed_page(&mut self, before: Option<GrantId>, limit: usize) -> Result<Vec<ClosedGrant>, StoreError> {
-        self.inner.closed_page(before, limit)
+    fn newest_closed(&mut self, limit: usize) -> Result<Vec<ClosedGrant>, StoreError> {
+        self.inner.newest_closed(limit)
     }
 
     fn closed_totals(&mut self) -> Result<ClosedTotals, StoreError> {
         self.inner.closed_totals()
     }
 
-    fn sweep_closed(&mut self, closed_before: Timestamp, limit: usize) -> Result<usize, StoreError> {
-        self.inner.sweep_closed(closed_before, limit)
+    fn sweep_closed(&mut self, closed_before: Timestamp) -> Result<u64, StoreError> {
+        self.inner.sweep_closed(closed_before)
     }
 
     fn destroy_idle_keys(&mut self, now: Timestamp) -> Result<usize, StoreError> {
