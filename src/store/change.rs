@@ -15,7 +15,7 @@ use crate::time::Timestamp;
 pub enum Change {
     /// Writes an open grant's record, sealed.
     PutGrant(Box<Grant>),
-    /// Writes the data fetched for an open grant, sealed, in pieces of at most 4 kB.
+    /// Writes the data fetched for an open grant, sealed, in pieces.
     PutData {
         /// The grant it belongs to.
         grant: GrantId,

@@ -400,7 +400,25 @@ pub(super) fn configuration(engine: &Path, options: &StoreOptions) -> sled::Conf
         .mode(sled::Mode::LowSpace)
         .flush_every_ms(None)
         .use_compression(false)
-        .segment_size(std::env::var("SEGX").map_or(512 * 1024, |s| s.parse().expect("n")))
+        .segment_size(segment_size(engine))
+}
+
+/// The engine's own segments: with 64 kB it takes half the room for what is remembered for minutes that it takes with its
+/// usual 512 kB (32 instead of 57 MB for 8,400 codes; measured). A store keeps the size that it was made with.
+///
+/// What is larger than a quarter of one would go to files that the engine never syncs. A leaf has at most 20 values,
+/// which is why [`PIECE`](crate::store::seal::PIECE) is as small as it is.
+const SEGMENT: usize = 64 * 1024;
+
+fn segment_size(engine: &Path) -> usize {
+    let made_with = fs::read_to_string(engine.join("conf")).ok().and_then(|conf| {
+        let size = conf.lines().find_map(|line| line.strip_prefix("segment_size: "))?;
+        size.trim().parse().ok()
+    });
+    // Any other number is damage, which the engine finds itself; it takes powers of two alone.
+    made_with
+        .filter(|size: &usize| size.is_power_of_two() && (256..=1 << 24).contains(size))
+        .unwrap_or(SEGMENT)
 }
 
 fn engine_failure(engine: &Path, e: sled::Error) -> Failure {

@@ -282,7 +282,7 @@ fn pieces(
     // An empty record has one empty piece.
     let count = bytes.len().div_ceil(PIECE).max(1);
     let total = u16::try_from(count).map_err(|_| StoreError::Sealing {
-        what: format!("a record of `{}` is larger than 262 MB", address.table.name()),
+        what: format!("a record of `{}` is larger than 41 MB", address.table.name()),
     })?;
     (0..total)
         .map(|n| {

@@ -78,7 +78,10 @@ pub fn values() {
     changes.extend((10..30).map(denied));
     kit::commit(&mut store, &changes);
     store.close().expect("closed");
-    let engine = sled::open(options.path.join("engine")).expect("the engine's own files");
+    let engine = sled::Config::new()
+        .path(options.path.join("engine"))
+        .segment_size(64 * 1024);
+    let engine = engine.open().expect("the engine's own files");
     let stored: Vec<(Vec<u8>, Vec<u8>)> = engine
         .iter()
         .map(|item| item.map(|(k, v)| (k.to_vec(), v.to_vec())).expect("read"))

@@ -118,7 +118,7 @@ fn large_records_are_stored_in_pieces_and_shrink_again() {
         &mut store,
         &[Change::PutGrant(Box::new(large.clone())), data(1, 100_000)],
     );
-    for length in [3_999, 4_000, 4_001, 8_000, 50_000] {
+    for length in [639, 640, 641, 1_280, 50_000] {
         commit(&mut store, &[data(1, length)]);
         let read = store.data(id(1)).expect("reads").expect("there");
         assert_eq!(read.expose(), person(1, length));
@@ -129,6 +129,19 @@ fn large_records_are_stored_in_pieces_and_shrink_again() {
     assert_eq!(again.loaded.grants, [large]);
     let mut store = again.store;
     commit(&mut store, &[put(1), data(1, 10)]);
+    assert_eq!(store.verify().expect("verifies"), []);
+    drop(store);
+    // As many leaves full of full pieces as can be, and merged again.
+    let mut store = opened(dir.path()).store;
+    for n in 10..60 {
+        commit(&mut store, &[put(n), data(n, 6_000)]);
+    }
+    for n in (10..60).step_by(2) {
+        commit(&mut store, &[Change::Close(closed(n, Outcome::Denied, NOON))]);
+    }
+    for n in (11..60).step_by(2) {
+        commit(&mut store, &[data(n, 9_000)]);
+    }
     assert_eq!(store.verify().expect("verifies"), []);
     let blobs = std::fs::read_dir(dir.path().join("journal/engine/blobs")).expect("listed");
     assert_eq!(blobs.count(), 0, "blob files are never synced by the engine");

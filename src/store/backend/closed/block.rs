@@ -50,7 +50,7 @@ pub(super) fn first_tag(number: u64) -> Tag {
 
 /// Appends a block, and gives its tag.
 pub(super) fn append(to: &mut Vec<u8>, before: Tag, payload: &[u8]) -> Tag {
-    let length = u16::try_from(payload.len()).expect("a block holds at most 4 kB");
+    let length = u16::try_from(payload.len()).expect("a block holds a few kilobytes");
     let tag = tag(before, payload);
     to.extend_from_slice(&length.to_be_bytes());
     to.extend_from_slice(&tag);

@@ -23,7 +23,7 @@ const APPEND_POINT: [&str; 2] = ["segment.before", "segment.after"];
 /// When a block and a segment are full. Readers do not care: both may change from version to version.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Sizes {
-    /// Bytes of records in a block, at most. The tail's record must stay one piece.
+    /// Bytes of records in a block, at most. The engine rewrites up to as much with each commit that closes something.
     pub block: usize,
     /// Bytes of a segment after which the next one begins.
     pub segment: u64,
@@ -34,7 +34,7 @@ pub struct Sizes {
 impl Default for Sizes {
     fn default() -> Self {
         Self {
-            block: 3_900,
+            block: 3_000,
             segment: 256 * 1024,
             slice: Duration::from_hours(1),
         }
