@@ -209,12 +209,14 @@ impl Layers {
         let shutdown = check.shutdown(&raw.shutdown);
         let log = check.log(&raw.log);
         let needs = Needs {
-            // A webhook sink reads back as the bot what it has posted.
+            // A webhook sink reads back as the bot what it has posted; the command and invitations are the bot's own.
             bot_token: !raw.intake.lanes.is_empty()
                 || raw
                     .delivery
                     .iter()
-                    .any(|d| d.kind.as_deref() == Some("discord_webhook")),
+                    .any(|d| d.kind.as_deref() == Some("discord_webhook"))
+                || raw.commands.connect.as_ref().is_some_and(|name| !name.is_empty())
+                || raw.reinvite.enabled == Some(true),
             relay_key: !raw.intake.lanes.is_empty()
                 && raw.intake.accept.iter().flatten().any(|w| w == WireVersion::V1.word()),
             callback_secret: raw.delivery.iter().any(|d| d.kind.as_deref() == Some("http")),

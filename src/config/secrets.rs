@@ -138,7 +138,9 @@ impl Needs {
                 || config
                     .sinks
                     .iter()
-                    .any(|s| matches!(s.kind, SinkKind::DiscordWebhook { .. })),
+                    .any(|s| matches!(s.kind, SinkKind::DiscordWebhook { .. }))
+                || config.commands.connect.is_some()
+                || config.reinvite.enabled,
             relay_key: lanes && config.intake.accept.contains(&WireVersion::V1),
             callback_secret: config.sinks.iter().any(|s| matches!(s.kind, SinkKind::Http { .. })),
             control_token: config.control.listen.is_some(),

@@ -40,6 +40,24 @@ fn every_missing_secret_is_named_with_what_needs_it() {
 }
 
 #[test]
+fn without_lanes_the_bots_token_is_needed_for_what_the_bot_does_itself() {
+    let direct = [
+        ("[[intake.lanes]]", ""),
+        ("[intake.http]", "listen = \"127.0.0.1:8080\""),
+    ];
+    let given = [("CODEFERRY_CLIENT_SECRET", "x")];
+    secrets(&direct, &given).expect("nothing is done as the bot");
+    for of_the_bot in [
+        ("[commands]", "connect = \"connect\""),
+        ("[reinvite]", "enabled = true"),
+    ] {
+        let changes = [&direct[..], &[of_the_bot]].concat();
+        let errors = rendered(&secrets(&changes, &given).expect_err("the bot has no token"));
+        assert!(errors[0].contains("CODEFERRY_BOT_TOKEN: is not set"), "{errors:?}");
+    }
+}
+
+#[test]
 fn bad_secrets_are_named_without_their_values() {
     let folder = tempfile::tempdir().expect("temporary folder");
     let file = folder.path().join("empty");
