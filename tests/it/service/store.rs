@@ -31,6 +31,7 @@ fn syncs_go_wrong(kind: &str, fault: &str, says: &str) {
         return;
     }
     let (site, mut posted) = used();
+    posted.sync_failed = true;
     let inject = format!("inject=fdatasync:{fault}:when=9");
     let words = [
         "strace",

@@ -16,6 +16,8 @@ use crate::tally::Tally;
 /// What was posted in one trial. People are fresh in each, so results can be told apart by them.
 #[derive(Debug, Default)]
 pub struct Posted {
+    /// A sync failed while tokens were on their way to the disk.
+    pub sync_failed: bool,
     /// Codes, with the number of the person.
     pub codes: Vec<(u64, String)>,
     /// Denials: the numbers of the people.
@@ -128,7 +130,9 @@ pub fn judge(site: &Site, posted: &Posted) -> (Tally, Vec<String>) {
             }
             lost.push(*person);
         }
-        let usual = |r: &&Value| is_lost(r) || r["type"] == "authorization.completed";
+        // What could not be synced was revoked at once. Where it reached the disk all the same, the next start finds it dead.
+        let dead = |r: &Value| posted.sync_failed && r["reason"] == "token_dead";
+        let usual = |r: &&Value| is_lost(r) || dead(r) || r["type"] == "authorization.completed";
         if let Some(odd) = theirs.iter().find(|r| !usual(r)) {
             faults.push(format!("an outcome that nothing here asks for: {odd}"));
         }
