@@ -51,3 +51,7 @@ soak minutes="30":
 # Plays a launch over every way in, in virtual time, and prints what share of the people gets through.
 launch:
     CODEFERRY_SLOW=1 cargo test --locked --test it launch::whoever -- --nocapture --test-threads=1
+
+# Breaks promises on purpose in a copy of the sources, one after the other, and expects red.
+mutate:
+    CODEFERRY_MUTATE=1 cargo test --locked --test it every_mutation_turns -- --nocapture

@@ -8,6 +8,7 @@ mod discord;
 mod fuzz;
 mod gateway;
 mod hookdeck;
+mod mutations;
 mod relay;
 mod secrets;
 mod service;
