@@ -8,7 +8,6 @@ use serde_json::json;
 
 use super::{Global, out};
 use crate::config::{Config, HookdeckSecrets};
-use crate::ids::UserId;
 use crate::lifecycle::{Exit, Failure};
 use crate::relay::hookdeck::api::{ApiError, Hookdeck};
 use crate::relay::hookdeck::plan::{self, Change, Found};
@@ -128,8 +127,7 @@ fn settings(config: &Config, secrets: &HookdeckSecrets) -> Settings {
     Settings {
         name: config.hookdeck.name.clone(),
         discord: config.discord.api_base.clone(),
-        // Applications made since 2016 have their bot's id.
-        bot: UserId(config.discord.application_id.0),
+        bot: config.relay_bot,
         code_lifetime: config.intake.code_lifetime.as_secs(),
         lanes: secrets.lanes.clone(),
         relay_key: secrets.relay_key.clone(),

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use url::Url;
 
-use crate::ids::{ApplicationId, ChannelId, GuildId, Lane, WebhookId};
+use crate::ids::{ApplicationId, ChannelId, GuildId, Lane, UserId, WebhookId};
 use crate::relay::address::Network;
 use crate::steps::port::Resource;
 use crate::text::{Phrases, Template};
@@ -41,6 +41,8 @@ pub struct Config {
     pub reinvite: ReinviteConfig,
     /// `[hookdeck]`
     pub hookdeck: HookdeckConfig,
+    /// Whom a relay's messages mention: `relay.bot_id`, or the application's id, which is its bot's since 2016.
+    pub relay_bot: UserId,
     /// `[shutdown]`
     pub shutdown: ShutdownConfig,
     /// `[log]`; applied without a restart.

@@ -36,6 +36,8 @@ impl Config {
             commands,
             reinvite,
             hookdeck,
+            // Only other relays' settings follow it.
+            relay_bot: _,
             shutdown,
             log,
             file: _,

@@ -15,6 +15,7 @@ use super::raw::RawConfig;
 use super::schema::Shape;
 use super::secrets::{Given, Needs, Secrets, describe};
 use super::walk::Walk;
+use crate::ids::UserId;
 use crate::lifecycle::Exit;
 
 /// The file that is looked for where none is named.
@@ -206,6 +207,10 @@ impl Layers {
         let commands = check.commands(&raw.commands);
         let reinvite = check.reinvite(&raw.reinvite, &raw.state);
         let hookdeck = check.hookdeck(&raw.hookdeck);
+        let relay_bot = match &raw.relay.bot_id {
+            Some(id) => check.id("relay.bot_id", id),
+            None => discord.as_ref().map(|discord| UserId(discord.application_id.0)),
+        };
         let shutdown = check.shutdown(&raw.shutdown);
         let log = check.log(&raw.log);
         let needs = Needs {
@@ -245,6 +250,7 @@ impl Layers {
                 commands: commands?,
                 reinvite: reinvite?,
                 hookdeck: hookdeck?,
+                relay_bot: relay_bot?,
                 shutdown: shutdown?,
                 log: log?,
                 file: self
