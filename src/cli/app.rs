@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use clap::builder::{PossibleValuesParser, TypedValueParser as _};
 use clap::{Parser, Subcommand};
 
-use super::{config, debug, demo, hookdeck, link, out, relay, run, simulate};
+use super::{config, debug, demo, hookdeck, link, out, relay, run, simulate, worker};
 use crate::config::{Config, ConfigErrors, Environment, Locator, LogLevel, Secrets};
 use crate::lifecycle::{Exit, Failure};
 use crate::telemetry::Telemetry;
@@ -56,6 +56,8 @@ pub enum Command {
     Link(link::Args),
     /// Set up Hookdeck as the relay
     Hookdeck(hookdeck::Args),
+    /// Print the Cloudflare Worker that serves as the relay, and its settings
+    Worker(worker::Args),
     /// Look into the journal of a running or stopped service
     Debug(debug::Args),
     /// Check or show the configuration
@@ -137,6 +139,7 @@ fn dispatch(command: &Command, global: &Global) -> anyhow::Result<Exit> {
         Command::Simulate(args) => simulate::run(args, global.json).map(|()| Exit::Fine),
         Command::Link(args) => link::run(args, global),
         Command::Hookdeck(args) => hookdeck::run(args, global),
+        Command::Worker(args) => worker::run(args, global),
         Command::Debug(args) => debug::run(args, global),
         Command::Config(args) => config::run(args, global),
     }

@@ -11,5 +11,6 @@ pub mod relay;
 pub mod run;
 pub mod simulate;
 pub mod source;
+pub mod worker;
 
 pub use app::{Cli, Command, Global, main};

@@ -181,6 +181,9 @@ pub struct Rendered {
     pub language: String,
 }
 
+/// One page by language: the language it is really in, and the document.
+pub type Variants = BTreeMap<String, (String, String)>;
+
 /// Every page in every language there is.
 #[derive(Debug)]
 pub struct Pages {
@@ -284,6 +287,39 @@ impl Pages {
             nonce,
             wipe => Value::from_safe_string(wipe),
         })
+    }
+
+    /// Every page in every language, for a relay that cannot fill templates: by page and language, `""` for whoever wants
+    /// another, its language and its document, which holds these marks in the place of a nonce and of Discord's error. The
+    /// denial that is the person's own stands under a name of its own, for templates may look at the error.
+    pub fn filled(&self, nonce: &str, error: &str) -> Result<BTreeMap<String, Variants>, minijinja::Error> {
+        let mut filled = BTreeMap::new();
+        for page in Page::ALL {
+            let errors = match page {
+                Page::Denied => vec![Some(error), Some("access_denied")],
+                _ => vec![None],
+            };
+            for told in errors {
+                let name = match told {
+                    Some(own) if own != error => format!("{} {own}", page.name()),
+                    _ => page.name().to_owned(),
+                };
+                let own = self
+                    .own
+                    .keys()
+                    .filter(|(of, _)| *of == page)
+                    .map(|(_, lang)| lang.as_str());
+                let built_in = Language::ALL.iter().map(|(code, _)| *code);
+                let mut variants = Variants::new();
+                for wanted in own.chain(built_in).chain([""]) {
+                    let (template, language) = self.choose(page, wanted);
+                    let html = self.fill(template, page, &language, nonce, told)?;
+                    variants.insert(wanted.to_owned(), (language, html));
+                }
+                filled.insert(name, variants);
+            }
+        }
+        Ok(filled)
     }
 
     /// The template and its language: for each wanted language in its order the operator's file, then the built-in page;

@@ -1,5 +1,8 @@
 //! Scripts for other relays, put together from their parts. They hold no key: keys come from their runtime's settings.
 
+use super::pages::Pages;
+use crate::discord::http::USER_AGENT;
+
 /// How a callback is judged; shared by every script.
 const CALLBACK: &str = include_str!("script/callback.js");
 /// SHA-256 and HMAC for runtimes without `crypto`.
@@ -13,4 +16,32 @@ pub fn hookdeck() -> String {
         env!("CARGO_PKG_VERSION")
     );
     [&about, CALLBACK, HMAC, include_str!("hookdeck/transformation.js")].join("\n")
+}
+
+/// What stands in the Worker's pages where each answer has its own nonce, and the error that Discord sent.
+const NONCE: &str = "codeferry-nonce-of-this-answer";
+const ERROR: &str = "codeferry-error-of-discord";
+
+/// The Cloudflare Worker, with its pages.
+pub fn worker(pages: &Pages) -> Result<String, minijinja::Error> {
+    let text = |text: &str| serde_json::Value::from(text).to_string();
+    let filled = serde_json::json!(pages.filled(NONCE, ERROR)?);
+    let about = format!(
+        "// codeferry {version}: the Cloudflare Worker, which is a relay of its own. `codeferry worker config` prints the\n\
+         // wrangler.toml that goes with it; its keys are secrets of the Worker. It stores what waits in one Durable Object.\n\n\
+         const VERSION = {};\nconst USER_AGENT = {};\nconst NONCE = {};\nconst ERROR = {};\n\
+         // By page and language: the language it is in, and the document.\nconst PAGES = {filled:#};\n",
+        text(env!("CARGO_PKG_VERSION")),
+        text(USER_AGENT),
+        text(NONCE),
+        text(ERROR),
+        version = env!("CARGO_PKG_VERSION"),
+    );
+    let parts = [
+        CALLBACK,
+        include_str!("worker/front.js"),
+        include_str!("worker/plan.js"),
+        include_str!("worker/ferry.js"),
+    ];
+    Ok([&[about.as_str()][..], &parts].concat().join("\n"))
 }

@@ -47,7 +47,7 @@ fn help_is_fine_and_wrong_usage_is_2() {
     let folder = example();
     let run = |arguments: &[&str]| codeferry(folder.path(), arguments, &[]);
     let (out, _) = exits(&run(&["--help"]), 0);
-    for command in ["demo", "run", "simulate", "link", "debug", "config"] {
+    for command in ["demo", "run", "simulate", "link", "worker", "debug", "config"] {
         assert!(out.contains(command), "{out}");
     }
     exits(&run(&["--version"]), 0);

@@ -16,4 +16,5 @@ mod simulator;
 mod soak;
 mod store;
 mod tally;
+mod worker;
 mod world;

@@ -125,7 +125,7 @@ function judge(found, now, lifetime, lanes) {
     if (word === null || !/^[a-z0-9_]{1,64}$/.test(word) || word.indexOf("relay_") === 0) return refused("not_an_error");
     word = "!" + word;
   }
-  return { lane: lane, word: word, state: found.state, acceptedUntil: acceptedUntil };
+  return { lane: lane, word: word, state: found.state, nonce: toBase64url(body.slice(15)), acceptedUntil: acceptedUntil };
 }
 
 // One line of a message of version 1. `time` is in milliseconds.

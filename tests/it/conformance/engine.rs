@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use rquickjs::{CatchResultExt as _, Context, Runtime};
+use rquickjs::{CatchResultExt as _, Context, Module, Runtime};
 use tokio::time::Instant;
 
 /// What Hookdeck's runtime lacks.
@@ -29,6 +29,7 @@ const ABSENT: [&str; 16] = [
 
 /// The engine.
 pub struct Engine {
+    runtime: Runtime,
     context: Context,
     deadline: Arc<AtomicU64>,
     start: Instant,
@@ -47,6 +48,7 @@ impl Engine {
         })));
         let context = Context::full(&runtime).expect("a context");
         let engine = Self {
+            runtime,
             context,
             deadline,
             start,
@@ -60,13 +62,41 @@ impl Engine {
 
     /// Runs a script that ends in a text; `Err` is what it threw, or that its second was over.
     pub fn run(&self, script: &str) -> Result<String, String> {
-        let until = self.start.elapsed() + Duration::from_secs(1);
-        self.deadline.store(until.as_millis() as u64, Ordering::Relaxed);
+        self.wind_up();
         self.context.with(|ctx| {
             ctx.eval::<String, _>(script)
                 .catch(&ctx)
                 .map_err(|error| error.to_string())
         })
+    }
+
+    /// Gives what follows its second.
+    fn wind_up(&self) {
+        let until = self.start.elapsed() + Duration::from_secs(1);
+        self.deadline.store(until.as_millis() as u64, Ordering::Relaxed);
+    }
+
+    /// Loads a module; what it exports stands under its name from then on.
+    pub fn module(&self, name: &str, source: &str) -> Result<(), String> {
+        self.wind_up();
+        self.context.with(|ctx| {
+            let loaded = Module::declare(ctx.clone(), name, source).and_then(Module::eval);
+            let load = loaded.and_then(|(module, done)| {
+                done.finish::<()>()?;
+                ctx.globals().set(name, module.namespace()?)
+            });
+            load.catch(&ctx).map_err(|error| error.to_string())
+        })
+    }
+
+    /// Goes on with everything that waits for a promise.
+    pub fn settle(&self) {
+        self.wind_up();
+        while self.runtime.is_job_pending() {
+            if let Err(error) = self.runtime.execute_pending_job() {
+                panic!("{error}");
+            }
+        }
     }
 }
 

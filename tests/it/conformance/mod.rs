@@ -5,6 +5,7 @@ pub mod hookdeck;
 mod page;
 mod relay;
 mod vectors;
+mod worker;
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -144,6 +145,18 @@ fn the_hookdeck_script_makes_of_every_callback_what_the_table_says() {
         &codeferry::relay::script::hookdeck(),
         &table(),
     ));
+    assert!(wrong.is_empty(), "{wrong:#?}");
+}
+
+/// The Worker with its built-in pages.
+fn worker_script() -> String {
+    let pages = codeferry::relay::pages::Pages::load(None).expect("built in");
+    codeferry::relay::script::worker(&pages).expect("a script")
+}
+
+#[test]
+fn the_worker_makes_of_every_callback_what_the_table_says() {
+    let wrong = differences(&mut worker::Script::new(&worker_script()));
     assert!(wrong.is_empty(), "{wrong:#?}");
 }
 

@@ -1,0 +1,200 @@
+// The Durable Object: there is one, and it alone knows what waits and what was sent. Nothing it says leaves it, neither an
+// answer nor a post, before what it has written is on the disk: the platform holds back both until then.
+
+const KEEP_HOUSE = 60_000; // milliseconds
+const ANSWER_CAP = 262_144; // characters of an answer that are looked at
+const KEYS_AT_ONCE = 128; // the storage takes no more in one call
+const LONGEST_WAIT = 3_600_000; // no wait is believed beyond this
+const UNNAMED_WAIT = 5_000; // of a 429 that names none
+const EDGE_WAIT = 60_000; // of a 429 of Discord's edge that names none
+
+export class Ferry {
+  constructor(ctx, env) {
+    this.storage = ctx.storage;
+    this.housekeepingAt = 0;
+    this.alarmAt = null;
+    ctx.blockConcurrencyWhile(async () => {
+      const [lines, known, sentAt] = await Promise.all(
+        ["line:", "known:", "sent:"].map(async (prefix) => {
+          const kept = await this.storage.list({ prefix });
+          return new Map([...kept].map(([key, value]) => [key.slice(prefix.length), value]));
+        }),
+      );
+      this.alarmAt = await this.storage.getAlarm();
+      this.settings = settingsOf(env);
+      this.plan = new Plan(this.settings, { lines: lines.values(), known, sentAt }, Date.now());
+    });
+  }
+
+  // Only the Worker calls it: a Durable Object has no address of its own.
+  async fetch(request) {
+    const came = await request.json();
+    const isCode = !came.word.startsWith("!");
+    const digest = await crypto.subtle.digest("SHA-256", Uint8Array.from(utf8(isCode ? came.word : `${came.word} ${came.state}`)));
+    const hash = toBase64url(new Uint8Array(digest).subarray(0, 16));
+    const { verdict, line, known } = this.plan.admit(came, hash, Date.now());
+    if (line) {
+      this.storage.put({ [`line:${hash}`]: line, [`known:${hash}`]: known });
+      console.log(`a callback is safe: lane ${line.lane}, ${isCode ? "code" : "denial"} ${hash.slice(0, 8)}`);
+    } else if (verdict === "busy") {
+      console.warn("a person was sent away: more codes wait than can be posted in their life");
+    }
+    this.act();
+    return new Response(verdict);
+  }
+
+  async alarm() {
+    this.alarmAt = null;
+    this.act();
+  }
+
+  // Does all that may be done now, and sees to it that it is called again.
+  act() {
+    const now = Date.now();
+    const { died, dropped } = this.plan.passTime(now);
+    if (died.length > 0) {
+      console.warn(`codes died before they could be posted, the service is told: ${died.length}`);
+      for (const line of died) this.storage.put(`line:${line.hash}`, line);
+    }
+    if (dropped.length > 0) {
+      console.warn(`lines that nobody waits for any more were dropped: ${dropped.length}`);
+      this.remove(dropped);
+    }
+    for (let posting = this.plan.nextPost(now); posting; posting = this.plan.nextPost(now)) {
+      this.storage.put(`sent:${posting.lane.channel}`, posting.lane.budget.sentAt(now));
+      this.post(posting);
+    }
+    for (let lane = this.plan.nextLook(now); lane; lane = this.plan.nextLook(now)) this.look(lane);
+    if (now >= this.housekeepingAt) {
+      this.housekeepingAt = now + KEEP_HOUSE;
+      this.delete(this.plan.forget(now).map((hash) => `known:${hash}`));
+    }
+    this.arm(now);
+  }
+
+  arm(now) {
+    const at = [this.plan.nextAt(now)];
+    // Should this instance end while Discord is asked, the next one goes on.
+    if (this.plan.posting > 0) at.push(now + 2 * ANSWERED_WITHIN);
+    if (this.plan.known.size > 0) at.push(Math.max(now, this.housekeepingAt) + KEEP_HOUSE);
+    const next = Math.max(now + 1, Math.min(...at));
+    if (next === Infinity || (this.alarmAt !== null && this.alarmAt <= next)) return;
+    this.alarmAt = next;
+    this.storage.setAlarm(next);
+  }
+
+  remove(lines) {
+    this.delete(lines.map((line) => `line:${line.hash}`));
+  }
+
+  delete(keys) {
+    for (let i = 0; i < keys.length; i += KEYS_AT_ONCE) this.storage.delete(keys.slice(i, i + KEYS_AT_ONCE));
+  }
+
+  async post(posting) {
+    const { number, lane, lines, text } = posting;
+    const answer = await this.send(lane, text).catch((error) => ({ is: "unclear", why: error.name }));
+    const { posted, givenUp } = this.plan.answered(posting, answer, Date.now());
+    this.remove(posted);
+    this.remove(givenUp);
+    if (posted.length > 0) console.log(`posted: lane ${number}, ${lines.length} lines`);
+    else console.warn(`not posted: lane ${number}, ${lines.length} lines, ${answer.is}: ${answer.why}`);
+    if (answer.is === "gone") {
+      console.error(
+        `lane ${number}: webhook ${lane.webhook} does not work (deleted, or another token?): its codes go through other ` +
+          "lanes; make it work again, or correct CODEFERRY_LANES and CODEFERRY_WEBHOOK_TOKENS",
+      );
+    }
+    this.act();
+  }
+
+  async send(lane, text) {
+    const mac = await hmacSha256(this.settings.relayKey, utf8(text));
+    // Only the bot is pinged, and no preview is made of what stands in the text (1 << 2, SUPPRESS_EMBEDS).
+    const body = { content: `${text}m1 ${toBase64url(mac)}`, allowed_mentions: { users: [this.settings.bot] }, flags: 4 };
+    return verdictOf(await this.call(lane, "POST", "?wait=true", JSON.stringify(body)));
+  }
+
+  call(lane, method, query, body) {
+    const token = this.settings.tokens.get(lane.webhook);
+    return fetch(`${this.settings.api}/webhooks/${lane.webhook}/${token}${query}`, {
+      method,
+      body,
+      headers: { "content-type": "application/json", "user-agent": USER_AGENT },
+      redirect: "manual",
+      signal: AbortSignal.timeout(ANSWERED_WITHIN),
+    });
+  }
+
+  async look(lane) {
+    const answer = await this.call(lane, "GET", "").catch(() => null);
+    await answer?.body?.cancel();
+    this.plan.looked(lane, answer?.status === 200, Date.now());
+    if (answer?.status === 200) console.log(`webhook ${lane.webhook} works again`);
+    this.act();
+  }
+}
+
+// The beginning of an answer, as JSON where it is some.
+async function readAnswer(response) {
+  let text = "";
+  const reader = response.body?.pipeThrough(new TextDecoderStream()).getReader();
+  while (reader && text.length <= ANSWER_CAP) {
+    const { done, value } = await reader.read();
+    if (done) break;
+    text += value;
+  }
+  await reader?.cancel();
+  try {
+    return JSON.parse(text);
+  } catch (error) {
+    return null;
+  }
+}
+
+// What an answer to a post means: whether it was posted, and what is closed for how many milliseconds.
+async function verdictOf(response) {
+  const { status, headers } = response;
+  const why = `status ${status}`;
+  const body = await readAnswer(response);
+  if (status === 429) return { is: "deferred", why, ...limitOf(headers, body) };
+  const spent = headers.get("x-ratelimit-remaining") === "0" ? seconds(headers.get("x-ratelimit-reset-after")) : null;
+  const closes = spent === null ? {} : { closes: "channel", wait: Math.min(spent, LONGEST_WAIT) };
+  if (response.ok) {
+    const isPosted = typeof body?.id === "string";
+    return { is: isPosted ? "posted" : "unclear", why: isPosted ? why : "no message id", ...closes };
+  }
+  if (status >= 400 && status < 500 && status !== 408 && body) {
+    const isGone = status === 401 || status === 403 || status === 404;
+    return { is: isGone ? "gone" : "refused", why: `${why}, code ${Number(body.code) || 0}`, ...closes };
+  }
+  return { is: "unclear", why, ...closes };
+}
+
+// Milliseconds of a text in seconds, or null.
+function seconds(text) {
+  const value = text === null || text === undefined || String(text).trim() === "" ? NaN : Number(text);
+  return value >= 0 ? value * 1_000 : null;
+}
+
+// What a 429 closes. One without `Via`, or a page, is of Discord's edge, which refuses the address; one with rate-limit
+// headers is the API's in any case.
+function limitOf(headers, body) {
+  const header = seconds(headers.get("retry-after"));
+  const counted = ["remaining", "limit", "reset-after", "scope", "bucket"].some((name) => headers.has(`x-ratelimit-${name}`));
+  const isPage = (headers.get("content-type") ?? "").trim().toLowerCase().startsWith("text/html");
+  const named = seconds(body?.retry_after);
+  if (isPage || (!headers.has("via") && !counted)) {
+    return { closes: "everything", wait: Math.min(header ?? named ?? EDGE_WAIT, LONGEST_WAIT) };
+  }
+  let wait = header ?? named ?? seconds(headers.get("x-ratelimit-reset-after")) ?? UNNAMED_WAIT;
+  if (header !== null && named !== null) {
+    // The header is whole seconds, rounded up; where one is about a thousand times the other, it was milliseconds.
+    const [least, most] = [Math.min(named, header), Math.max(named, header)];
+    const isRounded = header >= named && header - named <= 1_000;
+    wait = isRounded ? named : most > 500 * least ? least : most;
+  }
+  if (wait > LONGEST_WAIT) wait = Math.min(wait / 1_000, LONGEST_WAIT);
+  const isGlobal = body?.global === true || headers.get("x-ratelimit-scope") === "global" || headers.has("x-ratelimit-global");
+  return { closes: isGlobal ? "everything" : "channel", wait };
+}

@@ -1,0 +1,308 @@
+// What is posted when, through which webhook. No clock, no network, no storage. Times are in milliseconds.
+
+// A closed minute as Discord counts it, and five posts in two seconds; a little more for two machines' clocks.
+const WINDOW = 60_050;
+const SHORT = 2_050;
+const SHORT_POSTS = 5;
+
+// The order of posting: codes first, then denials, then what is only told.
+const CODE = 0;
+const DENIED = 1;
+const TOLD = 2;
+
+const EXPIRED = "!relay_expired"; // tells the service that a code died here
+const TELL_WITHIN = 600_000; // how long after a code's death its end may still be told
+const LEFT_TO_SERVICE = 10_000; // of a code's life: to see the message and to present the code
+const MOST_WAITING = 10_000; // lines
+const MOST_PER_LINK = 4; // different callbacks
+const MESSAGE_LIMIT = 2_000; // characters
+const MAC_LINE = 46; // "m1 " and 43 of base64url
+
+const BACKOFF = [500, 1_000, 2_000, 4_000]; // after posts without a clear answer
+const LOOK_EVERY = 15_000; // at a webhook that was refused
+const ANSWERED_WITHIN = 8_000; // what a post may take
+
+// What one channel may be sent: a burst that refills, within a strict total for each minute as the *receiver* sees it. A
+// post on its way counts as being sent now, and an answered one from its answer on.
+class Budget {
+  constructor(limit, sentAt, now) {
+    this.limit = limit;
+    this.closedUntil = 0;
+    this.level = 0; // of the burst, used
+    this.levelAt = now;
+    // What was on its way when an earlier instance ended may have arrived as late as its time-out.
+    this.posts = sentAt.map((at) => ({ at: Math.min(now, at + ANSWERED_WITHIN), open: false }));
+    if (limit) {
+      for (const { at } of this.posts) this.charge(at);
+    }
+  }
+
+  get refill() {
+    return (this.limit.perMinute - this.limit.burst) / 60_000;
+  }
+
+  levelNow(now) {
+    return Math.max(0, this.level - Math.max(0, now - this.levelAt) * this.refill);
+  }
+
+  charge(now) {
+    this.level = this.levelNow(now) + 1;
+    this.levelAt = Math.max(now, this.levelAt);
+  }
+
+  // When one more fits into a total; Infinity where an answer has to come first.
+  roomAt(total, window, now) {
+    const open = this.posts.filter((post) => post.open).length;
+    const ends = this.posts.filter((post) => !post.open && post.at + window > now).map((post) => post.at + window);
+    ends.sort((a, b) => a - b);
+    const over = open + ends.length - total;
+    if (over < 0) return now;
+    return over < ends.length ? ends[over] : Infinity;
+  }
+
+  // When a post may go.
+  freeAt(now) {
+    this.posts = this.posts.filter((post) => post.open || post.at + WINDOW > now);
+    const free = [now, this.closedUntil, this.roomAt(SHORT_POSTS, SHORT, now)];
+    if (this.limit) {
+      const over = this.levelNow(now) - (this.limit.burst - 1);
+      if (over > 1e-9) free.push(now + Math.ceil(over / this.refill));
+      free.push(this.roomAt(this.limit.perMinute, WINDOW, now));
+    }
+    return Math.max(...free);
+  }
+
+  reserve(now) {
+    const post = { at: now, open: true };
+    this.posts.push(post);
+    if (this.limit) this.charge(now);
+    return post;
+  }
+
+  sentAt(now) {
+    return this.posts.map((post) => (post.open ? now : post.at));
+  }
+
+  close(until) {
+    this.closedUntil = Math.max(this.closedUntil, until);
+  }
+
+  // About how many posts can go until some moment.
+  slots(now, until) {
+    if (!this.limit) return Infinity;
+    const from = Math.max(now, this.closedUntil);
+    if (from >= until) return 0;
+    return Math.max(0, Math.floor(this.limit.burst - this.levelNow(now))) + Math.floor((until - from) * this.refill);
+  }
+}
+
+function before(a, b) {
+  if (a.kind !== b.kind) return a.kind < b.kind;
+  if (a.deadline !== b.deadline) return a.deadline < b.deadline;
+  return a.hash < b.hash;
+}
+
+// When something is to be done about a line that has not been posted: a code dies, anything else is dropped.
+function actsAt(line) {
+  return line.kind === CODE ? line.deadline : line.deadline + TELL_WITHIN;
+}
+
+function textOf(line) {
+  return lineOf(line.cameAt, line.kind === TOLD ? EXPIRED : line.word, line.state);
+}
+
+class Plan {
+  // `kept` is what an earlier instance left: lines, known callbacks as [hash, {until, nonce}], and send times by channel.
+  constructor(settings, kept, now) {
+    this.settings = settings;
+    this.lifetime = settings.lifetime * 1_000;
+    this.budgets = new Map();
+    this.lanes = settings.lanes.map((lane) => {
+      const channel = lane.channel_id ?? lane.webhook_id;
+      if (!this.budgets.has(channel)) {
+        this.budgets.set(channel, new Budget(settings.limit, kept.sentAt.get(channel) ?? [], now));
+      }
+      const budget = this.budgets.get(channel);
+      return { webhook: lane.webhook_id, pack: lane.pack, channel, budget, busy: false, heldUntil: 0, failures: 0, lookAt: null };
+    });
+    this.closedUntil = 0; // Discord refused this address, or everything
+    this.waiting = []; // in order
+    this.inHand = 0; // codes on their way
+    this.posting = 0; // messages on their way
+    this.known = new Map();
+    this.links = new Map();
+    for (const [hash, known] of kept.known) this.know(hash, known);
+    for (const line of kept.lines) this.put(line);
+  }
+
+  know(hash, known) {
+    this.known.set(hash, known);
+    this.links.set(known.nonce, (this.links.get(known.nonce) ?? 0) + 1);
+  }
+
+  put(line) {
+    let [low, high] = [0, this.waiting.length];
+    while (low < high) {
+      const middle = (low + high) >> 1;
+      if (before(this.waiting[middle], line)) low = middle + 1;
+      else high = middle;
+    }
+    this.waiting.splice(low, 0, line);
+  }
+
+  codes() {
+    const other = this.waiting.findIndex((line) => line.kind !== CODE);
+    return (other < 0 ? this.waiting.length : other) + this.inHand;
+  }
+
+  // Judges a callback by what is known and by what can still be carried: a new line, or why there is none.
+  admit(came, hash, now) {
+    if (this.known.has(hash)) return { verdict: "safe" };
+    if ((this.links.get(came.nonce) ?? 0) >= MOST_PER_LINK) return { verdict: "too_many" };
+    const kind = came.word.startsWith("!") ? DENIED : CODE;
+    const full = this.waiting.length + this.inHand >= MOST_WAITING;
+    if (full || (kind === CODE && !this.hasRoom(now))) return { verdict: "busy" };
+    const known = { until: came.acceptedUntil, nonce: came.nonce };
+    const line = {
+      hash,
+      kind,
+      lane: came.lane,
+      cameAt: now,
+      deadline: now + this.lifetime,
+      word: came.word,
+      state: came.state,
+    };
+    this.know(hash, known);
+    this.put(line);
+    return { verdict: "safe", line, known };
+  }
+
+  // Whether one more code that comes now can be posted while enough of its life is left.
+  hasRoom(now) {
+    const until = now + this.lifetime - Math.min(LEFT_TO_SERVICE, this.lifetime / 4);
+    const counted = new Set();
+    let room = 0;
+    for (const lane of this.lanes) {
+      if (lane.lookAt !== null || counted.has(lane.budget)) continue;
+      counted.add(lane.budget);
+      const from = Math.max(now, this.closedUntil, lane.heldUntil);
+      room += lane.budget.slots(from, until) * lane.pack;
+    }
+    return this.codes() < room;
+  }
+
+  freeAt(lane, now) {
+    if (lane.busy || lane.lookAt !== null) return Infinity;
+    return Math.max(lane.budget.freeAt(now), lane.heldUntil, this.closedUntil);
+  }
+
+  // The next message that may go now: a lane's own lines, and those of lanes that cannot post.
+  nextPost(now) {
+    if (this.waiting.length === 0) return null;
+    const free = this.lanes.map((lane) => this.freeAt(lane, now) <= now);
+    for (const [number, lane] of this.lanes.entries()) {
+      if (!free[number]) continue;
+      const lines = this.linesFor((line) => line.lane === number || !free[line.lane], lane.pack);
+      if (lines.length === 0) continue;
+      this.waiting = this.waiting.filter((line) => !lines.includes(line));
+      this.inHand += lines.filter((line) => line.kind === CODE).length;
+      this.posting += 1;
+      lane.busy = true;
+      const text = `<@${this.settings.bot}>\n${lines.map(textOf).join("")}`;
+      return { number, lane, lines, text, post: lane.budget.reserve(now) };
+    }
+    return null;
+  }
+
+  // The first lines that fit into one message. A line that goes alone shares none.
+  linesFor(mine, most) {
+    const lines = [];
+    let length = `<@${this.settings.bot}>\n`.length + MAC_LINE;
+    for (const line of this.waiting) {
+      if (!mine(line)) continue;
+      if (line.alone && lines.length > 0) continue;
+      length += textOf(line).length;
+      if (lines.length > 0 && length > MESSAGE_LIMIT) break;
+      lines.push(line);
+      if (line.alone || lines.length === most) break;
+    }
+    return lines;
+  }
+
+  // Takes in what Discord said; answers which lines are done with.
+  answered({ lane, lines, post }, answer, now) {
+    this.inHand -= lines.filter((line) => line.kind === CODE).length;
+    this.posting -= 1;
+    lane.busy = false;
+    Object.assign(post, { at: now, open: false });
+    if (answer.closes === "everything") this.closedUntil = Math.max(this.closedUntil, now + answer.wait);
+    if (answer.closes === "channel") lane.budget.close(now + answer.wait);
+    if (answer.is === "posted") {
+      Object.assign(lane, { failures: 0, heldUntil: 0 });
+      return { posted: lines, givenUp: [] };
+    }
+    if (answer.is === "refused" && lines.length === 1) return { posted: [], givenUp: lines };
+    // It is the text that Discord refuses: which line, shows when each goes alone.
+    if (answer.is === "refused") for (const line of lines) line.alone = true;
+    if (answer.is === "gone") lane.lookAt = now + LOOK_EVERY;
+    if (answer.is === "unclear") {
+      // It may have arrived: the service knows a code that it has seen.
+      lane.heldUntil = now + BACKOFF[Math.min(lane.failures, BACKOFF.length - 1)];
+      lane.failures += 1;
+    }
+    for (const line of lines) this.put(line);
+    return { posted: [], givenUp: [] };
+  }
+
+  // A lane whose webhook is to be looked at now.
+  nextLook(now) {
+    if (this.closedUntil > now) return null;
+    const lane = this.lanes.find((lane) => !lane.busy && lane.lookAt !== null && lane.lookAt <= now);
+    if (lane) lane.busy = true;
+    return lane ?? null;
+  }
+
+  looked(lane, isThere, now) {
+    lane.busy = false;
+    lane.lookAt = isThere ? null : now + LOOK_EVERY;
+  }
+
+  // Codes that died are told from now on; what nobody waits for any more is dropped.
+  passTime(now) {
+    const due = this.waiting.filter((line) => actsAt(line) <= now);
+    if (due.length === 0) return { died: [], dropped: [] };
+    this.waiting = this.waiting.filter((line) => actsAt(line) > now);
+    const died = [];
+    const dropped = [];
+    for (const line of due) {
+      if (line.kind === CODE && line.deadline + TELL_WITHIN > now) {
+        Object.assign(line, { kind: TOLD, alone: false });
+        this.put(line);
+        died.push(line);
+      } else {
+        dropped.push(line);
+      }
+    }
+    return { died, dropped };
+  }
+
+  // Callbacks that need not be known any more, as a repetition would be refused.
+  forget(now) {
+    const over = [...this.known].filter(([, known]) => known.until <= now);
+    for (const [hash, { nonce }] of over) {
+      this.known.delete(hash);
+      const left = this.links.get(nonce) - 1;
+      if (left > 0) this.links.set(nonce, left);
+      else this.links.delete(nonce);
+    }
+    return over.map(([hash]) => hash);
+  }
+
+  // When something is to be done unless something comes in; Infinity where nothing is.
+  nextAt(now) {
+    const at = this.lanes.filter((lane) => lane.lookAt !== null && !lane.busy).map((lane) => Math.max(lane.lookAt, this.closedUntil));
+    if (this.waiting.length > 0) at.push(...this.lanes.map((lane) => this.freeAt(lane, now)));
+    for (const line of this.waiting) at.push(actsAt(line));
+    return at.reduce((a, b) => Math.min(a, b), Infinity);
+  }
+}

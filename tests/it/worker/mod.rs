@@ -1,0 +1,7 @@
+//! The Cloudflare Worker: in an engine of the language alone under virtual time, and in Cloudflare's own runtime.
+
+pub mod cloud;
+mod command;
+mod front;
+mod plan;
+mod workerd;

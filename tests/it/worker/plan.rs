@@ -1,0 +1,361 @@
+//! What is posted when: limits, order, failures, and what an instance that ends leaves to the next.
+
+use std::collections::BTreeSet;
+
+use codeferry::ids::UserId;
+use serde_json::json;
+
+use super::cloud::{Cloud, Post, START, callback, code, read, webhook};
+
+/// Codes that Discord took, each with its moment, the earliest first.
+fn codes(cloud: &Cloud) -> Vec<(u64, String)> {
+    let lines = cloud.lines().into_iter();
+    lines
+        .filter_map(|(at, entry)| Some((at, entry.result.ok()?.expose().to_owned())))
+        .collect()
+}
+
+/// Nobody posted more than a channel takes, as the channel saw it.
+#[track_caller]
+fn keeps_the_limits(posts: &[Post]) {
+    assert!(posts.iter().all(|post| !post.limited), "a post came beyond the limits");
+    for post in posts {
+        assert!(post.content.chars().count() <= 2_000);
+        let within = |span: u64| {
+            let others = posts.iter().filter(|p| p.channel == post.channel);
+            others.filter(|p| p.at <= post.at && post.at - p.at < span).count()
+        };
+        assert!(within(60_000) <= 30 && within(2_000) <= 5, "at {}", post.at - START);
+    }
+}
+
+/// Everybody who saw the success page arrived once and in time.
+#[track_caller]
+fn everybody_told_arrives(cloud: &Cloud, within: u64) {
+    let seen = cloud.seen();
+    let told: BTreeSet<u64> = seen
+        .iter()
+        .filter(|(_, one)| one.status == 200)
+        .map(|(name, _)| name.parse().expect("a number"))
+        .collect();
+    let arrived = codes(cloud);
+    let people: BTreeSet<u64> = arrived
+        .iter()
+        .map(|(_, code)| code.parse().expect("a number"))
+        .collect();
+    assert_eq!(told, people);
+    for (at, code) in &arrived {
+        let person: u64 = code.parse().expect("a number");
+        let waited = at - seen[&person.to_string()].at;
+        assert!(waited <= within, "{person} waited {waited} ms");
+    }
+}
+
+#[test]
+fn three_hundred_a_minute_go_through_one_lane_in_time_and_within_the_limits() {
+    let cloud = Cloud::new(1, 18);
+    for person in 0..1_500 {
+        cloud.visit(&person.to_string(), START + person * 200, &callback(person, 0));
+    }
+    cloud.run(START + 400_000);
+    let seen = cloud.seen();
+    assert!(seen.values().all(|one| one.page() == "success"));
+    everybody_told_arrives(&cloud, 10_000);
+    let arrived = codes(&cloud);
+    assert_eq!(arrived.len(), 1_500, "nobody twice");
+    keeps_the_limits(&cloud.posts());
+    assert_eq!(
+        cloud.value("kept.size"),
+        1_500 + 1,
+        "what is posted is gone; who came is known till the link's end"
+    );
+    cloud.run(START + 2_000_000);
+    assert_eq!(cloud.value("kept.size"), 1, "and forgotten then");
+    assert_eq!(cloud.value("alarm"), json!(null), "nothing wakes it for nothing");
+    let writes = cloud.value("writes").as_u64().expect("a number");
+    assert!(writes <= 8 * 1_500, "{writes} rows written");
+}
+
+#[test]
+fn a_code_that_comes_alone_costs_eight_rows_written_at_most() {
+    let cloud = Cloud::new(1, 18);
+    for person in 0..20 {
+        cloud.visit(&person.to_string(), START + person * 20_000, &callback(person, 0));
+    }
+    cloud.run(START + 2_000_000);
+    assert_eq!(codes(&cloud).len(), 20);
+    assert_eq!(cloud.value("alarm"), json!(null));
+    let writes = cloud.value("writes").as_u64().expect("a number");
+    assert!(writes <= 8 * 20, "{writes} rows written");
+}
+
+#[test]
+fn a_crowd_that_is_too_large_is_told_so_and_nobody_who_was_taken_waits_too_long() {
+    let cloud = Cloud::new(1, 4);
+    for person in 0..2_000 {
+        cloud.visit(&person.to_string(), START + person, &callback(person, 0));
+    }
+    cloud.run(START + 200_000);
+    let seen = cloud.seen();
+    let busy = seen.values().filter(|one| one.page() == "busy").count();
+    let taken = seen.values().filter(|one| one.page() == "success").count();
+    assert_eq!(busy + taken, 2_000);
+    // 5 at once and 25 a minute for 90 s, 4 to a message.
+    assert!((150..=175).contains(&taken), "{taken} were taken");
+    assert!(
+        seen.values()
+            .filter(|one| one.page() == "busy")
+            .all(|one| one.headers["retry-after"] == "60")
+    );
+    everybody_told_arrives(&cloud, 91_000);
+    keeps_the_limits(&cloud.posts());
+}
+
+#[test]
+fn codes_go_first_and_the_earliest_deadline_first() {
+    let cloud = Cloud::new(1, 2);
+    cloud.js("latency = 1000");
+    let denial = |person: u64| {
+        let state = super::cloud::state(person, 0, START / 1_000 + 600);
+        format!("/callback?error=access_denied&state={state}")
+    };
+    // The first leaves alone; what comes while it is on its way waits.
+    cloud.visit("1", START, &callback(1, 0));
+    cloud.visit("2", START + 10, &denial(2));
+    cloud.visit("3", START + 20, &callback(3, 0));
+    cloud.visit("4", START + 30, &callback(4, 0));
+    cloud.visit("5", START + 40, &callback(5, 0));
+    cloud.run(START + 30_000);
+    let messages: Vec<Vec<UserId>> = cloud
+        .posts()
+        .iter()
+        .map(|post| read(&post.content).iter().map(user).collect())
+        .collect();
+    let people = |all: &[u64]| {
+        all.iter()
+            .map(|n| UserId(80_000_000_000_000_000 + n))
+            .collect::<Vec<_>>()
+    };
+    assert_eq!(messages, [people(&[1]), people(&[3, 4]), people(&[5, 2])]);
+}
+
+fn user(entry: &codeferry::intake::message::Entry) -> UserId {
+    use codeferry::intake::state::StateKey;
+    use codeferry::secret::Key;
+    let key = StateKey::new(&Key::new(super::cloud::KEY.as_bytes()));
+    let state = entry.state.as_ref().expect("a state");
+    key.open(state.expose()).expect("ours").user
+}
+
+#[test]
+fn limits_of_every_shape_pause_what_they_name_and_lose_nothing() {
+    let shapes = [
+        // The channel's own, in a body, in a header, in milliseconds.
+        (
+            "{ via: 'v', 'retry-after': '3' }",
+            "{\"retry_after\":2.5}",
+            2_500,
+            false,
+        ),
+        ("{ via: 'v', 'retry-after': '3' }", "nothing", 3_000, false),
+        (
+            "{ via: 'v', 'retry-after': '2500' }",
+            "{\"retry_after\":2.5}",
+            2_500,
+            false,
+        ),
+        ("{ via: 'v' }", "{}", 5_000, false),
+        ("{ via: 'v', 'x-ratelimit-reset-after': '4' }", "{}", 4_000, false),
+        // Everything: global, and Discord's edge.
+        (
+            "{ via: 'v', 'retry-after': '3' }",
+            "{\"retry_after\":3,\"global\":true}",
+            3_000,
+            true,
+        ),
+        (
+            "{ via: 'v', 'retry-after': '3', 'x-ratelimit-scope': 'global' }",
+            "{}",
+            3_000,
+            true,
+        ),
+        ("{ 'content-type': 'text/html' }", "<h1>1015</h1>", 60_000, true),
+        ("{ 'retry-after': '30' }", "error code: 1015", 30_000, true),
+    ];
+    for (headers, body, wait, everything) in shapes {
+        let cloud = Cloud::new(2, 18);
+        cloud.js(&format!(
+            "answers = ({{ clock, webhook }}) => clock < {START} + 200 && webhook === '{}' \
+             ? {{ status: 429, headers: {headers}, body: {} }} : null",
+            webhook(0),
+            json!(body)
+        ));
+        cloud.visit("1", START, &callback(1, 0));
+        cloud.visit("2", START + 500, &callback(2, 1));
+        cloud.visit("3", START + 600, &callback(3, 0));
+        cloud.run(START + 90_000);
+        let arrived = codes(&cloud);
+        assert_eq!(arrived.len(), 3, "{headers} {body}");
+        let answered = START + 150;
+        let first = arrived.iter().map(|(at, _)| *at).min().expect("one");
+        if everything {
+            assert!(
+                (answered + wait..answered + wait + 200).contains(&first),
+                "{headers} {body}: {}",
+                first - START
+            );
+        } else {
+            // The other lane carries at once what this one cannot.
+            assert!(first < answered + 200, "{headers} {body}: {}", first - START);
+            let own = cloud
+                .posts()
+                .into_iter()
+                .filter(|p| p.webhook == webhook(0) && p.status == 200);
+            let own = own.map(|post| post.at).min();
+            assert!(own.is_none_or(|at| at >= answered + wait), "{headers} {body}: {own:?}");
+        }
+    }
+}
+
+#[test]
+fn a_deleted_webhook_is_named_its_codes_go_through_another_lane_and_it_comes_back() {
+    let cloud = Cloud::new(2, 18);
+    cloud.js(&format!(
+        "answers = ({{ clock, webhook }}) => clock < {START} + 40_000 && webhook === '{}' \
+         ? {{ status: 404, body: '{{\"code\":10015}}' }} : null",
+        webhook(0)
+    ));
+    for person in 0..40 {
+        cloud.visit(&person.to_string(), START + person * 2_500, &callback(person, 0));
+    }
+    cloud.run(START + 200_000);
+    everybody_told_arrives(&cloud, 3_000);
+    let posts = cloud.posts();
+    let own: Vec<&Post> = posts.iter().filter(|post| post.webhook == webhook(0)).collect();
+    assert_eq!(own.iter().filter(|post| post.status == 404).count(), 1, "asked once");
+    assert!(
+        own.iter().filter(|post| post.status == 200).count() > 10,
+        "and used again"
+    );
+    let looks = cloud.value("looks.length");
+    assert_eq!(looks, 3, "every 15 s, until it is there");
+    let errors: Vec<String> = cloud
+        .said()
+        .into_iter()
+        .filter(|(_, level, _)| level == "error")
+        .map(|s| s.2)
+        .collect();
+    assert_eq!(errors.len(), 1, "{errors:?}");
+    assert!(
+        errors[0].contains(&webhook(0)) && !errors[0].contains("token-of"),
+        "{errors:?}"
+    );
+    assert!(cloud.said().iter().any(|(_, _, text)| text.ends_with("works again")));
+}
+
+#[test]
+fn a_text_that_discord_refuses_takes_nobody_else_with_it() {
+    let cloud = Cloud::new(1, 18);
+    cloud.js(&format!(
+        "answers = ({{ body, clock }}) => clock < {START} + 1_000 ? {{ status: 500, body: '' }} \
+         : body.includes('{}') ? {{ status: 400, body: '{{\"code\":50035}}' }} : null",
+        code(3)
+    ));
+    for person in 0..6 {
+        cloud.visit(&person.to_string(), START + person, &callback(person, 0));
+    }
+    cloud.run(START + 60_000);
+    let arrived: BTreeSet<String> = codes(&cloud).into_iter().map(|(_, code)| code).collect();
+    let expected: BTreeSet<String> = (0..6).filter(|person| *person != 3).map(code).collect();
+    assert_eq!(arrived, expected);
+    assert_eq!(
+        cloud.value("[...kept.keys()].filter((key) => key.startsWith('line:')).length"),
+        0
+    );
+}
+
+#[test]
+fn a_code_that_dies_is_told_and_after_ten_minutes_nobody_is() {
+    let cloud = Cloud::new(1, 18);
+    cloud.js(&format!(
+        "answers = ({{ clock }}) => clock < {START} + 130_000 ? {{}} : null"
+    ));
+    cloud.visit("1", START, &callback(1, 0));
+    cloud.run(START + 200_000);
+    let told = cloud.lines();
+    assert_eq!(told.len(), 1);
+    assert_eq!(
+        told[0].1.result.as_ref().map_err(ToString::to_string).err().as_deref(),
+        Some("relay_expired")
+    );
+    assert!(told[0].0 < START + 150_000);
+
+    let cloud = Cloud::new(1, 18);
+    cloud.js("answers = () => ({})");
+    cloud.visit("1", START, &callback(1, 0));
+    cloud.run(START + 720_000);
+    let before = cloud.posts().len();
+    cloud.run(START + 2_000_000);
+    assert_eq!(cloud.posts().len(), before, "nobody waits for the word any more");
+    assert!(cloud.said().iter().any(|(_, _, text)| text.contains("were dropped")));
+    assert_eq!(
+        cloud.value("[...kept.keys()].filter((key) => key.startsWith('line:')).length"),
+        0
+    );
+}
+
+#[test]
+fn an_instance_that_ends_at_any_moment_loses_nothing_and_overshoots_nothing() {
+    for seed in 0..10_u64 {
+        let cloud = Cloud::new(2, 6);
+        for person in 0..150 {
+            cloud.visit(
+                &person.to_string(),
+                START + person * 200,
+                &callback(person, (person % 2) as u8),
+            );
+        }
+        // Ends that fall before, between and after the moments of posts and answers.
+        for n in 1..12_u64 {
+            cloud.js(&format!("at({}, evict)", START + n * 2_741 + seed * 37));
+        }
+        cloud.run(START + 300_000);
+        let seen = cloud.seen();
+        assert!(
+            seen.values().filter(|one| one.page() == "success").count() >= 140,
+            "seed {seed}"
+        );
+        let told: BTreeSet<String> = seen
+            .iter()
+            .filter(|(_, one)| one.page() == "success")
+            .map(|(name, _)| code(name.parse().expect("a number")))
+            .collect();
+        let arrived = codes(&cloud);
+        let distinct: BTreeSet<String> = arrived.iter().map(|(_, code)| code.clone()).collect();
+        assert!(told.is_subset(&distinct), "seed {seed}");
+        for (at, code) in &arrived {
+            let came = seen[&code.parse::<u64>().expect("a number").to_string()].at;
+            assert!(at - came < 100_000, "seed {seed}: {code} came dead");
+        }
+        keeps_the_limits(&cloud.posts());
+    }
+}
+
+#[test]
+fn two_webhooks_of_one_channel_share_its_limit() {
+    let lanes: Vec<_> = (0..2)
+        .map(|n| json!({ "webhook_id": webhook(n), "channel_id": "1536000000000002000", "pack": 1 }))
+        .collect();
+    let pages = codeferry::relay::pages::Pages::load(None).expect("built in");
+    let cloud = Cloud::with(&codeferry::relay::script::worker(&pages).expect("a script"), &lanes);
+    for person in 0..60 {
+        cloud.visit(
+            &person.to_string(),
+            START + person * 50,
+            &callback(person, (person % 2) as u8),
+        );
+    }
+    cloud.run(START + 200_000);
+    keeps_the_limits(&cloud.posts());
+    everybody_told_arrives(&cloud, 91_000);
+}
