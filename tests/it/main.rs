@@ -1,5 +1,6 @@
 //! The integration tests, real sockets and real processes: one binary, so that everything is linked once.
 
+mod all_worlds;
 mod cli;
 mod config;
 mod conformance;

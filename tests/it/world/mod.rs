@@ -2,14 +2,13 @@
 //! calls fail, clocks step, processes are killed, and every promise is checked while it goes on and at the end.
 
 mod discord;
-mod faults;
+pub mod faults;
 mod invariants;
 mod launch;
 mod model;
 mod outside;
 mod places;
-mod run;
+pub mod run;
 mod scenes;
-mod script;
-mod seeds;
+pub mod script;
 mod watched;
