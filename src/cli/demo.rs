@@ -7,7 +7,7 @@ mod account;
 mod child;
 mod script;
 
-use std::net::{SocketAddr, TcpListener};
+use std::net::SocketAddr;
 use std::path::Path;
 use std::time::Duration;
 
@@ -19,7 +19,7 @@ use self::script::Stage;
 use super::Global;
 use crate::config::Locator;
 use crate::lifecycle::Exit;
-use crate::simulator::{FaultRule, Simulator, SimulatorOptions};
+use crate::simulator::{FaultRule, PortalChange, Simulator, SimulatorOptions};
 
 /// Arguments of `demo`.
 #[derive(Debug, clap::Args)]
@@ -64,17 +64,12 @@ pub fn run(args: &Args, global: &Global) -> anyhow::Result<Exit> {
 
 async fn play(args: &Args, global: &Global, folder: &Path) -> anyhow::Result<Account> {
     let started = tokio::time::Instant::now();
-    // Bound first: the redirect URI must be registered before the relay answers there.
-    let listener = TcpListener::bind("127.0.0.1:0").context("cannot listen on 127.0.0.1")?;
-    let address = listener.local_addr().context("no local address")?;
-    let redirect_uri = format!("http://{address}/callback");
     let mut options = SimulatorOptions {
         // One more: somebody's code dies.
         people: args.people + 1,
         seed: Some(args.seed),
         ..SimulatorOptions::default()
     };
-    options.application.redirect_uris = vec![redirect_uri.clone()];
     // A real interval is 41 s, longer than the demo: heartbeats should be seen too.
     options.gateway.heartbeat_interval_ms = 5_000;
     let simulator = Simulator::start(options).context("cannot start the embedded Discord")?;
@@ -84,8 +79,6 @@ async fn play(args: &Args, global: &Global, folder: &Path) -> anyhow::Result<Acc
     let about = simulator.describe();
     let relay_key = simulator.random_text(43);
     let lane = about.lanes.first().context("the embedded Discord has no lane")?;
-    let file = folder.join("codeferry.toml");
-    std::fs::write(&file, configuration(&about, &redirect_uri)).context("cannot write the demo's configuration")?;
     let state_key = simulator.random_text(43);
     let tokens = format!("{}:{}", lane.webhook.id, lane.webhook.token);
     let variable = |name: &str, value: &str| (name.to_owned(), value.to_owned());
@@ -100,11 +93,18 @@ async fn play(args: &Args, global: &Global, folder: &Path) -> anyhow::Result<Acc
     let edge = folder.join("relay");
     std::fs::create_dir(&edge).context("cannot make the relay's folder")?;
     let relay_file = edge.join("codeferry.toml");
-    std::fs::write(&relay_file, relay_configuration(&about, address))
-        .context("cannot write the relay's configuration")?;
-    // Let go of at the last moment: nobody else takes the port in between.
-    drop(listener);
+    std::fs::write(&relay_file, relay_configuration(&about)).context("cannot write the relay's configuration")?;
+    // The relay takes a port and tells it: one that is looked for beforehand may be somebody else's a moment later.
     let mut relay = Child::start("relay", &relay_file, &of_relay, folder)?;
+    let ready = relay.logs("READY: callbacks are taken").await?;
+    let address = address_in(&ready).with_context(|| format!("the relay tells no address: {ready}"))?;
+    let redirect_uri = format!("http://{address}/callback");
+    simulator.change_portal(PortalChange {
+        redirect_uris: Some(vec![redirect_uri.clone()]),
+        ..PortalChange::default()
+    });
+    let file = folder.join("codeferry.toml");
+    std::fs::write(&file, configuration(&about, &redirect_uri)).context("cannot write the demo's configuration")?;
     let locator = Locator {
         config: Some(file.clone()),
         environment: environment.iter().cloned().collect(),
@@ -112,6 +112,7 @@ async fn play(args: &Args, global: &Global, folder: &Path) -> anyhow::Result<Acc
     };
     let (config, secrets) = crate::config::load(&locator)?;
     let mut service = Child::start("run", &file, &environment, folder)?;
+    service.logs("READY: codes are taken").await?;
     let stage = Stage {
         simulator: &simulator,
         relay: script::Edge::at(address),
@@ -123,7 +124,7 @@ async fn play(args: &Args, global: &Global, folder: &Path) -> anyhow::Result<Acc
     let mut played = stage.play(&mut service, &about).await?;
     stage.invite_anew(&about, &mut played, started).await?;
     stage
-        .wait_for_the_last(folder, Duration::from_secs(args.patience), &played)
+        .wait_for_the_last(Duration::from_secs(args.patience), &played)
         .await;
     let clean_end = service.stop().await? & relay.stop().await?;
     let mut account = Account::read(&config, folder, &simulator, &played)?;
@@ -144,10 +145,16 @@ fn configuration(about: &crate::simulator::Description, redirect_uri: &str) -> S
     )
 }
 
-fn relay_configuration(about: &crate::simulator::Description, address: SocketAddr) -> String {
+/// The address that the relay's word of being ready names.
+fn address_in(line: &str) -> Option<SocketAddr> {
+    let named = line.split_whitespace().find_map(|word| word.strip_prefix("address="));
+    named.and_then(|address| address.parse().ok())
+}
+
+fn relay_configuration(about: &crate::simulator::Description) -> String {
     format!(
         "[discord]\napi_base = \"{}\"\napplication_id = \"{}\"\n\n\
-         [relay]\nlisten = \"{address}\"\njournal = \"journal\"\nbot_id = \"{}\"\n\n\
+         [relay]\nlisten = \"127.0.0.1:0\"\njournal = \"journal\"\nbot_id = \"{}\"\n\n\
          [[relay.lanes]]\nchannel_id = \"{}\"\nwebhook_id = \"{}\"\n",
         about.api_base, about.application_id, about.bot_id, about.lanes[0].channel_id, about.lanes[0].webhook.id
     )
@@ -162,10 +169,12 @@ struct Folder {
 impl Folder {
     fn make(named: Option<&Path>) -> anyhow::Result<Self> {
         let path = match named {
-            Some(path) => path.to_owned(),
-            None => std::env::temp_dir().join(format!("codeferry-demo-{}", std::process::id())),
+            Some(path) => {
+                std::fs::create_dir_all(path).with_context(|| format!("cannot make `{}`", path.display()))?;
+                path.to_owned()
+            }
+            None => temporary()?,
         };
-        std::fs::create_dir_all(&path).with_context(|| format!("cannot make `{}`", path.display()))?;
         let path = path.canonicalize().context("the demo's folder")?;
         anyhow::ensure!(
             std::fs::read_dir(&path).context("the demo's folder")?.next().is_none(),
@@ -181,6 +190,19 @@ impl Folder {
     fn path(&self) -> &Path {
         &self.path
     }
+}
+
+/// A folder that nobody has: one that a killed demo left bears the process id too, which comes round again.
+fn temporary() -> anyhow::Result<std::path::PathBuf> {
+    for n in 0_u32.. {
+        let path = std::env::temp_dir().join(format!("codeferry-demo-{}-{n}", std::process::id()));
+        match std::fs::create_dir(&path) {
+            Ok(()) => return Ok(path),
+            Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => {}
+            Err(error) => return Err(error).with_context(|| format!("cannot make `{}`", path.display())),
+        }
+    }
+    anyhow::bail!("every name for a temporary folder is taken")
 }
 
 impl Drop for Folder {

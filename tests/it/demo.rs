@@ -37,9 +37,20 @@ fn every_promise_of_the_demo_is_kept() {
     assert_eq!(number("unaccounted"), 0, "{account}");
     assert_eq!((number("denied"), number("expired")), (3, 1), "{account}");
     assert_eq!(number("invited_anew"), 1, "{account}");
-    assert_eq!(number("wrong_person"), 1, "{account}");
     assert_eq!(number("rejected"), 6, "{account}");
-    assert!(number("completed") >= 22, "{account}");
+    // What can be lost was on its way at the kill; how much that is depends on the machine, what becomes of the rest does not.
+    assert!(number("lost") <= number("on_the_way"), "{account}");
+    assert_eq!(
+        (number("refused"), number("failed"), number("dropped")),
+        (0, 0, 0),
+        "{account}"
+    );
+    // 30 people of whom 3 deny and one follows a stranger's link, and one more who is invited anew; of the 3 who click
+    // twice the second codes are duplicates. Any of these may be among the lost.
+    let most = [("completed", 27), ("duplicate", 3), ("wrong_person", 1)];
+    assert!(most.iter().all(|(name, most)| number(name) <= *most), "{account}");
+    let came: i64 = most.iter().map(|(name, _)| number(name)).sum();
+    assert_eq!(came + number("lost"), 31, "{account}");
     assert_eq!((number("presented_twice"), number("tokens_left")), (0, 0), "{account}");
     let promises = account["promises"].as_object().expect("promises");
     assert!(

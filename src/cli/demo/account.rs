@@ -29,6 +29,7 @@ pub struct Account {
     died: bool,
     stuck: usize,
     told_to_wait: usize,
+    on_the_way: usize,
     invited_anew: bool,
     /// The service drained and ended with 0.
     pub clean_end: bool,
@@ -92,6 +93,7 @@ impl Account {
             died: played.died,
             stuck: played.stuck,
             told_to_wait: played.told_to_wait,
+            on_the_way: played.on_the_way,
             invited_anew: played.invited_anew,
             clean_end: false,
             seconds: 0.0,
@@ -146,6 +148,7 @@ impl Account {
         object.insert("orphans".to_owned(), json!(self.summary.orphans));
         object.insert("delivered".to_owned(), json!(self.delivered));
         object.insert("told_to_wait".to_owned(), json!(self.told_to_wait));
+        object.insert("on_the_way".to_owned(), json!(self.on_the_way));
         object.insert("invited_anew".to_owned(), json!(u8::from(self.invited_anew)));
         object.insert("seconds".to_owned(), json!((self.seconds * 10.0).round() / 10.0));
         let promises: serde_json::Map<_, _> = self
@@ -169,6 +172,7 @@ impl Account {
         let mut text = format!("{table}\n\n");
         let _ = writeln!(text, "spoofs and rubbish turned away   {}", self.rejected);
         let _ = writeln!(text, "told to wait before their link   {}", self.told_to_wait);
+        let _ = writeln!(text, "on their way at the kill         {}", self.on_the_way);
         let _ = writeln!(text, "invited anew after a dead code   {}", u8::from(self.invited_anew));
         let _ = writeln!(text, "results delivered                {}", self.delivered);
         let _ = writeln!(text, "tokens alive at Discord          {}", self.summary.tokens_left);

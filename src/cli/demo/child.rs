@@ -6,6 +6,10 @@ use std::process::Stdio;
 use std::time::Duration;
 
 use anyhow::Context;
+use tokio::time::Instant;
+
+/// A start takes a fraction of a second; a machine that is busy with something else may take its time.
+const READY_WITHIN: Duration = Duration::from_mins(1);
 
 /// A running `codeferry run` or `codeferry relay`.
 pub struct Child {
@@ -32,6 +36,31 @@ impl Child {
             environment: environment.to_vec(),
             folder: folder.to_owned(),
         })
+    }
+
+    /// Waits until it has logged a line with this text since its first start; that line. Nobody comes before: a person
+    /// whom nobody answers is stuck, however good the reason.
+    pub async fn logs(&mut self, text: &str) -> anyhow::Result<String> {
+        let path = log_file(self.command, &self.folder);
+        let until = Instant::now() + READY_WITHIN;
+        loop {
+            let ended = self.has_ended();
+            let log = std::fs::read_to_string(&path).context("its log cannot be read")?;
+            // The last line may be half written.
+            let whole = log.rfind('\n').map_or("", |end| &log[..end]);
+            if let Some(line) = whole.lines().find(|line| line.contains(text)) {
+                return Ok(line.to_owned());
+            }
+            let last = whole.lines().last().unwrap_or("nothing");
+            anyhow::ensure!(!ended, "`codeferry {}` has ended; its last word: {last}", self.command);
+            anyhow::ensure!(
+                Instant::now() < until,
+                "`codeferry {}` is not ready after {} s; its last word: {last}",
+                self.command,
+                READY_WITHIN.as_secs()
+            );
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
     }
 
     /// Asks it to drain and waits; whether it ended with exit code 0.
@@ -70,6 +99,10 @@ impl Child {
     }
 }
 
+fn log_file(command: &str, folder: &Path) -> PathBuf {
+    folder.join(format!("{command}.log"))
+}
+
 fn spawn(
     command: &str,
     file: &Path,
@@ -79,7 +112,7 @@ fn spawn(
     let log = OpenOptions::new()
         .create(true)
         .append(true)
-        .open(folder.join(format!("{command}.log")))
+        .open(log_file(command, folder))
         .context("cannot write a log")?;
     let program = std::env::current_exe().context("this program's own path")?;
     tokio::process::Command::new(program)

@@ -47,10 +47,10 @@ pub struct Played {
     pub spoofs: Vec<String>,
     /// Messages that say nothing.
     pub rubbish: usize,
-    /// Second codes of one consent.
-    pub doubles: usize,
     /// People who were told to wait before they got a link.
     pub told_to_wait: usize,
+    /// Codes whose request was on its way when the service was killed: each may be lost.
+    pub on_the_way: usize,
     /// Codes of which the relay told that they had died there.
     pub dead: usize,
     /// Whoever's code that was got a fresh link, and came in by it.
@@ -65,10 +65,12 @@ pub struct Played {
 const RESTART: u64 = 16;
 /// People arrive over this long.
 const ARRIVALS: Duration = Duration::from_secs(24);
-/// The direct message comes within this.
-const MESSAGE_WITHIN: Duration = Duration::from_secs(20);
-/// How long somebody goes on asking for a link.
-const LINK_PATIENCE: Duration = Duration::from_mins(2);
+/// The direct message comes within this: an invitation is tried for 45 s.
+const MESSAGE_WITHIN: Duration = Duration::from_mins(1);
+/// How long somebody goes on asking for a link. On a machine that has nothing else to do nobody waits half a minute.
+const LINK_PATIENCE: Duration = Duration::from_mins(4);
+/// Whoever has not come to an end by then is stuck. A visit's four requests take 15 s each at most.
+const LAST_SECOND: u64 = LINK_PATIENCE.as_secs() + 90;
 
 impl Stage<'_> {
     /// Plays everything; people walk at their own pace beside it.
@@ -104,7 +106,6 @@ impl Stage<'_> {
                 let mut played = played.borrow_mut();
                 match visit {
                     Some(visit) => {
-                        played.doubles += visit.codes.len().saturating_sub(1);
                         played.codes.extend(visit.codes);
                         played.denials += usize::from(visit.denied);
                     }
@@ -113,7 +114,8 @@ impl Stage<'_> {
             }));
         }
         let mut restarted = false;
-        for second in 0_u64.. {
+        let mut counted = Counted::default();
+        for second in 0_u64..=LAST_SECOND {
             tokio::time::sleep_until(start + Duration::from_secs(second)).await;
             if let Some(what) = self.incident(second, about, &played) {
                 self.say(&bar, start, what);
@@ -121,8 +123,11 @@ impl Stage<'_> {
             if second == RESTART {
                 self.say(&bar, start, "the service is killed");
                 service.kill().await?;
-                self.simulator.unrecorded(account::on_the_way(self.config)?);
                 tokio::time::sleep(Duration::from_secs(2)).await;
+                // Looked at last: Discord may still have been writing the answer to somebody who was gone.
+                let on_the_way = account::on_the_way(self.config)?;
+                played.borrow_mut().on_the_way = on_the_way.len();
+                self.simulator.unrecorded(on_the_way);
                 self.say(&bar, start, "the service is started again");
                 service.start_again()?;
                 restarted = true;
@@ -130,25 +135,28 @@ impl Stage<'_> {
             if service.has_ended() {
                 played.borrow_mut().died = true;
             }
+            // A relay that is too busy to tell has not come to an end.
+            let told = self.relay.counts(&http).await;
+            let waiting = told.as_ref().is_none_or(|told| told.waiting > 0);
+            counted = told.unwrap_or(counted);
             let Counted {
                 taken,
                 posted,
                 messages,
-                waiting,
-            } = self.relay.counts(&http).await;
+                ..
+            } = counted;
             bar.set_position(posted);
             let progress = format!("{taken} redirects, {posted} posted in {messages} messages");
             if bar.is_hidden() && second % 5 == 0 {
                 self.say(&bar, start, &progress);
             }
             bar.set_message(progress);
-            if restarted && walks.iter().all(tokio::task::JoinHandle::is_finished) && waiting == 0 {
-                break;
-            }
-            if second > 120 {
+            if restarted && walks.iter().all(tokio::task::JoinHandle::is_finished) && !waiting {
                 break;
             }
         }
+        let unfinished = walks.iter().filter(|walk| !walk.is_finished());
+        played.borrow_mut().stuck += unfinished.inspect(|walk| walk.abort()).count();
         bar.finish_and_clear();
         Ok(played.take())
     }
@@ -282,26 +290,38 @@ impl Stage<'_> {
         played.rubbish += 1;
     }
 
-    /// Waits until as many results were delivered as codes and denials came back, less what sends none.
-    pub async fn wait_for_the_last(&self, folder: &Path, patience: Duration, played: &Played) {
+    /// Waits until the service has closed every code and denial that came back, and no token is alive.
+    pub async fn wait_for_the_last(&self, patience: Duration, played: &Played) {
         let until = Instant::now() + patience;
-        let expected = played.codes.len() + played.denials + played.dead;
+        let expected = (played.codes.len() + played.denials + played.dead) as u64;
         let bar = self.bar();
         while Instant::now() < until {
-            let delivered = std::fs::read_to_string(folder.join("results.jsonl")).map_or(0, |t| t.lines().count());
+            let closed = self.closed().await;
             let summary = self.simulator.summary();
-            bar.set_position(delivered as u64);
+            bar.set_position(closed);
             bar.set_message(format!(
-                "{delivered} results of {expected}, {} tokens alive",
+                "{closed} of {expected} ended, {} tokens alive",
                 summary.tokens_left
             ));
-            // A double click whose second code lost sends no result, so the count alone does not tell the end.
-            if delivered + played.doubles >= expected && summary.tokens_left == 0 {
+            if closed >= expected && summary.tokens_left == 0 {
                 break;
             }
             tokio::time::sleep(Duration::from_millis(200)).await;
         }
         bar.finish_and_clear();
+    }
+
+    /// How many grants the service has closed, over its restart; results do not tell, for a second code of one consent
+    /// that lost sends none.
+    async fn closed(&self) -> u64 {
+        let Some(Ok(client)) = self.config.control.socket.as_deref().map(ControlClient::new) else {
+            return 0;
+        };
+        let Ok(Ok(stats)) = client.ask(&Ask::Stats).await else {
+            return 0;
+        };
+        let closed = stats["closed"].as_object();
+        closed.into_iter().flatten().filter_map(|(_, n)| n.as_u64()).sum()
     }
 
     /// A line of the story, above the bar on a terminal, on stderr elsewhere.
@@ -349,16 +369,16 @@ impl Edge {
         }
     }
 
-    async fn counts(&self, http: &reqwest::Client) -> Counted {
+    async fn counts(&self, http: &reqwest::Client) -> Option<Counted> {
         let asked = async { http.get(&self.health).send().await?.json::<serde_json::Value>().await };
-        let told = asked.await.unwrap_or_default();
+        let told = asked.await.ok()?;
         let number = |name: &str| told["counts"][name].as_u64().unwrap_or(0);
-        Counted {
+        Some(Counted {
             taken: number("accepted"),
             posted: number("posted"),
             messages: number("messages"),
             waiting: number("waiting"),
-        }
+        })
     }
 }
 
