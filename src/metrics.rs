@@ -92,6 +92,8 @@ labels! {
         Later = "later",
         /// That it did not work.
         Failed = "failed",
+        /// That there is no such purpose any more.
+        Gone = "gone",
         /// Nothing: the use was too old.
         TooLate = "too_late",
         /// Nothing: the answer did not get through.

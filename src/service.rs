@@ -36,7 +36,7 @@ use crate::discord::webhook_post::HttpWebhookPost;
 use crate::ids::{ChannelId, UserId, WebhookId};
 use crate::lifecycle::{Exit, Failure};
 use crate::secret::{AccessToken, BotToken, Key};
-use crate::steps::contact::Contact;
+use crate::steps::contact::{Contact, MOST_CHOICES, OwnCommand};
 use crate::steps::port::{ApplicationFacts, BotApi, BotError, RevokeAnswer, TokenEndpoint};
 use crate::store::{self, Committer, CommitterHandle, StoreOptions};
 use crate::time::SharedClock;
@@ -316,9 +316,22 @@ async fn set_command(bot: Rc<HttpBotApi>, config: Config) -> Result<(), Failure>
     let Some(name) = config.commands.connect.clone() else {
         return Ok(());
     };
+    let purposes = &config.state.purposes;
+    if let Some(unoffered) = purposes.get(MOST_CHOICES..).filter(|rest| !rest.is_empty()) {
+        tracing::warn!(
+            unoffered = unoffered.len(),
+            "the slash command offers the first {MOST_CHOICES} of state.purposes: Discord shows no more choices"
+        );
+    }
     let set = async move |bot: &HttpBotApi| {
-        let texts = &config.commands.texts;
-        bot.set_command(config.discord.application_id, &name, texts).await?;
+        let purposes = &config.state.purposes;
+        let command = OwnCommand {
+            name: &name,
+            phrases: &config.commands.texts,
+            // One that cannot be chosen differently needs no choice.
+            purposes: if purposes.len() > 1 { purposes.as_slice() } else { &[] },
+        };
+        bot.set_command(config.discord.application_id, &command).await?;
         tracing::info!(command = %name, "the slash command is set");
         Ok(())
     };

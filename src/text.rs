@@ -24,6 +24,8 @@ pub struct Phrases {
     pub locale: String,
     /// What stands beside the command, 1 to 100 characters.
     pub description: Template,
+    /// What stands beside the option by which one of several purposes is chosen, 1 to 100 characters.
+    pub purpose: Template,
     /// What stands above the button; knows `minutes`, which is none where links do not expire.
     pub link: Template,
     /// What stands on the button, 1 to 80 characters.
@@ -32,6 +34,8 @@ pub struct Phrases {
     pub later: Template,
     /// Said when no link could be made.
     pub failed: Template,
+    /// Said when a purpose was chosen that there is not any more.
+    pub gone: Template,
 }
 
 impl Phrases {

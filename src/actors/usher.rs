@@ -18,7 +18,7 @@ use crate::ids::InteractionId;
 use crate::metrics::{self, CommandAnswer};
 use crate::steps::contact::{Button, CommandUse, Contact, Mints, NoLink, Note, minutes_left};
 use crate::steps::port::BotError;
-use crate::text::Phrases;
+use crate::text::{Phrases, TextError};
 use crate::time::{SharedClock, Timestamp};
 
 /// An interaction must be answered within this (Discord Docs/Interactions/Receiving and Responding).
@@ -38,6 +38,8 @@ pub struct Settings {
     pub command: String,
     /// Its texts.
     pub phrases: Vec<Phrases>,
+    /// `state.purposes`.
+    pub purposes: Vec<String>,
     /// Uses of slash commands, as the gateway tells of them.
     pub uses: mpsc::Receiver<CommandUse>,
     /// Where links come from.
@@ -63,6 +65,7 @@ pub struct Usher {
 struct Desk {
     command: String,
     phrases: Vec<Phrases>,
+    purposes: Vec<String>,
     mints: Rc<dyn Mints>,
     contact: Rc<dyn Contact>,
     clock: SharedClock,
@@ -79,6 +82,7 @@ impl Usher {
             desk: Rc::new(Desk {
                 command: settings.command,
                 phrases: settings.phrases,
+                purposes: settings.purposes,
                 mints: settings.mints,
                 contact: settings.contact,
                 clock: settings.clock,
@@ -124,7 +128,17 @@ impl Desk {
         let Some(phrases) = Phrases::choose(&self.phrases, &used.locale) else {
             return CommandAnswer::Lost;
         };
-        let minted = self.mints.mint(used.person, 0, false).await;
+        let Some(purpose) = self.purpose(used) else {
+            tracing::info!(interaction = %used.id, "a purpose was chosen that there is not any more");
+            return match phrases.gone.fill(&[]) {
+                Ok(text) => {
+                    self.answer(used, &Note { text, button: None }, CommandAnswer::Gone)
+                        .await
+                }
+                Err(error) => not_filled_in(&error),
+            };
+        };
+        let minted = self.mints.mint(used.person, purpose, false).await;
         let (note, meant) = match minted {
             Ok(link) => {
                 let minutes = minutes_left(&link, self.clock.now());
@@ -144,12 +158,16 @@ impl Desk {
         };
         match note {
             Ok((text, button)) => self.answer(used, &Note { text, button }, meant).await,
-            // Every text was tried out when the configuration was checked.
-            Err(error) => {
-                tracing::error!(%error, "a text of the command could not be filled in");
-                CommandAnswer::Lost
-            }
+            Err(error) => not_filled_in(&error),
         }
+    }
+
+    /// The index of the purpose that was chosen, of the first where none was. People's clients and a service that has just
+    /// been started may know different ones for a while.
+    fn purpose(&self, used: &CommandUse) -> Option<u8> {
+        let Some(chosen) = &used.purpose else { return Some(0) };
+        let index = self.purposes.iter().position(|name| name == chosen);
+        index.and_then(|index| u8::try_from(index).ok())
     }
 
     /// Answers, and once more after a fault that may pass, while there is time.
@@ -189,6 +207,12 @@ impl Desk {
         let ends: Timestamp = used.id.created_at() + ANSWER_WITHIN;
         ends.since(self.clock.now())
     }
+}
+
+/// Every text was tried out when the configuration was checked.
+fn not_filled_in(error: &TextError) -> CommandAnswer {
+    tracing::error!(%error, "a text of the command could not be filled in");
+    CommandAnswer::Lost
 }
 
 impl Actor for Usher {

@@ -284,6 +284,8 @@ pub(super) struct RawCommandTexts {
     pub locale: Option<String>,
     /// What stands beside the command.
     pub description: Option<String>,
+    /// What stands beside the choice of a purpose.
+    pub purpose: Option<String>,
     /// What stands above the button with the link.
     pub link: Option<String>,
     /// What stands on the button.
@@ -292,6 +294,8 @@ pub(super) struct RawCommandTexts {
     pub later: Option<String>,
     /// What is said when no link could be made.
     pub failed: Option<String>,
+    /// What is said when a purpose was chosen that there is not any more.
+    pub gone: Option<String>,
 }
 
 /// `[reinvite]`

@@ -20,32 +20,41 @@ const LOCALES: [&str; 35] = [
 struct BuiltIn {
     locale: &'static str,
     description: &'static str,
+    purpose: &'static str,
     link: &'static str,
     button: &'static str,
     later: &'static str,
     failed: &'static str,
+    gone: &'static str,
 }
 
 const BUILT_IN: [BuiltIn; 2] = [
     BuiltIn {
         locale: BASE,
         description: "Connect your account",
+        purpose: "What for",
         link: "Open this link to connect your account.{% if minutes %} It is good for {{ minutes }} min, once, and for \
                you alone.{% endif %}",
         button: "Connect",
         later: "Many people are connecting just now. Please try again in {{ seconds }} s.",
         failed: "That did not work. Please try again later.",
+        gone: "What you chose is not offered any more. Please use the command again.",
     },
     BuiltIn {
         locale: "de",
         description: "Verbinde dein Konto",
+        purpose: "Wofür",
         link: "Öffne diesen Link, um dein Konto zu verbinden.{% if minutes %} Er gilt {{ minutes }} Min., einmal und nur \
                für dich.{% endif %}",
         button: "Verbinden",
         later: "Gerade verbinden sich sehr viele. Bitte versuche es in {{ seconds }} s noch einmal.",
         failed: "Das hat nicht geklappt. Bitte versuche es später noch einmal.",
+        gone: "Was du ausgewählt hast, gibt es nicht mehr. Bitte benutze den Befehl noch einmal.",
     },
 ];
+
+/// Texts that configurations of earlier versions do not have.
+const LATER: [&str; 2] = ["purpose", "gone"];
 
 fn minutes() -> [[(&'static str, minijinja::Value); 1]; 2] {
     // Links without an expiry have no minutes.
@@ -108,13 +117,14 @@ impl Checker<'_> {
                 LOCALES.iter().find(|l| **l == word).copied()
             })
         });
-        // What a block leaves out is built in, or it is missing.
+        // What a block leaves out is built in, or it is missing; what came later than the others is in English then.
         let built_in = BUILT_IN.iter().find(|b| Some(b.locale) == locale.map(language));
         let mut one =
             |name: &str, given: Option<&String>, of: fn(&BuiltIn) -> &'static str, samples: &[&Sample<'_>], most| {
                 match (given, built_in) {
                     (Some(text), _) => self.text(&key(name), text, samples, most),
                     (None, Some(built_in)) => Some(Template::built_in(of(built_in))),
+                    (None, None) if LATER.contains(&name) => Some(Template::built_in(of(&BUILT_IN[0]))),
                     // Of a language that is not known it cannot be said what is built in.
                     (None, None) if locale.is_none() => None,
                     (None, None) => self.given(&key(name), None),
@@ -134,13 +144,23 @@ impl Checker<'_> {
         let seconds: &[&Sample<'_>] = &[&[("seconds", 3600.into())]];
         let later = one("later", raw.later.as_ref(), |b| b.later, seconds, LONGEST_MESSAGE);
         let failed = one("failed", raw.failed.as_ref(), |b| b.failed, nothing, LONGEST_MESSAGE);
+        let purpose = one(
+            "purpose",
+            raw.purpose.as_ref(),
+            |b| b.purpose,
+            nothing,
+            LONGEST_DESCRIPTION,
+        );
+        let gone = one("gone", raw.gone.as_ref(), |b| b.gone, nothing, LONGEST_MESSAGE);
         Some(Phrases {
             locale: locale?.to_owned(),
             description: description?,
+            purpose: purpose?,
             link: link?,
             button: button?,
             later: later?,
             failed: failed?,
+            gone: gone?,
         })
     }
 
@@ -193,10 +213,12 @@ impl BuiltIn {
         Phrases {
             locale: self.locale.to_owned(),
             description: Template::built_in(self.description),
+            purpose: Template::built_in(self.purpose),
             link: Template::built_in(self.link),
             button: Template::built_in(self.button),
             later: Template::built_in(self.later),
             failed: Template::built_in(self.failed),
+            gone: Template::built_in(self.gone),
         }
     }
 }
@@ -213,6 +235,8 @@ mod tests {
             assert!(LOCALES.contains(&b.locale));
             for (source, samples, most) in [
                 (b.description, &[&[][..]][..], LONGEST_DESCRIPTION),
+                (b.purpose, &[&[]], LONGEST_DESCRIPTION),
+                (b.gone, &[&[]], LONGEST_MESSAGE),
                 (b.link, &[&some[..], &none[..]], LONGEST_MESSAGE),
                 (b.button, &[&[]], LONGEST_LABEL),
                 (b.later, &[seconds], LONGEST_MESSAGE),

@@ -8,9 +8,9 @@ use serenity::model::id as model;
 use super::bot::{HttpBotApi, id_of};
 use super::bot_call::{Call, odd};
 use crate::ids::{ApplicationId, ChannelId, UserId};
-use crate::steps::contact::{CommandUse, Contact, LONGEST_BUTTON_URL, Note};
+use crate::steps::contact::{CommandUse, Contact, LONGEST_BUTTON_URL, MOST_CHOICES, Note, OwnCommand, PURPOSE};
 use crate::steps::port::BotError;
-use crate::text::{BASE, LONGEST_MESSAGE, Phrases};
+use crate::text::{BASE, LONGEST_MESSAGE, Phrases, Template};
 
 /// `CHANNEL_MESSAGE_WITH_SOURCE` (Discord Docs/Interactions/Receiving and Responding).
 const ANSWER_WITH_A_MESSAGE: u8 = 4;
@@ -23,14 +23,13 @@ impl Contact for HttpBotApi {
     fn set_command<'a>(
         &'a self,
         application: ApplicationId,
-        name: &'a str,
-        phrases: &'a [Phrases],
+        own: &'a OwnCommand<'a>,
     ) -> LocalBoxFuture<'a, Result<(), BotError>> {
         async move {
             let application_id = model::ApplicationId::new(application.0);
             let route = Route::Commands { application_id };
             // One command alone: to set the list as a whole would delete what another program of this bot has set.
-            let call = Call::as_bot(LightMethod::Post, route).with_json(&command(name, phrases));
+            let call = Call::as_bot(LightMethod::Post, route).with_json(&command(own));
             self.caller().call(call).await.map(|_| ())
         }
         .boxed_local()
@@ -77,25 +76,41 @@ impl Contact for HttpBotApi {
 }
 
 /// The command as Discord is to know it: for everybody, in servers and in direct messages with the bot.
-fn command(name: &str, phrases: &[Phrases]) -> Value {
-    let said = |p: &Phrases| p.description.fill(&[]).unwrap_or_default();
-    let base = Phrases::choose(phrases, BASE).map(said).unwrap_or_default();
-    let others: Map<String, Value> = phrases
-        .iter()
-        .filter(|p| p.locale != BASE)
-        .map(|p| (p.locale.clone(), json!(said(p))))
-        .collect();
+fn command(own: &OwnCommand<'_>) -> Value {
+    let choices = own.purposes.iter().take(MOST_CHOICES);
+    let choices: Vec<_> = choices.map(|name| json!({"name": name, "value": name})).collect();
+    let (purpose, of_purpose) = in_all_languages(own.phrases, |p| &p.purpose);
+    let option = json!({
+        // STRING
+        "type": 3,
+        "name": PURPOSE,
+        "description": purpose,
+        "description_localizations": of_purpose,
+        "required": false,
+        "choices": choices,
+    });
+    let (base, others) = in_all_languages(own.phrases, |p| &p.description);
     json!({
-        "name": name,
+        "name": own.name,
         // CHAT_INPUT
         "type": 1,
         "description": base,
         "description_localizations": others,
+        // Named even where there are none: that takes away those of an earlier start.
+        "options": if own.purposes.is_empty() { json!([]) } else { json!([option]) },
         // GUILD and BOT_DM
         "contexts": [0, 1],
         // GUILD_INSTALL
         "integration_types": [0],
     })
+}
+
+/// One text in the base language, and by language in the others.
+fn in_all_languages(phrases: &[Phrases], which: fn(&Phrases) -> &Template) -> (String, Map<String, Value>) {
+    let said = |p: &Phrases| which(p).fill(&[]).unwrap_or_default();
+    let base = Phrases::choose(phrases, BASE).map(said).unwrap_or_default();
+    let others = phrases.iter().filter(|p| p.locale != BASE);
+    (base, others.map(|p| (p.locale.clone(), json!(said(p)))).collect())
 }
 
 /// A message that pings nobody. A link that is too long for a button stands in the text.

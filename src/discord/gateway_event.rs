@@ -4,13 +4,13 @@
 use std::collections::BTreeSet;
 
 use serde_json::Value;
-use serenity::model::application::{CommandType, Interaction};
+use serenity::model::application::{CommandDataOptionValue, CommandType, Interaction};
 use serenity::model::event::Event;
 
 use super::bot;
 use crate::ids::{ChannelId, InteractionId, MessageId, UserId, WebhookId};
 use crate::secret::InteractionToken;
-use crate::steps::contact::CommandUse;
+use crate::steps::contact::{CommandUse, PURPOSE};
 use crate::steps::port::{ChannelMessage, GatewayNote};
 
 /// The note that an event is worth; `None` for everything outside the watched channels.
@@ -48,6 +48,10 @@ pub fn command_use(event: &Event) -> Option<CommandUse> {
             Interaction::Command(used) if used.data.kind == CommandType::ChatInput => Some(CommandUse {
                 id: InteractionId(used.id.get()),
                 command: used.data.name.clone(),
+                purpose: used.data.options.iter().find_map(|option| match &option.value {
+                    CommandDataOptionValue::String(value) if option.name == PURPOSE => Some(value.clone()),
+                    _ => None,
+                }),
                 person: UserId(used.user.id.get()),
                 locale: used.locale.clone(),
                 token: InteractionToken::new(used.token.as_str()),
@@ -73,9 +77,12 @@ fn read_command_use(value: &Value) -> Option<CommandUse> {
         return None;
     }
     let user = value.pointer("/member/user").or_else(|| value.get("user"))?;
+    let options = data.get("options").and_then(Value::as_array);
+    let chosen = options.into_iter().flatten().find(|o| o["name"] == PURPOSE);
     Some(CommandUse {
         id: InteractionId(bot::id_of(value.get("id"))?),
         command: data.get("name").and_then(text)?,
+        purpose: chosen.and_then(|o| o.get("value")).and_then(text),
         person: UserId(bot::id_of(user.get("id"))?),
         locale: value.get("locale").and_then(text).unwrap_or_default(),
         token: InteractionToken::new(value.get("token").and_then(Value::as_str)?),
@@ -116,6 +123,8 @@ mod tests {
             (InteractionId(1_536_343_372_988_416_001), UserId(person))
         );
         assert_eq!((used.command.as_str(), used.locale.as_str()), ("connect", locale));
+        let chosen = data.contains("\"options\"").then_some("linked-role");
+        assert_eq!(used.purpose.as_deref(), chosen, "{data}");
         assert_eq!(used.token.expose(), "CANARY");
         assert!(!format!("{used:?}").contains("CANARY"));
     }
@@ -125,6 +134,19 @@ mod tests {
         let event = serde_json::from_str(&format!(r#"{{"t":"INTERACTION_CREATE","d":{USED}}}"#)).expect("an event");
         assert!(matches!(event, Event::InteractionCreate(_)), "serenity reads this one");
         check_use(USED, 80_000_000_000_000_001, "de");
+        let chosen = USED.replace(
+            r#""name":"connect","type":1"#,
+            r#""name":"connect","type":1,"options":[{"name":"other","type":4,"value":7},{"name":"purpose","type":3,"value":"linked-role"}]"#,
+        );
+        assert_ne!(chosen, USED);
+        let event = serde_json::from_str(&format!(r#"{{"t":"INTERACTION_CREATE","d":{chosen}}}"#)).expect("an event");
+        assert!(matches!(event, Event::InteractionCreate(_)), "serenity reads this one");
+        check_use(&chosen, 80_000_000_000_000_001, "de");
+        check_use(
+            &chosen.replace(r#""entitlements":[]"#, r#""entitlements":7"#),
+            80_000_000_000_000_001,
+            "de",
+        );
         for (from, to) in [
             (r#""entitlements":[]"#, r#""entitlements":7"#),
             (r#""app_permissions":"0""#, r#""app_permissions":[]"#),

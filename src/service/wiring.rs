@@ -215,6 +215,7 @@ pub fn wire(config: &Config, secrets: &Secrets, journalled: Journalled, outside:
         let usher = Usher::new(usher::Settings {
             command,
             phrases: config.commands.texts.clone(),
+            purposes: config.state.purposes.clone(),
             uses,
             mints: Rc::clone(&mints),
             contact: Rc::clone(&outside.contact),

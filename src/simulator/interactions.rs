@@ -2,6 +2,8 @@
 //!
 //! Discord Docs/Interactions: Application Commands, Receiving and Responding.
 
+use std::collections::{BTreeMap, BTreeSet};
+
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
@@ -15,6 +17,10 @@ use super::world::{FIRST_LANE_CHANNEL, GUILD_ID, text};
 const ANSWER_WITHIN_US: i64 = 3_000_000;
 /// `EPHEMERAL` and `SUPPRESS_EMBEDS`, which an answer may ask for.
 const KNOWN_FLAGS: u64 = 1 << 6 | 1 << 2;
+/// The kind of option that is a text.
+const STRING: u64 = 3;
+/// Most options of a command, and most choices of an option.
+const MOST: usize = 25;
 /// Languages in which a command may be described.
 const LOCALES: [&str; 34] = [
     "ar", "bg", "cs", "da", "de", "el", "en-GB", "en-US", "es-419", "es-ES", "fi", "fr", "he", "hi", "hr", "hu", "id",
@@ -27,6 +33,9 @@ const LOCALES: [&str; 34] = [
 pub struct UseRequest {
     /// The command's name.
     pub command: String,
+    /// What was chosen, by the option's name; options hold texts here.
+    #[serde(default)]
+    pub options: BTreeMap<String, String>,
     /// Who.
     #[serde(deserialize_with = "super::control::id")]
     pub user_id: u64,
@@ -57,6 +66,7 @@ impl UseRequest {
     pub fn of(user_id: u64, command: &str) -> Self {
         Self {
             command: command.to_owned(),
+            options: BTreeMap::new(),
             user_id,
             locale: english(),
             direct: false,
@@ -120,6 +130,10 @@ fn event(inner: &mut Inner, request: &UseRequest, id: u64, token: &str) -> Value
         "channel": {"id": FIRST_LANE_CHANNEL.to_string(), "type": i32::from(request.direct)},
         "data": {"id": command_id, "name": request.command, "type": 1},
     });
+    let chosen = |(name, value): (&String, &String)| json!({"name": name, "type": STRING, "value": value});
+    if !request.options.is_empty() {
+        data["data"]["options"] = request.options.iter().map(chosen).collect();
+    }
     if request.direct {
         data["user"] = user;
         data["context"] = json!(1);
@@ -251,12 +265,79 @@ fn own(inner: &Inner, call: &Call<'_>, application: u64) -> Result<(), Answer> {
     }
 }
 
+/// `^[-_'\p{L}\p{N}]{1,32}$`, in lower case.
+fn is_name(name: &str) -> bool {
+    let fits = |c: char| c.is_alphanumeric() || matches!(c, '-' | '_' | '\'');
+    (1..=32).contains(&name.chars().count()) && name.chars().all(fits) && name.to_lowercase() == name
+}
+
+/// Descriptions in other languages.
+fn check_localized(localized: &Value) -> Result<(), Answer> {
+    let bad = |code: &str, message: &str| Err(Answer::invalid_form("description_localizations", code, message));
+    for (locale, description) in localized.as_object().into_iter().flatten() {
+        if !LOCALES.contains(&locale.as_str()) {
+            return bad("ENUM_TYPE_COERCE", "Not a valid locale.");
+        }
+        let length = description.as_str().map_or(0, |text| text.chars().count());
+        if !(1..=100).contains(&length) {
+            return bad("BASE_TYPE_BAD_LENGTH", "Must be between 1 and 100 in length.");
+        }
+    }
+    Ok(())
+}
+
+/// The options of a command as they are kept: texts with choices; nothing else is simulated.
+fn options(given: &Value) -> Result<Vec<Value>, Answer> {
+    let bad = |code: &str, message: &str| Err(Answer::invalid_form("options", code, message));
+    let given = given.as_array().map_or(&[][..], Vec::as_slice);
+    if given.len() > MOST {
+        return bad("BASE_TYPE_BAD_LENGTH", "Must be 25 or fewer in length.");
+    }
+    let length = |text: &Value| text.as_str().map_or(0, |text| text.chars().count());
+    let mut names = BTreeSet::new();
+    let mut kept = Vec::new();
+    for option in given {
+        let name = option["name"].as_str().unwrap_or_default();
+        if !is_name(name) || !names.insert(name) {
+            return bad(
+                "APPLICATION_COMMAND_OPTIONS_NAME_INVALID",
+                "Option name is invalid or used twice",
+            );
+        }
+        if option["type"] != STRING {
+            return bad("BASE_TYPE_CHOICES", "Only options of texts are simulated.");
+        }
+        if !(1..=100).contains(&length(&option["description"])) {
+            return bad("BASE_TYPE_BAD_LENGTH", "Must be between 1 and 100 in length.");
+        }
+        check_localized(&option["description_localizations"])?;
+        let choices = option["choices"].as_array().map_or(&[][..], Vec::as_slice);
+        let mut told = BTreeSet::new();
+        let fits = |choice: &Value| {
+            let (name, value) = (length(&choice["name"]), length(&choice["value"]));
+            (1..=100).contains(&name) && (1..=100).contains(&value)
+        };
+        if choices.len() > MOST || !choices.iter().all(fits) {
+            return bad(
+                "BASE_TYPE_BAD_LENGTH",
+                "Must be 25 or fewer choices of 1 to 100 characters.",
+            );
+        }
+        if !choices.iter().all(|choice| told.insert(choice["name"].as_str())) {
+            return bad(
+                "APPLICATION_COMMAND_OPTIONS_CHOICE_NAME_DUPLICATE",
+                "Choices must have unique names",
+            );
+        }
+        kept.push(option.clone());
+    }
+    Ok(kept)
+}
+
 fn put(inner: &mut Inner, body: &Value, now_us: i64) -> Result<(bool, Value), Answer> {
     let bad = |field: &str, code: &str, message: &str| Err(Answer::invalid_form(field, code, message));
     let name = body["name"].as_str().unwrap_or_default();
-    // `^[-_'\p{L}\p{N}]{1,32}$`, in lower case.
-    let fits = |c: char| c.is_alphanumeric() || matches!(c, '-' | '_' | '\'');
-    if !(1..=32).contains(&name.chars().count()) || !name.chars().all(fits) || name.to_lowercase() != name {
+    if !is_name(name) {
         return bad("name", "APPLICATION_COMMAND_INVALID_NAME", "Command name is invalid");
     }
     let kind = body.get("type").and_then(Value::as_u64).unwrap_or(1);
@@ -268,19 +349,8 @@ fn put(inner: &mut Inner, body: &Value, now_us: i64) -> Result<(bool, Value), An
             "Must be between 1 and 100 in length.",
         );
     }
-    let localized = body["description_localizations"].as_object();
-    for (locale, description) in localized.into_iter().flatten() {
-        if !LOCALES.contains(&locale.as_str()) {
-            return bad("description_localizations", "ENUM_TYPE_COERCE", "Not a valid locale.");
-        }
-        if !(1..=100).contains(&length(description)) {
-            return bad(
-                "description_localizations",
-                "BASE_TYPE_BAD_LENGTH",
-                "Must be between 1 and 100 in length.",
-            );
-        }
-    }
+    check_localized(&body["description_localizations"])?;
+    let options = options(&body["options"])?;
     for (field, most) in [("contexts", 2), ("integration_types", 1)] {
         let values = body[field].as_array();
         let fine = |v: &Value| v.as_u64().is_some_and(|n| n <= most);
@@ -302,7 +372,7 @@ fn put(inner: &mut Inner, body: &Value, now_us: i64) -> Result<(bool, Value), An
         Value::Null => default,
         given => given.clone(),
     };
-    let command = json!({
+    let mut command = json!({
         "id": id, "application_id": inner.world.application.id.to_string(), "version": version, "type": kind,
         "name": name, "name_localizations": or("name_localizations", Value::Null),
         "description": or("description", json!("")),
@@ -310,6 +380,9 @@ fn put(inner: &mut Inner, body: &Value, now_us: i64) -> Result<(bool, Value), An
         "default_member_permissions": or("default_member_permissions", Value::Null), "dm_permission": true,
         "contexts": or("contexts", Value::Null), "integration_types": or("integration_types", json!([0])), "nsfw": false,
     });
+    if !options.is_empty() {
+        command["options"] = json!(options);
+    }
     match known {
         Some(at) => inner.world.commands[at] = command.clone(),
         None => inner.world.commands.push(command.clone()),

@@ -13,6 +13,12 @@ use crate::text::Phrases;
 /// The longest address that a button can hold, in characters (Discord Docs/Components/Reference, button).
 pub const LONGEST_BUTTON_URL: usize = 512;
 
+/// The most choices that an option may have (Discord Docs/Interactions/Application Commands).
+pub const MOST_CHOICES: usize = 25;
+
+/// The option of the slash command by which people choose one of several purposes.
+pub const PURPOSE: &str = "purpose";
+
 /// Somebody used a slash command of the application.
 #[derive(Debug, Clone)]
 pub struct CommandUse {
@@ -20,6 +26,8 @@ pub struct CommandUse {
     pub id: InteractionId,
     /// The command's name.
     pub command: String,
+    /// What was chosen for [`PURPOSE`], if anything.
+    pub purpose: Option<String>,
     /// Who.
     pub person: UserId,
     /// The language of that person's client, by Discord's name for it; empty where it was not told.
@@ -46,14 +54,24 @@ pub struct Button {
     pub url: String,
 }
 
+/// The bot's own slash command, as Discord is to know it.
+#[derive(Debug, Clone, Copy)]
+pub struct OwnCommand<'a> {
+    /// Its name.
+    pub name: &'a str,
+    /// Its texts.
+    pub phrases: &'a [Phrases],
+    /// What people choose from, the first [`MOST_CHOICES`] of these; where it is empty there is no option.
+    pub purposes: &'a [String],
+}
+
 /// What is asked of Discord to reach a person.
 pub trait Contact {
     /// Makes the command of this name what it is to be, whether or not there is one; no other command is touched.
     fn set_command<'a>(
         &'a self,
         application: ApplicationId,
-        name: &'a str,
-        phrases: &'a [Phrases],
+        command: &'a OwnCommand<'a>,
     ) -> LocalBoxFuture<'a, Result<(), BotError>>;
 
     /// Answers a command; nobody but the one who used it sees that.

@@ -11,6 +11,7 @@ use crate::config::{Config, Environment};
 use crate::ids::{ApplicationId, ChannelId, Lane, UserId, snowflake_at};
 use crate::intake::mint::Link;
 use crate::secret::InteractionToken;
+use crate::steps::contact::OwnCommand;
 use crate::testing::paused;
 use crate::time::VirtualClock;
 
@@ -19,7 +20,7 @@ const PERSON: UserId = UserId(80_000_000_000_000_001);
 /// Discord and the journal, which do as they are told.
 #[derive(Default)]
 struct World {
-    minted: RefCell<Vec<UserId>>,
+    minted: RefCell<Vec<(UserId, u8)>>,
     /// What the next mintings come to; a link where nothing is said.
     refusals: RefCell<VecDeque<NoLink>>,
     /// What the next answers come to; taken where nothing is said.
@@ -31,8 +32,8 @@ struct World {
 }
 
 impl Mints for World {
-    fn mint(&self, person: UserId, _: u8, _: bool) -> LocalBoxFuture<'_, Result<Link, NoLink>> {
-        self.minted.borrow_mut().push(person);
+    fn mint(&self, person: UserId, purpose: u8, _: bool) -> LocalBoxFuture<'_, Result<Link, NoLink>> {
+        self.minted.borrow_mut().push((person, purpose));
         let refusal = self.refusals.borrow_mut().pop_front();
         let link = Link {
             url: "https://discord.com/x".to_owned(),
@@ -44,12 +45,7 @@ impl Mints for World {
 }
 
 impl Contact for World {
-    fn set_command<'a>(
-        &'a self,
-        _: ApplicationId,
-        _: &'a str,
-        _: &'a [Phrases],
-    ) -> LocalBoxFuture<'a, Result<(), BotError>> {
+    fn set_command<'a>(&'a self, _: ApplicationId, _: &'a OwnCommand<'a>) -> LocalBoxFuture<'a, Result<(), BotError>> {
         unreachable!("the usher sets no command")
     }
 
@@ -90,6 +86,7 @@ impl Site {
         let settings = Settings {
             command: "connect".to_owned(),
             phrases: config.commands.texts,
+            purposes: ["default", "linked-role"].map(ToOwned::to_owned).into(),
             uses: taken,
             mints: Rc::clone(&world) as Rc<dyn Mints>,
             contact: Rc::clone(&world) as Rc<dyn Contact>,
@@ -108,6 +105,7 @@ impl Site {
         CommandUse {
             id: InteractionId(snowflake_at(self.clock.now() - age) + nth),
             command: "connect".to_owned(),
+            purpose: None,
             person: PERSON,
             locale: "de".to_owned(),
             token: InteractionToken::new("CANARY"),
@@ -150,6 +148,31 @@ fn a_use_is_answered_in_the_persons_language_with_a_link_on_a_button() {
                 "{answer:?}"
             );
         }
+    });
+}
+
+#[test]
+fn a_link_is_for_the_purpose_that_was_chosen_and_none_is_made_for_one_that_is_gone() {
+    paused(|| async {
+        let site = Site::new();
+        for (nth, chosen) in [None, Some("linked-role"), Some("default"), Some("former")]
+            .into_iter()
+            .enumerate()
+        {
+            let used = site.used(Duration::ZERO, nth as u64);
+            site.tell(CommandUse {
+                purpose: chosen.map(ToOwned::to_owned),
+                ..used
+            })
+            .await;
+        }
+        assert_eq!(*site.world.minted.borrow(), [(PERSON, 0), (PERSON, 1), (PERSON, 0)]);
+        let answers = site.world.answers.borrow();
+        assert!(answers[..3].iter().all(|(_, button)| button.is_some()), "{answers:?}");
+        assert!(
+            answers[3].0.contains("gibt es nicht mehr") && answers[3].1.is_none(),
+            "{answers:?}"
+        );
     });
 }
 

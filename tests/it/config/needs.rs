@@ -142,6 +142,10 @@ fn a_commands_name_and_texts_are_tried_out() {
         config.commands.texts[1].description.fill(&[]).as_deref(),
         Ok("Verbinde dein Konto")
     );
+    // What is newer than the others may be left out everywhere.
+    let french = "locale = \"fr\"\ndescription = \"Relier\"\nlink = \"Ici\"\nbutton = \"Oui\"\nlater = \"Plus tard\"\nfailed = \"Non\"";
+    let config = read(&good_but(&[("[[commands.texts]]", french)]), []).expect("good");
+    assert_eq!(config.commands.texts[2].purpose.fill(&[]).as_deref(), Ok("What for"));
 }
 
 #[test]

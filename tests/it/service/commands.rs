@@ -11,6 +11,7 @@ use codeferry::simulator::{Endpoint, Fault, FaultBody, FaultRule, SimulatorOptio
 use serde_json::{Value, json};
 
 use super::kit::{KEY, PERSON, Site, until, wait};
+use super::live::metrics;
 
 const SOON: Duration = Duration::from_secs(20);
 const COMMAND: &str = "[commands]\nconnect = \"connect\"\n";
@@ -109,6 +110,107 @@ fn the_command_is_set_alone_and_leads_to_a_result_in_a_guild_and_in_a_direct_mes
     let tokens = site.simulator.ledger();
     assert!(!service.log().contains(&tokens.codes[0].code));
     service.drain();
+}
+
+/// The commands of the application, as Discord has them.
+fn commands(site: &Site) -> Value {
+    let url = format!(
+        "{}/applications/{}/commands",
+        site.about.api_base, site.about.application_id
+    );
+    let bot = format!("Bot {}", site.about.bot_token);
+    now(async {
+        let answer = browser().get(&url).header("Authorization", &bot).send().await;
+        answer.expect("an answer").json::<Value>().await.expect("JSON")
+    })
+}
+
+fn choose(person: u64, purpose: &str) -> UseRequest {
+    UseRequest {
+        options: [("purpose".to_owned(), purpose.to_owned())].into(),
+        ..UseRequest::of(person, "connect")
+    }
+}
+
+#[test]
+fn people_choose_one_of_several_purposes_and_one_that_is_gone_is_told_so() {
+    let limits = "[limits]\nwebhook = \"off\"\nglobal = \"off\"\noauth = \"off\"\n";
+    let of = |purposes: &[&str]| format!("{limits}{COMMAND}[state]\npurposes = {purposes:?}\n");
+    let (site, _relay) = with_relay(&of(&["default"]));
+    site.run_ready().drain();
+    let alone = commands(&site);
+    assert_eq!(alone[0].get("options"), None, "{alone}");
+
+    site.configure(&of(&["default", "linked-role", "raffle"]));
+    let service = site.run_ready();
+    let several = commands(&site);
+    assert_eq!(several[0]["id"], alone[0]["id"], "the same command");
+    let option = &several[0]["options"][0];
+    assert_eq!(several[0]["options"].as_array().map(Vec::len), Some(1));
+    assert_eq!(
+        (&option["name"], &option["required"]),
+        (&json!("purpose"), &json!(false))
+    );
+    assert_eq!(option["description"], "What for");
+    assert_eq!(option["description_localizations"]["de"], "Wof\u{fc}r");
+    let choices = ["default", "linked-role", "raffle"].map(|name| json!({"name": name, "value": name}));
+    assert_eq!(option["choices"], json!(choices));
+    for (nth, chosen, comes_to) in [
+        (0, None, "default"),
+        (1, Some("raffle"), "raffle"),
+        (2, Some("linked-role"), "linked-role"),
+    ] {
+        let person = PERSON + nth;
+        let request = chosen.map_or_else(|| UseRequest::of(person, "connect"), |name| choose(person, name));
+        let answer = answered(&site, site.simulator.use_command(&request));
+        open(&answer["components"][0]["components"][0]["url"], person);
+        let theirs = || {
+            site.results()
+                .into_iter()
+                .find(|r| r["state"]["user_id"] == json!(person.to_string()))
+        };
+        until(SOON, "a result", || theirs().is_some());
+        let result = theirs().expect("it came");
+        assert_eq!(
+            (&result["type"], &result["state"]["purpose"]),
+            (&json!("authorization.completed"), &json!(comes_to))
+        );
+    }
+    service.drain();
+
+    site.configure(&of(&["default", "raffle"]));
+    let service = site.run_ready();
+    let changed = commands(&site);
+    assert_eq!(
+        (&changed[0]["id"], changed.as_array().map(Vec::len)),
+        (&alone[0]["id"], Some(1))
+    );
+    assert_eq!(changed[0]["options"][0]["choices"].as_array().map(Vec::len), Some(2));
+    // A client that has not heard of it yet.
+    let answer = answered(&site, site.simulator.use_command(&choose(PERSON + 3, "linked-role")));
+    let text = answer["content"].as_str().expect("a text");
+    assert!(text.contains("not offered any more"), "{text}");
+    assert_eq!((&answer["flags"], &answer["components"]), (&json!(64), &json!([])));
+    assert_eq!(site.json(&["debug", "queue", "stats"])["links"], 0, "it holds no place");
+    let counted = "codeferry_commands_total{answer=\"gone\"} 1";
+    assert!(metrics(&site).contains(counted), "{}", metrics(&site));
+    service.drain();
+
+    // More than Discord shows.
+    let many: Vec<String> = (0..27).map(|n| format!("purpose-{n}")).collect();
+    let many: Vec<&str> = many.iter().map(String::as_str).collect();
+    site.configure(&of(&many));
+    let service = site.run_ready();
+    service.logs("offers the first 25 of state.purposes");
+    let choices = commands(&site)[0]["options"][0]["choices"].clone();
+    assert_eq!(choices.as_array().map(Vec::len), Some(25));
+    assert_eq!(choices[24]["name"], "purpose-24");
+    service.drain();
+    assert_eq!(
+        asked(&site, "bulk_commands"),
+        0,
+        "that would end the commands of others"
+    );
 }
 
 #[test]

@@ -170,7 +170,9 @@ async fn commands_and_what_is_said_to_people_are_as_specified() {
     let schemas = Schemas::load();
     let path = format!("/applications/{}/commands", discord.about.application_id);
     let command = json!({"name": "connect", "type": 1, "description": "Connect", "contexts": [0, 1],
-        "integration_types": [0], "description_localizations": {"de": "Verbinde"}});
+        "integration_types": [0], "description_localizations": {"de": "Verbinde"},
+        "options": [{"type": 3, "name": "purpose", "description": "What for", "description_localizations": {"de": "Wofür"},
+            "required": false, "choices": [{"name": "default", "value": "default"}, {"name": "other", "value": "other"}]}]});
     schemas.check("ApplicationCommandCreateRequest", &command);
     let set = |method: Method, body: Value| answer(discord.as_bot(method, &path).json(&body));
     let (status, made) = set(Method::POST, command.clone()).await;
@@ -186,6 +188,13 @@ async fn commands_and_what_is_said_to_people_are_as_specified() {
         schemas.check_each("ApplicationCommandResponse", &discord.get(&path).await.1),
         1
     );
+    let with_choices = |name: &str, count: usize| {
+        let choices: Vec<_> = (0..count)
+            .map(|n| json!({"name": n.to_string(), "value": "x"}))
+            .collect();
+        let option = json!({"type": 3, "name": name, "description": "x", "choices": choices});
+        json!({"name": "connect", "description": "x", "options": [option]})
+    };
     for (body, field) in [
         (json!({"name": "Connect", "description": "x"}), "name"),
         (json!({"name": "connect", "description": ""}), "description"),
@@ -197,6 +206,8 @@ async fn commands_and_what_is_said_to_people_are_as_specified() {
             json!({"name": "connect", "description": "x", "contexts": []}),
             "contexts",
         ),
+        (with_choices("Purpose", 1), "options"),
+        (with_choices("purpose", 26), "options"),
     ] {
         let (status, refused) = set(Method::POST, body).await;
         assert_eq!((status, &refused["code"]), (400, &json!(50035)));

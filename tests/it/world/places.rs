@@ -8,9 +8,8 @@ use codeferry::delivery::discord_webhook::{PostAnswer, RecentPost, WebhookPost};
 use codeferry::delivery::{Delivery, DeliveryAnswer, Sink};
 use codeferry::grant::Reason;
 use codeferry::ids::{ApplicationId, ChannelId, GrantId, MessageId, UserId, WebhookId};
-use codeferry::steps::contact::{CommandUse, Contact, Note};
+use codeferry::steps::contact::{CommandUse, Contact, Note, OwnCommand};
 use codeferry::steps::port::{Answered, ApplicationFacts, BotApi, BotError, ChannelMessage, HistoryPage};
-use codeferry::text::Phrases;
 use futures_util::FutureExt;
 use futures_util::future::LocalBoxFuture;
 use rand::RngExt;
@@ -153,12 +152,7 @@ impl BotApi for Outside {
 }
 
 impl Contact for Outside {
-    fn set_command<'a>(
-        &'a self,
-        _: ApplicationId,
-        _: &'a str,
-        _: &'a [Phrases],
-    ) -> LocalBoxFuture<'a, Result<(), BotError>> {
+    fn set_command<'a>(&'a self, _: ApplicationId, _: &'a OwnCommand<'a>) -> LocalBoxFuture<'a, Result<(), BotError>> {
         unreachable!("the world has no slash command")
     }
 
