@@ -8,7 +8,7 @@ use codeferry::simulator::{Endpoint, Fault, FaultBody, FaultRule, SimulatorOptio
 use serde_json::{Value, json};
 
 use super::commands::{asked, open, with_relay};
-use super::kit::{PERSON, Site, until};
+use super::kit::{PERSON, Site, redirect, until};
 use super::links::{ask, state_of};
 use super::live::metrics;
 
@@ -70,6 +70,48 @@ fn a_dead_codes_person_is_sent_one_link_that_works_and_no_second_one() {
     open(&messages[0]["components"][0]["components"][0]["url"], PERSON + 1);
     assert_eq!(dead(&site, 3)[2]["reinvited"], false);
     assert_eq!(site.simulator.direct_messages(PERSON + 1).len(), 1);
+    service.drain();
+    assert_eq!(site.json(&["debug", "queue", "list"])["total"], 0);
+}
+
+/// What a relay says of a code that died in it.
+fn died_in_the_relay(site: &Site, state: &str) {
+    site.post(0, site.sign(&[redirect(Err("relay_expired".to_owned()), state)]));
+}
+
+#[test]
+fn a_code_that_died_in_the_relay_brings_a_link_that_works_and_no_second_one() {
+    let (site, _relay) = with_relay(&format!("{NO_LIMITS}[reinvite]\nenabled = true\n"));
+    let service = site.run_ready();
+    let state = site.state(PERSON);
+    died_in_the_relay(&site, &state);
+    let told = &dead(&site, 1)[0];
+    assert_eq!(
+        (&told["reason"], &told["reinvited"]),
+        (&json!("relay_expired"), &json!(true))
+    );
+    assert_eq!(told["state"]["user_id"], PERSON.to_string());
+    let messages = site.simulator.direct_messages(PERSON);
+    assert_eq!(messages.len(), 1, "{messages:?}");
+    // A relay whose post had no clear answer says it once more.
+    died_in_the_relay(&site, &state);
+    let duplicates = || site.json(&["debug", "queue", "stats"])["closed"]["duplicate"].as_u64();
+    until(SOON, "the second word is known", || duplicates() == Some(1));
+    open(&messages[0]["components"][0]["components"][0]["url"], PERSON);
+    until(SOON, "the person is in", || site.results_of("completed") == 1);
+    assert_eq!(site.simulator.direct_messages(PERSON).len(), 1);
+
+    // Another one's fresh link comes to nothing in the relay as well.
+    died_in_the_relay(&site, &site.state(PERSON + 1));
+    dead(&site, 2);
+    let messages = site.simulator.direct_messages(PERSON + 1);
+    let fresh = messages[0]["components"][0]["components"][0]["url"]
+        .as_str()
+        .expect("a link");
+    died_in_the_relay(&site, &state_of(fresh));
+    assert_eq!(dead(&site, 3)[2]["reinvited"], false);
+    assert_eq!(site.simulator.direct_messages(PERSON + 1).len(), 1);
+    assert_eq!(asked(&site, "create_message"), 2);
     service.drain();
     assert_eq!(site.json(&["debug", "queue", "list"])["total"], 0);
 }

@@ -118,6 +118,7 @@ impl Book {
                     self.codes.insert(*hash, seen);
                     changed.changes.push(Change::SeeCode(seen));
                 }
+                let death = death_told_by(&redirect);
                 fresh.push(self.receive(
                     Origin {
                         lane,
@@ -127,6 +128,11 @@ impl Book {
                     redirect,
                     now,
                 ));
+                if let Some(hash) = death.filter(|hash| !self.codes.contains_key(hash)) {
+                    let seen = SeenCode { hash, message, channel };
+                    self.codes.insert(hash, seen);
+                    changed.changes.push(Change::SeeCode(seen));
+                }
             }
             appended.received += fresh.len();
             if !self.keep_messages && !direct {
@@ -202,8 +208,28 @@ impl Book {
     }
 
     /// Whether something came of this link before: a relay whose last post had no clear answer tells of a code's death
-    /// although the code is here.
+    /// although the code is here, or tells it twice.
     fn has_come(&self, nonce: Option<[u8; 8]>) -> bool {
-        nonce.is_some_and(|nonce| self.nonces.contains_key(&nonce) || self.by_nonce.contains_key(&nonce))
+        nonce.is_some_and(|nonce| {
+            self.nonces.contains_key(&nonce)
+                || self.by_nonce.contains_key(&nonce)
+                || self.codes.contains_key(&death_of(nonce))
+        })
     }
+}
+
+/// What a relay's word of a code's death is remembered by, as long as codes are: the word names no code, only a link.
+fn death_told_by(redirect: &Redirected) -> Option<CodeHash> {
+    let (Err(error), Ok(requested)) = (&redirect.result, &redirect.requested) else {
+        return None;
+    };
+    let nonce = requested.nonce.filter(|_| error.as_str() == RELAY_EXPIRED);
+    nonce.map(death_of)
+}
+
+/// No code's hash but by a chance of one in 2^64.
+fn death_of(nonce: [u8; 8]) -> CodeHash {
+    let mut hash = *b"--------the dead";
+    hash[..8].copy_from_slice(&nonce);
+    CodeHash(hash)
 }

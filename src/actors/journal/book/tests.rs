@@ -226,7 +226,8 @@ fn a_result_goes_after_a_minute_and_then_nobody_is_invited_any_more() {
 }
 
 /// A relay cannot know whether a post without a clear answer arrived. Its word about that code's death once ended a
-/// sign-in that had completed as expired, and would have invited its person anew.
+/// sign-in that had completed as expired, and would have invited its person anew. The same word that arrives twice once made
+/// two results, and took a place for a second link.
 #[test]
 fn a_relays_word_of_a_death_is_a_duplicate_where_the_code_has_come() {
     for completed in [false, true] {
@@ -257,5 +258,23 @@ fn a_relays_word_of_a_death_is_a_duplicate_where_the_code_has_come() {
         let (_, changed) = book.append(vec![word([6; 8])], NOW);
         let dead = book.get(changed.grants[0]).expect("its result is owed");
         assert!(matches!(&dead.state, State::Settling(s) if s.outcome == Outcome::Expired));
+        let (id, delivered) = (
+            dead.id,
+            Event::Delivered {
+                sink: "results".to_owned(),
+            },
+        );
+        book.durable(&changed.grants, &changed.carriers, NOW);
+        assert_eq!(book.claim(Task::Deliver(0), 9, NOW).len(), 1);
+        step(&mut book, id, Task::Deliver(0), delivered, None);
+        assert!(book.get(id).is_none(), "it is closed");
+        // Told once more it is still one death, and its person is invited once.
+        let again = Carried {
+            message: MessageId(1_536_343_372_988_416_100),
+            ..word([6; 8])
+        };
+        let (_, changed) = book.append(vec![again], NOW);
+        let outcomes: Vec<_> = changed.closed.iter().map(|closed| closed.outcome).collect();
+        assert_eq!(outcomes, [Outcome::Duplicate]);
     }
 }
