@@ -212,6 +212,43 @@ fn where_the_gate_is_full_the_invitation_and_the_result_wait_for_a_place() {
 }
 
 #[test]
+fn where_the_gate_has_no_room_in_time_nobody_is_written_to_and_the_result_says_so() {
+    // One place, and a channel that frees another one after a minute: later than an invitation is tried.
+    let mut site = Site::new(
+        SimulatorOptions::without_limits(),
+        "[limits]\nwebhook = { per_minute = 2, burst = 1 }\n[gate]\nshare = 0.2\n[reinvite]\nenabled = true\n\
+         [[delivery]]\nname = \"deaf\"\nkind = \"http\"\nurl = \"http://127.0.0.1:1/\"\n",
+    );
+    let secret = "whsec_Q0FOQVJZLWNhbGxiYWNrLXNlY3JldC0wMTIz".to_owned();
+    site.variables.insert("CODEFERRY_CALLBACK_SECRET".to_owned(), secret);
+    let service = site.run_ready();
+    assert_eq!(
+        (ask(&site, PERSON + 1).status, ask(&site, PERSON + 2).status),
+        (200, 429)
+    );
+    died_in_the_relay(&site, &site.state(PERSON));
+    let told = &dead(&site, 1)[0];
+    assert_eq!(
+        (&told["reason"], &told["reinvited"]),
+        (&json!("relay_expired"), &json!(false))
+    );
+    // It stays open for the sink that nobody reaches.
+    let shown = site.json(&["debug", "queue", "show", told["id"].as_str().expect("an id")]);
+    assert_eq!(shown["invitation"], "no_room", "{shown}");
+    assert_eq!(site.simulator.direct_messages(PERSON), Vec::<Value>::new());
+    assert_eq!(asked(&site, "create_message"), 0);
+    let metrics = metrics(&site);
+    let tried = "codeferry_attempts_total{step=\"invite\",answer=\"invitation_deferred\"} 1";
+    assert!(metrics.contains(tried), "{metrics}");
+    assert_eq!(
+        site.json(&["debug", "queue", "stats"])["links"],
+        1,
+        "the other one's place is still theirs"
+    );
+    service.drain();
+}
+
+#[test]
 fn nothing_is_said_of_invitations_where_there_are_none() {
     let site = Site::new(
         SimulatorOptions::without_limits(),
