@@ -23,6 +23,7 @@ const OPEN: &str = "codeferry_open_grants";
 const LINKS: &str = "codeferry_links_total";
 const OUTSTANDING: &str = "codeferry_links_outstanding";
 const COMMANDS: &str = "codeferry_commands_total";
+const CALLBACKS: &str = "codeferry_callbacks_total";
 const SPENT: &str = "codeferry_budget_spent";
 
 /// Seconds. A code lives about 100 of them; what is later was a revocation that had to be repeated.
@@ -198,6 +199,11 @@ pub fn open_grants(state: OpenState, count: usize) {
     gauge!(OPEN, "state" => state.name()).set(count as f64);
 }
 
+/// So many callbacks have come to this by now, by direct intake's own names.
+pub fn callbacks(result: &'static str, so_far: u64) {
+    counter!(CALLBACKS, "result" => result).absolute(so_far);
+}
+
 /// How much of a budget is spent; `lane` for a lane's own.
 pub fn budget_spent(budget: &'static str, lane: Option<Lane>, spent: u32) {
     match lane {
@@ -236,6 +242,10 @@ fn describe() {
     describe_histogram!(REVOKED, Unit::Seconds, "From a code's posting to the end of its token.");
     describe_counter!(LINKS, "Links asked for, by what came of it.");
     describe_gauge!(OUTSTANDING, "Links that hold a place.");
+    describe_counter!(
+        CALLBACKS,
+        "Callbacks that direct intake met, by what became of them; denied are among the accepted, limited among the unsigned."
+    );
     describe_gauge!(OPEN, "Open grants, by where they stand.");
     describe_gauge!(
         SPENT,
@@ -273,6 +283,8 @@ mod tests {
             open_grants(OpenState::Settling, 7);
             link(LinkResult::Later);
             links_outstanding(5);
+            callbacks("repeated", 4);
+            callbacks("repeated", 6);
             budget_spent("webhook", Some(Lane(2)), 29);
             budget_spent("oauth", None, 3);
             recorder.handle().render()
@@ -292,6 +304,7 @@ mod tests {
             "codeferry_posted_to_revoked_seconds_bucket{le=\"+Inf\"} 1",
             "codeferry_links_total{result=\"later\"} 1",
             "codeferry_links_outstanding 5",
+            "codeferry_callbacks_total{result=\"repeated\"} 6",
             "codeferry_open_grants{state=\"settling\"} 7",
             "codeferry_budget_spent{budget=\"webhook\",lane=\"2\"} 29",
             "codeferry_budget_spent{budget=\"oauth\"} 3",

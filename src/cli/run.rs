@@ -58,6 +58,7 @@ async fn serve(config: Config, secrets: Secrets, pages: Pages, global: &Global) 
             },
         }
     };
+    let callbacks = direct::counts(&config);
     let control = ControlServer::start(ControlSettings {
         socket: config.control.socket.clone(),
         listen: config.control.listen,
@@ -66,6 +67,7 @@ async fn serve(config: Config, secrets: Secrets, pages: Pages, global: &Global) 
         governor: service.governor.clone(),
         store: service.store.clone(),
         purposes: config.state.purposes.clone(),
+        callbacks: callbacks.clone(),
     });
     let control = match control {
         Ok(control) => control,
@@ -77,7 +79,7 @@ async fn serve(config: Config, secrets: Secrets, pages: Pages, global: &Global) 
             return give_up(&service, failure, &config, &mut signals).await;
         }
     };
-    let mut direct = match direct::start(&config, &secrets, &service, pages) {
+    let mut direct = match direct::start(&config, &secrets, &service, pages, callbacks) {
         Ok(front) => front,
         Err(failure) => return give_up(&service, failure, &config, &mut signals).await,
     };

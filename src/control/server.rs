@@ -22,6 +22,7 @@ use crate::actors::journal::view::{CountAll, Filter, GrantView, List, Show};
 use crate::grant::Event;
 use crate::ids::GrantId;
 use crate::metrics;
+use crate::relay::counts::Counts;
 use crate::secret::ControlToken;
 use crate::store::CommitterHandle;
 
@@ -41,6 +42,8 @@ pub struct ControlSettings {
     pub store: CommitterHandle,
     /// `state.purposes`.
     pub purposes: Vec<String>,
+    /// What direct intake counts, where there is one.
+    pub callbacks: Option<Arc<Counts>>,
 }
 
 /// A running control server.
@@ -94,6 +97,7 @@ struct Live {
     governor: Addr<Governor>,
     store: CommitterHandle,
     purposes: Arc<[String]>,
+    callbacks: Option<Arc<Counts>>,
     /// The hash of the token that must be shown; `None` on the socket.
     token: Option<Arc<[u8; 32]>>,
 }
@@ -107,6 +111,7 @@ impl ControlServer {
             journal: settings.journal.clone(),
             governor: settings.governor.clone(),
             store: settings.store.clone(),
+            callbacks: settings.callbacks.clone(),
             token,
         };
         let mut handles = Vec::new();
@@ -207,6 +212,9 @@ async fn metrics_text(live: web::Data<Live>, request: HttpRequest) -> HttpRespon
     // An actor that does not answer leaves its gauges as they were.
     let _ = live.journal.send(CountAll).await;
     let _ = live.governor.send(Inspect).await;
+    for (result, so_far) in live.callbacks.iter().flat_map(|counts| counts.callbacks()) {
+        metrics::callbacks(result, so_far);
+    }
     HttpResponse::Ok()
         .content_type("text/plain; version=0.0.4; charset=utf-8")
         .body(metrics::render())
@@ -305,7 +313,12 @@ impl Live {
                 let view = self.journal.send(Show(id)).await.map_err(dead)?.map_err(refuse)?;
                 view.map(|v| json!(v)).ok_or_else(|| Refusal::no_such_grant(id))
             }
-            Ask::Stats => Ok(json!(self.journal.send(CountAll).await.map_err(dead)?.map_err(refuse)?)),
+            Ask::Stats => {
+                let mut stats = self.journal.send(CountAll).await.map_err(dead)?.map_err(refuse)?;
+                let callbacks = self.callbacks.as_ref().map(|counts| counts.callbacks());
+                stats.callbacks = callbacks.map(|all| all.map(|(name, n)| (name.to_owned(), n)).into());
+                Ok(json!(stats))
+            }
             Ask::Requeue { id, sink } => self.operate(id, Event::Requeued { sink }).await,
             Ask::Drop(id) => self.operate(id, Event::Dropped).await,
             Ask::Budget => {

@@ -58,6 +58,22 @@ counts! {
     lanes_out,
 }
 
+impl Counts {
+    /// What a front has made of the callbacks, by name. `denied` are among the `accepted`, `limited` among the `unsigned`.
+    pub fn callbacks(&self) -> [(&'static str, u64); 8] {
+        [
+            ("accepted", self.accepted.get()),
+            ("repeated", self.repeated.get()),
+            ("denied", self.denied.get()),
+            ("busy", self.busy.get()),
+            ("expired_links", self.expired_links.get()),
+            ("refused", self.refused.get()),
+            ("unsigned", self.unsigned.get()),
+            ("limited", self.limited.get()),
+        ]
+    }
+}
+
 /// One number.
 #[derive(Debug, Default)]
 pub struct Count(AtomicU64);

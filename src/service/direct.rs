@@ -28,12 +28,22 @@ use crate::secret::Key;
 use crate::store::CommitterHandle;
 use crate::time::{SharedClock, Timestamp};
 
+/// What the front will count, where the configuration asks for one: the control interface tells it too, and opens first.
+pub fn counts(config: &Config) -> Option<Arc<Counts>> {
+    config.intake.http_listen.map(|_| Arc::default())
+}
+
 /// Opens the front where the configuration asks for one.
-pub fn start(config: &Config, secrets: &Secrets, service: &Service, pages: Pages) -> Result<Option<Front>, Failure> {
-    let Some(listen) = config.intake.http_listen else {
+pub fn start(
+    config: &Config,
+    secrets: &Secrets,
+    service: &Service,
+    pages: Pages,
+    counts: Option<Arc<Counts>>,
+) -> Result<Option<Front>, Failure> {
+    let (Some(listen), Some(counts)) = (config.intake.http_listen, counts) else {
         return Ok(None);
     };
-    let counts = Arc::new(Counts::default());
     let direct = Direct(Arc::new(Shared {
         journal: service.journal.clone(),
         store: service.store.clone(),

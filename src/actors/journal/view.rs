@@ -197,6 +197,8 @@ pub struct Stats {
     /// Messages and redirects read since the service started, by what became of them: `accepted`, `duplicate`,
     /// `malformed`, `foreign` (a spoof, or talk); absent on a stopped store.
     pub messages: Option<BTreeMap<String, u64>>,
+    /// Callbacks that direct intake met since the service started, by what became of them; absent where there is none.
+    pub callbacks: Option<BTreeMap<String, u64>>,
     /// When the oldest open grant was received.
     pub oldest_open: Option<String>,
     /// Bytes on disk.

@@ -66,6 +66,7 @@ pub fn stats(answer: &Value) -> String {
         ("closed", "closed, "),
         ("since_start", "closed since the start, "),
         ("messages", "read since the start, "),
+        ("callbacks", "callbacks since the start, "),
     ] {
         for (name, count) in answer[group].as_object().into_iter().flatten() {
             if count.as_u64() != Some(0) {

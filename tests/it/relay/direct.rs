@@ -4,9 +4,11 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use codeferry::simulator::people::{Behaviour, walk};
+use serde_json::json;
 
 use super::kit::{Edge, SOON, in_seconds};
 use crate::service::kit::{PERSON, exits, until};
+use crate::service::live::metrics;
 use crate::tally::{Tally, tell};
 
 /// A site whose service listens on the port of the registered redirect, and has nothing that lanes need.
@@ -78,6 +80,19 @@ fn a_repeated_callback_says_the_same_and_is_taken_once_over_restarts_too() {
         (&2.into(), &4.into()),
         "{counts}"
     );
+    assert_eq!(edge.get("/callback?code=x").status, 400);
+    // The same numbers where everything else of the service is told.
+    let stats = edge.site.json(&["debug", "queue", "stats"]);
+    let want = json!({"accepted": 2, "repeated": 4, "denied": 1, "busy": 0, "expired_links": 0, "refused": 0,
+        "unsigned": 1, "limited": 0});
+    assert_eq!(stats["callbacks"], want, "{stats}");
+    let (shown, _) = exits(&edge.site.codeferry(&["debug", "queue", "stats"]), 0);
+    assert!(shown.contains("callbacks since the start, repeated"), "{shown}");
+    let text = metrics(&edge.site);
+    for (name, n) in want.as_object().expect("numbers") {
+        let line = format!("codeferry_callbacks_total{{result=\"{name}\"}} {n}\n");
+        assert!(text.contains(&line), "`{line}` is missing in:\n{text}");
+    }
     service.drain();
     let service = edge.site.run_ready();
     assert_eq!(edge.get(&good).status, 200);
