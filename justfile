@@ -48,7 +48,7 @@ bench *args:
 soak minutes="30":
     CODEFERRY_SOAK_MINUTES={{minutes}} cargo test --locked --test it soak -- --nocapture
 
-# Plays a launch over every way in, in virtual time, and prints what share of the people gets through.
+# Plays a launch over every way in, in virtual time, and its first minute over sockets; prints how many get through.
 launch:
     CODEFERRY_SLOW=1 cargo test --locked --test it launch::whoever -- --nocapture --test-threads=1
 

@@ -6,5 +6,6 @@ mod browser;
 mod crash;
 mod direct;
 pub mod kit;
+mod launch;
 mod outage;
 mod way;
