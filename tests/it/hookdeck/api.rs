@@ -16,6 +16,9 @@ use crate::conformance::hookdeck::transform;
 
 const KEY: &str = "hookdeck-key-CANARY";
 
+/// Requests in a minute.
+const A_MINUTE: usize = 240;
+
 /// What the project holds and what was asked of it.
 #[derive(Default)]
 pub struct Project {
@@ -31,6 +34,10 @@ pub struct Project {
     pub faults: VecDeque<(&'static str, u16, Option<&'static str>, Value)>,
     /// The trial's runtime gives this instead.
     pub trial: Option<Value>,
+    /// Answers of 429, because too much was asked.
+    pub limited: u64,
+    /// The minute in which 240 requests may come, if it is not one.
+    minute: Option<Duration>,
     recent: VecDeque<Instant>,
     made: u64,
 }
@@ -122,12 +129,13 @@ async fn answer(request: HttpRequest, body: web::Bytes, project: web::Data<Mutex
             .json(json!({ "code": "UNAUTHORIZED", "status": 401, "message": "Unauthorized" }));
     }
     let now = Instant::now();
-    project
-        .recent
-        .retain(|at| now.duration_since(*at) < Duration::from_mins(1));
-    if project.recent.len() >= 240 {
+    let minute = project.minute.unwrap_or(Duration::from_mins(1));
+    project.recent.retain(|at| now.duration_since(*at) < minute);
+    if let Some(first) = project.recent.front().filter(|_| project.recent.len() >= A_MINUTE) {
+        let free = (*first + minute).duration_since(now);
+        project.limited += 1;
         return HttpResponse::TooManyRequests()
-            .insert_header(("retry-after", "0.4"))
+            .insert_header(("retry-after", format!("{:.3}", free.as_secs_f64())))
             .finish();
     }
     project.recent.push_back(now);
@@ -191,6 +199,12 @@ fn a_name(value: &Value, place: &str) -> Result<(), String> {
 }
 
 impl Project {
+    /// Others have asked with the same key just now, and left so many requests of a minute that lasts so long.
+    pub fn leave(&mut self, requests: usize, minute: Duration) {
+        self.minute = Some(minute);
+        self.recent = std::iter::repeat_n(Instant::now(), A_MINUTE - requests).collect();
+    }
+
     fn id(&mut self, kind: &str) -> String {
         self.made += 1;
         format!("{kind}_{}", self.made)

@@ -1,6 +1,9 @@
 //! What can go wrong, what is said of it, and that nothing half done is left unexplained.
 
+use std::time::Duration;
+
 use serde_json::json;
+use tokio::time::Instant;
 
 use super::kit::Place;
 
@@ -53,6 +56,22 @@ fn a_limit_is_waited_for_and_not_for_ever() {
         "{said}"
     );
     assert_eq!(place.api.project(|p| p.requests) - before, 5);
+}
+
+#[test]
+fn a_limit_that_is_reached_on_the_way_is_waited_for_and_nothing_is_done_twice() {
+    let place = Place::new();
+    let minute = Duration::from_secs(2);
+    // The two lists and the trial; what comes then has to wait.
+    place.api.project(|p| p.leave(3, minute));
+    let began = Instant::now();
+    place.fine(&["apply"]);
+    assert!(began.elapsed() >= minute, "{:?}", began.elapsed());
+    assert_eq!(place.api.project(|p| p.limited), 1, "told how long, it asks once more");
+    let puts = place.api.puts();
+    assert_eq!(puts, ["transformations codeferry", "connections codeferry-0"]);
+    place.fine(&["plan"]);
+    assert_eq!(place.api.puts(), Vec::<String>::new());
 }
 
 #[test]
