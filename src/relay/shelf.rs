@@ -68,10 +68,16 @@ pub struct Known {
 
 /// Opens the journal in a folder, with the key under which callbacks are hashed.
 pub fn open(folder: &Path, clock: SharedClock, hung_after: Duration) -> Result<(Shelf, Found, Key), ShelfError> {
-    let (store, found) = read(&StoreOptions::new(folder.join("store"), clock))?;
+    let (shelf, found) = open_on_its_thread(&StoreOptions::new(folder.join("store"), clock), hung_after)?;
     let key = code_hash_key(folder)?;
+    Ok((shelf, found, key))
+}
+
+/// Opens it with a thread of its own.
+pub fn open_on_its_thread(options: &StoreOptions, hung_after: Duration) -> Result<(Shelf, Found), ShelfError> {
+    let (store, found) = read(options)?;
     let store = Committer::spawn(store, hung_after).map_err(ShelfError::Thread)?;
-    Ok((Shelf { store }, found, key))
+    Ok((Shelf { store }, found))
 }
 
 /// Opens it for virtual time: everything is done in the caller.

@@ -16,7 +16,7 @@ use crate::relay::schedule::{LaneSettings, Settings};
 use crate::relay::shelf;
 use crate::secret::{AuthorizationCode, RawState};
 use crate::steps::HttpFeedback;
-use crate::store::{StoreOptions, Sync};
+use crate::store::{Fault, StoreOptions, Sync};
 use crate::time::{Clock as _, Timestamp, VirtualClock};
 
 const BOT: UserId = UserId(1_536_000_000_000_000_009);
@@ -187,6 +187,17 @@ impl Bench {
             ..StoreOptions::new(self.folder.path().join("store"), self.clock.clone())
         };
         let (shelf, found) = shelf::open_inline(&options).expect("opens");
+        self.run_over(shelf, found, grace, act).await
+    }
+
+    /// The same over a journal of one's own.
+    async fn run_over<F: Future>(
+        &self,
+        shelf: Shelf,
+        found: shelf::Found,
+        grace: Duration,
+        act: impl FnOnce(mpsc::Sender<Offer>) -> F,
+    ) -> usize {
         let now = Now {
             moment: Moment::START,
             wall: self.clock.now(),
@@ -312,6 +323,32 @@ async fn a_flood_is_packed_and_never_above_thirty_a_minute_over_restarts_too() {
     let arrived = bench.fake.arrived.borrow();
     assert!(arrived.iter().any(|a| a.entries.len() == 18), "packed to the brim");
     assert!(arrived.iter().all(|a| a.entries.len() <= 18));
+}
+
+/// In real time: a disk that takes its time has a thread of its own.
+#[tokio::test]
+async fn nobody_is_told_and_nothing_is_posted_before_the_disk_has_it() {
+    let slow = Duration::from_millis(400);
+    // The first commit holds the callback, the second the post's send time.
+    for (commit, told, posted) in [(1, slow, slow), (2, Duration::ZERO, slow)] {
+        let bench = Bench::new(1, 18, |_, _| fine());
+        let options = StoreOptions {
+            sync: Sync::Counted,
+            fault: Some(Fault::HangAtCommit(commit, slow)),
+            ..StoreOptions::new(bench.folder.path().join("store"), bench.clock.clone())
+        };
+        let (shelf, found) = shelf::open_on_its_thread(&options, Duration::from_mins(1)).expect("opens");
+        let began = Instant::now();
+        let left = bench
+            .run_over(shelf, found, Duration::from_secs(10), async |offers| {
+                assert_eq!(offer(&offers, bench.callback(0, false).0).await, Taken::Safe);
+                assert!(began.elapsed() >= told, "commit {commit}: {:?}", began.elapsed());
+            })
+            .await;
+        assert_eq!((left, bench.told().len()), (0, 1));
+        let arrived = bench.fake.arrived.borrow()[0].at - began;
+        assert!(arrived >= posted, "commit {commit}: {arrived:?}");
+    }
 }
 
 #[tokio::test(start_paused = true)]

@@ -171,3 +171,24 @@ pub fn copy_tree(from: &Path, to: &Path) -> io::Result<()> {
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use std::os::fd::OwnedFd;
+
+    use super::*;
+
+    /// The kernel refuses to sync a pipe, so whoever is told that it went well has not asked.
+    #[test]
+    fn a_real_sync_asks_the_kernel_and_a_counted_one_does_not() {
+        let (reader, _writer) = io::pipe().expect("a pipe");
+        let pipe = File::from(OwnedFd::from(reader));
+        let dir = tempfile::tempdir().expect("a folder");
+        for (sync, asked) in [(Sync::Real, true), (Sync::Counted, false)] {
+            let disk = Disk::new(sync, None);
+            assert_eq!(disk.sync_data(&pipe).is_err(), asked, "{sync:?}");
+            assert_eq!(disk.sync_dir(&dir.path().join("missing")).is_err(), asked, "{sync:?}");
+            assert_eq!(disk.syncs(), 2);
+        }
+    }
+}

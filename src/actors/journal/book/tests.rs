@@ -89,6 +89,27 @@ fn two_exchanged(book: &mut Book) -> Vec<GrantId> {
     ids
 }
 
+/// A kill takes back what is on its way to the disk, so no step may have seen it: a fetch would use a token that is lost,
+/// and a revocation would end a token that the disk still has in use.
+#[test]
+fn no_task_is_offered_before_the_last_change_of_its_grant_is_durable() {
+    let mut book = book();
+    let (_, received) = book.append(vec![approved(1)], NOW);
+    book.durable(&received.grants, &received.carriers, NOW);
+    let id = book.claim(Task::Exchange, 1, NOW)[0].id;
+    let token = Token {
+        access: AccessToken::new("token"),
+        scopes: Vec::new(),
+    };
+    let stored = step(&mut book, id, Task::Exchange, Event::Exchanged(token), None);
+    assert_eq!(book.claim(Task::Fetch, 1, NOW), []);
+    let dropped = book.operate(id, Event::Dropped, NOW).expect("it may happen");
+    book.durable(&stored.grants, &stored.carriers, NOW);
+    assert_eq!(book.claim(Task::Revoke, 1, NOW), []);
+    book.durable(&dropped.grants, &dropped.carriers, NOW);
+    assert_eq!(book.claim(Task::Revoke, 1, NOW).len(), 1);
+}
+
 /// Two sign-ins of one person. The first one's revocation once left while the second one's data was still on the way to
 /// the disk: a kill at that moment left a dead token in use there, and the sign-in failed with `token_dead`.
 #[test]

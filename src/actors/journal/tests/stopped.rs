@@ -94,6 +94,22 @@ fn a_store_that_failed_stops_everything_that_must_be_written_down() {
     });
 }
 
+#[test]
+fn what_could_not_be_stored_is_neither_acknowledged_nor_presented() {
+    paused(async || {
+        let full = |error: &JournalError| matches!(error, JournalError::Store(StoreError::Full));
+        let site = Site::with(None, 10, Some(Fault::FullAtCommit(1)));
+        let appended = site.append(vec![site.carried(1)]).await;
+        assert!(appended.as_ref().is_err_and(full), "the receipt: {appended:?}");
+
+        let site = Site::with(None, 10, Some(Fault::FullAtCommit(2)));
+        site.post([1]).await;
+        let (grant, task) = (claim(&site, Task::Exchange, 1).await[0], Task::Exchange);
+        let begun = site.journal.send(Begin { grant, task }).await.expect("it lives");
+        assert!(begun.as_ref().is_err_and(full), "the intent: {begun:?}");
+    });
+}
+
 /// The governor's spending was once the first to find the disk full. The journal knew nothing of it: stages claimed, got
 /// no permit, gave back and claimed again, as fast as they could, until the process ended.
 #[test]

@@ -110,6 +110,23 @@ fn hints_in_any_order_are_taken_once_and_move_no_cursor() {
     });
 }
 
+/// What the gateway left out while the session was gone must not wait for the next reading: a code lives 100 s.
+#[test]
+fn a_session_that_begins_or_is_resumed_reads_the_history_at_once() {
+    paused(|| async {
+        let site = Site::listening(&Options::default());
+        for (before, note) in [GatewayNote::Ready, GatewayNote::Resumed].into_iter().enumerate() {
+            sleep(POLL + seconds(1)).await;
+            site.post();
+            sleep(seconds(1)).await;
+            assert_eq!(site.received().await, before, "no reading was due");
+            site.notes.send(note).await.expect("it listens");
+            sleep(seconds(1)).await;
+            assert_eq!(site.received().await, before + 1);
+        }
+    });
+}
+
 #[test]
 fn a_first_start_looks_back_a_quarter_of_an_hour() {
     paused(|| async {
