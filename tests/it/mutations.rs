@@ -116,7 +116,10 @@ fn every_mutation_turns_its_test_red() {
     let Ok(wanted) = std::env::var("CODEFERRY_MUTATE") else {
         return;
     };
-    let chosen = mutations().filter(|m| wanted == "1" || m.breaks.contains(&wanted));
-    let faults = run::all(&chosen.collect::<Vec<_>>());
+    let chosen: Vec<_> = mutations()
+        .filter(|m| wanted == "1" || m.breaks.contains(&wanted))
+        .collect();
+    assert!(!chosen.is_empty(), "no mutation's name holds `{wanted}`");
+    let faults = run::all(&chosen);
     assert!(faults.is_empty(), "{}", faults.join("\n"));
 }
