@@ -19,8 +19,8 @@ fn play(seed: u64) -> Report {
     World::new(seed, acts).play()
 }
 
-fn asked_for() -> Option<u64> {
-    std::env::var("CODEFERRY_SEED").ok()?.parse().ok()
+fn number(variable: &str) -> Option<u64> {
+    std::env::var(variable).ok()?.parse().ok()
 }
 
 #[track_caller]
@@ -36,7 +36,7 @@ fn must_hold(seed: u64, report: &Report) {
 
 #[test]
 fn every_promise_holds_in_every_world() {
-    if let Some(seed) = asked_for() {
+    if let Some(seed) = number("CODEFERRY_SEED") {
         let _ = tracing_subscriber::fmt()
             .with_env_filter("world=info,codeferry=debug")
             .with_ansi(false)
@@ -48,11 +48,8 @@ fn every_promise_holds_in_every_world() {
         must_hold(seed, &report);
         return;
     }
-    let seeds = if std::env::var_os("CODEFERRY_SLOW").is_some() {
-        10_000
-    } else {
-        200
-    };
+    let slow = std::env::var_os("CODEFERRY_SLOW").is_some();
+    let seeds = number("CODEFERRY_SEEDS").unwrap_or(if slow { 10_000 } else { 200 });
     let next = AtomicU64::new(0);
     let worker = || {
         // Of this thread alone, on Linux.
