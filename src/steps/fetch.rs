@@ -120,7 +120,7 @@ impl Fetch {
 
     async fn another_permit(&self) -> Option<Permit> {
         let acquire = Acquire {
-            budget: Budget::OAuth,
+            budget: Budget::Global,
             channel: None,
             urgency: Urgency::Fetch,
         };
@@ -151,7 +151,7 @@ impl Step for Fetch {
 
     fn needs(&self, _: &Work) -> Option<Need> {
         Some(Need {
-            budget: Budget::OAuth,
+            budget: Budget::Global,
             channel: None,
             urgency: Urgency::Fetch,
         })

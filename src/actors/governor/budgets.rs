@@ -330,9 +330,8 @@ impl Budgets {
 fn own_key(want: Want) -> Option<Key> {
     match want.budget {
         Budget::Webhook => want.channel.map(Key::Webhook),
-        // What fetches call are no OAuth2 endpoints: their limits must not hold up a code that dies.
-        Budget::OAuth if want.urgency != Urgency::Fetch => Some(Key::OAuth),
-        Budget::OAuth | Budget::Global => Some(Key::Route(want.urgency)),
+        Budget::OAuth => Some(Key::OAuth),
+        Budget::Global => Some(Key::Route(want.urgency)),
     }
 }
 

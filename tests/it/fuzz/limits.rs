@@ -45,7 +45,7 @@ pub fn headers() {
     ];
     let wants = [
         (Budget::OAuth, None, Urgency::Exchange),
-        (Budget::OAuth, None, Urgency::Fetch),
+        (Budget::Global, None, Urgency::Fetch),
         (Budget::Global, None, Urgency::Deliver),
         (Budget::Webhook, Some(CHANNEL), Urgency::Deliver),
     ]

@@ -268,7 +268,7 @@ impl Discord {
             Call::Revoke { person: None } | Call::Abandon | Call::Fetch | Call::Deliver | Call::Invite => {}
         }
         // A token that could not be stored is revoked at once, and refused credentials are probed: without a permit.
-        if !matches!(call, Call::Deliver | Call::Invite | Call::Abandon) {
+        if !matches!(call, Call::Fetch | Call::Deliver | Call::Invite | Call::Abandon) {
             self.pace();
         }
         self.next_call += 1;

@@ -50,9 +50,6 @@ fn a_429_on_one_route_leaves_the_others() {
         about(wait_for(&governor, oauth(Urgency::Exchange)).await, 0);
         about(wait_for(&governor, global(Urgency::Deliver)).await, 0);
         about(wait_for(&governor, global(Urgency::Fetch)).await, 7);
-        acquire(&governor, oauth(Urgency::Fetch)).await.complete(own.clone());
-        about(wait_for(&governor, oauth(Urgency::Exchange)).await, 0);
-        about(wait_for(&governor, oauth(Urgency::Fetch)).await, 7);
         acquire(&governor, oauth(Urgency::Exchange)).await.complete(own);
         about(wait_for(&governor, oauth(Urgency::Revoke)).await, 7);
     });
