@@ -79,6 +79,10 @@ pub struct Book {
     unknown_in_flight: BTreeSet<GrantId>,
     /// Revocations on the wire: the grants whose token was on disk before the request left.
     revoking: HashMap<UserId, (GrantId, Vec<GrantId>)>,
+    /// People some of whose tokens may be dead already, by a revocation whose answer is not known or that an earlier process
+    /// made. A dead token's revocation is answered like any other (RFC 7009 section 2.2) and ends no other token: each
+    /// of theirs is revoked by itself, until none is left.
+    doubtful: HashSet<UserId>,
     held: BTreeMap<UserId, BTreeSet<(GrantId, Task)>>,
     carriers: HashMap<MessageId, Carrier>,
     /// Carriers with changes that are not durable yet: a message is the only other copy of what it brought.
@@ -118,6 +122,7 @@ impl Book {
             by_nonce: HashMap::new(),
             unknown_in_flight: BTreeSet::new(),
             revoking: HashMap::new(),
+            doubtful: HashSet::new(),
             held: BTreeMap::new(),
             carriers: loaded.carriers.into_iter().map(|c| (c.message, c)).collect(),
             carriers_pending: HashMap::new(),
@@ -146,6 +151,7 @@ impl Book {
                 pending: 0,
             };
             book.entries.insert(id, entry);
+            book.doubt(before.person);
             let event = if interrupted { Event::FoundAtStart } else { Event::Aged };
             if let Ok(next) = before.apply(event, now, &book.policy) {
                 if next == *before {
@@ -195,11 +201,15 @@ impl Book {
             let (_, settles) = self.revoking.remove(&person).expect("looked up above");
             if matches!(event, Event::Revoked) {
                 also = settles;
+            } else {
+                self.doubt(Some(person));
             }
         }
         let next = match grant.apply(event.clone(), now, &self.policy) {
             Ok(next) => next,
             Err(illegal) => {
+                // The token that nothing can hold is revoked at once, and the others with it.
+                self.doubt(grant.person);
                 self.offer(id, now);
                 return Err(illegal);
             }
@@ -229,7 +239,7 @@ impl Book {
     pub fn release(&mut self, id: GrantId, task: Task, now: Timestamp) {
         self.leases.remove(&(id, task));
         if task == Task::Revoke {
-            self.revoking.retain(|_, (by, _)| *by != id);
+            self.end_revocation(id);
         }
         self.offer(id, now);
     }
@@ -344,7 +354,28 @@ impl Book {
             self.entries.insert(id, Entry { grant, pending });
         }
         for person in people.into_iter().flatten() {
+            if self.doubtful.contains(&person) && !self.grants_of(person).any(Grant::holds_token) {
+                self.doubtful.remove(&person);
+            }
             self.offer_held(person, id, now);
+        }
+    }
+
+    /// Some of a person's tokens may be dead from now on, and nobody knows which.
+    fn doubt(&mut self, person: Option<UserId>) {
+        if let Some(person) = person
+            && self.grants_of(person).any(Grant::holds_token)
+        {
+            self.doubtful.insert(person);
+        }
+    }
+
+    /// A revocation that has no answer has come to its end.
+    fn end_revocation(&mut self, id: GrantId) {
+        let under_way = self.revoking.iter().find(|(_, (by, _))| *by == id);
+        if let Some(person) = under_way.map(|(person, _)| *person) {
+            self.revoking.remove(&person);
+            self.doubt(Some(person));
         }
     }
 
@@ -428,7 +459,7 @@ impl Book {
     /// Entries of the indexes over open grants and of what belongs to carrier messages: none is left once all is settled.
     pub fn indexed(&self) -> usize {
         let of_grants = self.schedule.len() + self.leases.len() + self.expiring.len() + self.data.len();
-        let of_people = self.by_person.len() + self.held.len() + self.revoking.len();
+        let of_people = self.by_person.len() + self.held.len() + self.revoking.len() + self.doubtful.len();
         let of_messages = self.carriers.len() + self.carriers_pending.len() + self.removing.len();
         of_grants + of_people + of_messages + self.by_nonce.len() + self.unknown_in_flight.len()
     }

@@ -358,9 +358,10 @@ impl Discord {
         }
     }
 
-    /// A revocation arrives: it kills every token of that person.
+    /// A revocation arrives: that of a live token kills every token of that person, that of a dead one nothing.
     pub fn revoke(&mut self, token: &str) {
-        let Some(user) = self.tokens.get(token).map(|t| t.user) else {
+        let Some(user) = self.tokens.get(token).filter(|t| t.alive).map(|t| t.user) else {
+            self.note(format!("{token} is revoked, and was dead"));
             return;
         };
         let theirs: Vec<String> = self

@@ -168,6 +168,9 @@ impl Book {
         {
             return None;
         }
+        if self.doubtful.contains(&person) {
+            return Some(vec![grant.id]);
+        }
         let settled = theirs.iter().filter(|g| {
             let both_known = person::owner_is_known(grant) && person::owner_is_known(g);
             g.id == grant.id || (both_known && person::revocation_owed_since(g).is_some())
@@ -175,7 +178,7 @@ impl Book {
         Some(settled.map(|g| g.id).collect())
     }
 
-    fn grants_of(&self, person: UserId) -> impl Iterator<Item = &Grant> {
+    pub(super) fn grants_of(&self, person: UserId) -> impl Iterator<Item = &Grant> {
         self.by_person
             .get(&person)
             .into_iter()

@@ -13,6 +13,10 @@ use crate::secret::{AccessToken, AuthorizationCode};
 const NOW: Timestamp = Timestamp::from_secs(1_786_363_204);
 
 fn book() -> Book {
+    Book::new(Loaded::default(), rules(), StdRng::seed_from_u64(1), NOW).0
+}
+
+fn rules() -> BookRules {
     let policy = Policy {
         code_lifetime: Duration::from_secs(100),
         sinks: vec!["results".to_owned()],
@@ -20,12 +24,11 @@ fn book() -> Book {
         reinvite: false,
     };
     let gate = GateRules::unlimited(policy.code_lifetime);
-    let rules = BookRules {
+    BookRules {
         policy,
         keep_messages: false,
         gate,
-    };
-    Book::new(Loaded::default(), rules, StdRng::seed_from_u64(1), NOW).0
+    }
 }
 
 /// A denial is spent from the start, and the channel holds the only other copy of it. A message was once removed while
@@ -158,6 +161,87 @@ fn a_token_whose_owner_is_not_known_is_revoked_by_itself() {
     assert!(holds_token(&book, ids[1]));
     step(&mut book, ids[1], Task::Revoke, Event::Revoked, None);
     assert!(book.outstanding().0 == 0);
+}
+
+/// Both sign-ins fetched, and both revocations claimed.
+fn two_revocations_claimed(book: &mut Book) -> Vec<GrantId> {
+    let ids = two_exchanged(book);
+    assert_eq!(book.claim(Task::Fetch, 2, NOW).len(), 2);
+    for id in &ids {
+        let fetched = Event::Fetched {
+            person: UserId(7),
+            missing: Vec::new(),
+        };
+        let stored = step(book, *id, Task::Fetch, fetched, Some(PersonalData::new("{}")));
+        book.durable(&stored.grants, &stored.carriers, NOW);
+    }
+    assert_eq!(book.claim(Task::Revoke, 2, NOW).len(), 2);
+    ids
+}
+
+/// The tokens that are left once the first one's revocation was answered.
+fn left_after_a_revocation(book: &mut Book, first: GrantId, now: Timestamp) -> usize {
+    let Beginning::Go(_) = book.begin(first, Task::Revoke, now) else {
+        panic!("it may begin")
+    };
+    let revoked = book
+        .report(first, Task::Revoke, Event::Revoked, None, now)
+        .expect("it may happen");
+    book.durable(&revoked.grants, &revoked.carriers, now);
+    book.outstanding().0
+}
+
+#[test]
+fn one_revocation_ends_every_token_that_a_person_had_when_it_left() {
+    let mut book = book();
+    let ids = two_revocations_claimed(&mut book);
+    assert_eq!(left_after_a_revocation(&mut book, ids[0], NOW), 0);
+    assert!(book.doubtful.is_empty());
+}
+
+/// The first revocation had done its work when the process was killed. Made again, of a token that was dead by then, it ended
+/// nothing; and yet it once settled the token of a code that was exchanged in between, which stayed alive.
+#[test]
+fn a_revocation_that_an_earlier_process_may_have_made_settles_no_other_token() {
+    let mut book = book();
+    two_revocations_claimed(&mut book);
+    let grants = book.open().cloned().collect();
+    let loaded = Loaded {
+        grants,
+        ..Loaded::default()
+    };
+    let (mut book, changed) = Book::new(loaded, rules(), StdRng::seed_from_u64(1), NOW);
+    book.durable(&changed.grants, &changed.carriers, NOW);
+    let ids: Vec<GrantId> = book.claim(Task::Revoke, 2, NOW).iter().map(|g| g.id).collect();
+    assert_eq!(left_after_a_revocation(&mut book, ids[0], NOW), 1);
+    assert_eq!(left_after_a_revocation(&mut book, ids[1], NOW), 0);
+    assert!(book.doubtful.is_empty(), "a new sign-in is beyond doubt");
+}
+
+/// The same by an answer that was lost, and by a stage that died with the revocation on its way.
+#[test]
+fn a_revocation_after_one_without_an_answer_settles_no_other_token() {
+    let failed = |book: &mut Book, first: GrantId| {
+        let event = Event::RevocationFailed { after: None };
+        let stored = step(book, first, Task::Revoke, event, None);
+        book.durable(&stored.grants, &stored.carriers, NOW);
+    };
+    let died = |book: &mut Book, first: GrantId| {
+        assert!(matches!(book.begin(first, Task::Revoke, NOW), Beginning::Go(_)));
+        book.release_stage(Task::Revoke, NOW);
+    };
+    let ways: [&dyn Fn(&mut Book, GrantId); 2] = [&failed, &died];
+    for way in ways {
+        let mut book = book();
+        let ids = two_revocations_claimed(&mut book);
+        way(&mut book, ids[0]);
+        let later = NOW + Duration::from_hours(1);
+        book.is_ready(Task::Revoke, later);
+        while !book.claim(Task::Revoke, 2, later).is_empty() {}
+        assert_eq!(left_after_a_revocation(&mut book, ids[0], later), 1);
+        assert_eq!(left_after_a_revocation(&mut book, ids[1], later), 0);
+        assert!(book.doubtful.is_empty());
+    }
 }
 
 /// Forgetting once went by the wall clock alone: stepped an hour ahead, a code that the relay posted again was taken in

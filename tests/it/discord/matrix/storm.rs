@@ -194,7 +194,9 @@ async fn observed(answer: HttpFeedback, closes: Closes) {
         .await
         .expect("the governor lives");
     let began = Instant::now();
-    acquire(&governor, within(Budget::OAuth, Urgency::Exchange)).await.complete(fine());
+    acquire(&governor, within(Budget::OAuth, Urgency::Exchange))
+        .await
+        .complete(fine());
     let expected = match closes {
         Closes::Global(wait) | Closes::Everything(wait) => wait,
         _ => Duration::ZERO,
