@@ -169,7 +169,12 @@ impl Door {
             Ok(Taken::TooMany) => (StatusCode::TOO_MANY_REQUESTS, Page::Limited),
             Ok(Taken::Busy | Taken::Failed) | Err(_) => (StatusCode::SERVICE_UNAVAILABLE, Page::Busy),
         };
-        self.page(request, status, page, denied.as_deref())
+        self.page(
+            request,
+            status,
+            page,
+            denied.filter(|_| page == Page::Denied).as_deref(),
+        )
     }
 
     fn refuse(&self, request: &HttpRequest, refusal: Refusal) -> HttpResponse {

@@ -13,6 +13,14 @@ export class Ferry {
     this.storage = ctx.storage;
     this.housekeepingAt = 0;
     this.alarmAt = null;
+    this.plan = null;
+    try {
+      this.settings = settingsOf(env);
+    } catch (error) {
+      // What waits waits for a deployment with other settings.
+      console.error(error.message);
+      return;
+    }
     ctx.blockConcurrencyWhile(async () => {
       const [lines, known, sentAt] = await Promise.all(
         ["line:", "known:", "sent:"].map(async (prefix) => {
@@ -21,13 +29,15 @@ export class Ferry {
         }),
       );
       this.alarmAt = await this.storage.getAlarm();
-      this.settings = settingsOf(env);
-      this.plan = new Plan(this.settings, { lines: lines.values(), known, sentAt }, Date.now());
+      const shut = (await this.storage.get("shut")) ?? {};
+      this.shutKept = JSON.stringify(shut);
+      this.plan = new Plan(this.settings, { lines: lines.values(), known, sentAt, shut }, Date.now());
     });
   }
 
   // Only the Worker calls it: a Durable Object has no address of its own.
   async fetch(request) {
+    if (!this.plan) return new Response("failed", { status: 503 });
     const came = await request.json();
     const isCode = !came.word.startsWith("!");
     const digest = await crypto.subtle.digest("SHA-256", Uint8Array.from(utf8(isCode ? came.word : `${came.word} ${came.state}`)));
@@ -45,7 +55,8 @@ export class Ferry {
 
   async alarm() {
     this.alarmAt = null;
-    this.act();
+    if (this.plan) this.act();
+    else this.storage.setAlarm(Date.now() + KEEP_HOUSE);
   }
 
   // Does all that may be done now, and sees to it that it is called again.
@@ -65,6 +76,12 @@ export class Ferry {
       this.post(posting);
     }
     for (let lane = this.plan.nextLook(now); lane; lane = this.plan.nextLook(now)) this.look(lane);
+    const shut = this.plan.shut(now);
+    if (JSON.stringify(shut ?? {}) !== this.shutKept) {
+      this.shutKept = JSON.stringify(shut ?? {});
+      if (shut) this.storage.put("shut", shut);
+      else this.delete(["shut"]);
+    }
     if (now >= this.housekeepingAt) {
       this.housekeepingAt = now + KEEP_HOUSE;
       this.delete(this.plan.forget(now).map((hash) => `known:${hash}`));
@@ -75,9 +92,9 @@ export class Ferry {
   arm(now) {
     const at = [this.plan.nextAt(now)];
     // Should this instance end while Discord is asked, the next one goes on.
-    if (this.plan.posting > 0) at.push(now + 2 * ANSWERED_WITHIN);
-    if (this.plan.known.size > 0) at.push(Math.max(now, this.housekeepingAt) + KEEP_HOUSE);
-    const next = Math.max(now + 1, Math.min(...at));
+    if (this.plan.lanes.some((lane) => lane.busy)) at.push(now + 2 * ANSWERED_WITHIN);
+    at.push(Math.max(this.plan.forgetAt, this.housekeepingAt));
+    const next = Math.ceil(Math.max(now + 1, Math.min(...at)));
     if (next === Infinity || (this.alarmAt !== null && this.alarmAt <= next)) return;
     this.alarmAt = next;
     this.storage.setAlarm(next);
@@ -128,24 +145,25 @@ export class Ferry {
 
   async look(lane) {
     const answer = await this.call(lane, "GET", "").catch(() => null);
-    await answer?.body?.cancel();
-    this.plan.looked(lane, answer?.status === 200, Date.now());
-    if (answer?.status === 200) console.log(`webhook ${lane.webhook} works again`);
+    const isThere = answer?.status === 200;
+    this.plan.looked(lane, isThere, Date.now());
+    if (isThere) console.log(`webhook ${lane.webhook} works again`);
     this.act();
+    await answer?.body?.cancel().catch(() => {});
   }
 }
 
 // The beginning of an answer, as JSON where it is some.
 async function readAnswer(response) {
   let text = "";
-  const reader = response.body?.pipeThrough(new TextDecoderStream()).getReader();
-  while (reader && text.length <= ANSWER_CAP) {
-    const { done, value } = await reader.read();
-    if (done) break;
-    text += value;
-  }
-  await reader?.cancel();
   try {
+    const reader = response.body?.pipeThrough(new TextDecoderStream()).getReader();
+    while (reader && text.length <= ANSWER_CAP) {
+      const { done, value } = await reader.read();
+      if (done) break;
+      text += value;
+    }
+    await reader?.cancel();
     return JSON.parse(text);
   } catch (error) {
     return null;

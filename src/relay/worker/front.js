@@ -70,7 +70,7 @@ function wantedLanguages(header) {
     .map((part) => {
       const [language, ...words] = part.split(";").map((word) => word.trim());
       const weight = words.find((word) => word.startsWith("q="));
-      return { language: language.toLowerCase(), weight: weight === undefined ? 1 : Number.parseFloat(weight.slice(2)) };
+      return { language: language.toLowerCase(), weight: weight === undefined ? 1 : Number(weight.slice(2)) };
     })
     .filter(({ language, weight }) => language !== "" && language !== "*" && weight > 0 && weight <= 1)
     .sort((a, b) => b.weight - a.weight)

@@ -29,11 +29,11 @@ class Budget {
     this.limit = limit;
     this.closedUntil = 0;
     this.level = 0; // of the burst, used
-    this.levelAt = now;
-    // What was on its way when an earlier instance ended may have arrived as late as its time-out.
-    this.posts = sentAt.map((at) => ({ at: Math.min(now, at + ANSWERED_WITHIN), open: false }));
+    this.levelAt = 0;
+    const times = sentAt.map((at) => Math.min(now, at)).filter((at) => at + WINDOW > now);
+    this.posts = times.sort((a, b) => a - b).map((at) => ({ at, open: false }));
     if (limit) {
-      for (const { at } of this.posts) this.charge(at);
+      for (const at of times) this.charge(at);
     }
   }
 
@@ -46,7 +46,7 @@ class Budget {
   }
 
   charge(now) {
-    this.level = this.levelNow(now) + 1;
+    this.level = Math.min(this.limit.burst, this.levelNow(now) + 1);
     this.levelAt = Math.max(now, this.levelAt);
   }
 
@@ -79,8 +79,9 @@ class Budget {
     return post;
   }
 
+  // What the next instance has to know. A post on its way may arrive as late as its time-out.
   sentAt(now) {
-    return this.posts.map((post) => (post.open ? now : post.at));
+    return this.posts.map((post) => (post.open ? now + ANSWERED_WITHIN : post.at));
   }
 
   close(until) {
@@ -89,9 +90,9 @@ class Budget {
 
   // About how many posts can go until some moment.
   slots(now, until) {
-    if (!this.limit) return Infinity;
     const from = Math.max(now, this.closedUntil);
     if (from >= until) return 0;
+    if (!this.limit) return Infinity;
     return Math.max(0, Math.floor(this.limit.burst - this.levelNow(now))) + Math.floor((until - from) * this.refill);
   }
 }
@@ -112,7 +113,8 @@ function textOf(line) {
 }
 
 class Plan {
-  // `kept` is what an earlier instance left: lines, known callbacks as [hash, {until, nonce}], and send times by channel.
+  // `kept` is what an earlier instance left: lines, known callbacks as [hash, {until, nonce}], send times by channel, and
+  // what was shut.
   constructor(settings, kept, now) {
     this.settings = settings;
     this.lifetime = settings.lifetime * 1_000;
@@ -125,11 +127,13 @@ class Plan {
       const budget = this.budgets.get(channel);
       return { webhook: lane.webhook_id, pack: lane.pack, channel, budget, busy: false, heldUntil: 0, failures: 0, lookAt: null };
     });
-    this.closedUntil = 0; // Discord refused this address, or everything
+    this.closedUntil = kept.shut.everything ?? 0; // Discord refused this address, or everything
+    for (const [channel, until] of Object.entries(kept.shut.channels ?? {})) this.budgets.get(channel)?.close(until);
+    for (const lane of this.lanes) lane.lookAt = kept.shut.webhooks?.[lane.webhook] ?? null;
     this.waiting = []; // in order
     this.inHand = 0; // codes on their way
-    this.posting = 0; // messages on their way
     this.known = new Map();
+    this.forgetAt = Infinity; // when the first of them need not be known any more
     this.links = new Map();
     for (const [hash, known] of kept.known) this.know(hash, known);
     for (const line of kept.lines) this.put(line);
@@ -137,6 +141,7 @@ class Plan {
 
   know(hash, known) {
     this.known.set(hash, known);
+    this.forgetAt = Math.min(this.forgetAt, known.until);
     this.links.set(known.nonce, (this.links.get(known.nonce) ?? 0) + 1);
   }
 
@@ -206,7 +211,6 @@ class Plan {
       if (lines.length === 0) continue;
       this.waiting = this.waiting.filter((line) => !lines.includes(line));
       this.inHand += lines.filter((line) => line.kind === CODE).length;
-      this.posting += 1;
       lane.busy = true;
       const text = `<@${this.settings.bot}>\n${lines.map(textOf).join("")}`;
       return { number, lane, lines, text, post: lane.budget.reserve(now) };
@@ -232,7 +236,6 @@ class Plan {
   // Takes in what Discord said; answers which lines are done with.
   answered({ lane, lines, post }, answer, now) {
     this.inHand -= lines.filter((line) => line.kind === CODE).length;
-    this.posting -= 1;
     lane.busy = false;
     Object.assign(post, { at: now, open: false });
     if (answer.closes === "everything") this.closedUntil = Math.max(this.closedUntil, now + answer.wait);
@@ -286,8 +289,22 @@ class Plan {
     return { died, dropped };
   }
 
+  // What Discord has shut, for the next instance; null where nothing is.
+  shut(now) {
+    const shut = {};
+    if (this.closedUntil > now) shut.everything = this.closedUntil;
+    for (const [channel, { closedUntil }] of this.budgets) {
+      if (closedUntil > now) (shut.channels ??= {})[channel] = closedUntil;
+    }
+    for (const { webhook, lookAt } of this.lanes) {
+      if (lookAt !== null) (shut.webhooks ??= {})[webhook] = lookAt;
+    }
+    return Object.keys(shut).length > 0 ? shut : null;
+  }
+
   // Callbacks that need not be known any more, as a repetition would be refused.
   forget(now) {
+    if (this.forgetAt > now) return [];
     const over = [...this.known].filter(([, known]) => known.until <= now);
     for (const [hash, { nonce }] of over) {
       this.known.delete(hash);
@@ -295,6 +312,7 @@ class Plan {
       if (left > 0) this.links.set(nonce, left);
       else this.links.delete(nonce);
     }
+    this.forgetAt = [...this.known.values()].reduce((at, { until }) => Math.min(at, until), Infinity);
     return over.map(([hash]) => hash);
   }
 

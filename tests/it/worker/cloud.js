@@ -6,6 +6,7 @@ Date.now = () => clock;
 
 const events = [];
 let order = 0;
+let onTheirWay = 0; // calls that wait for their answer
 
 function at(time, act) {
   events.push({ time: Math.max(time, clock), order: order++, act });
@@ -21,6 +22,8 @@ function step(until) {
   }
   if (events[next].time > until) return "";
   const [event] = events.splice(next, 1);
+  // Ten seconds without a request, an alarm or an answer to wait for, and the instance is put to sleep for good.
+  if (onTheirWay === 0 && event.time - clock >= 10_000) evict();
   clock = event.time;
   event.act();
   return "more";
@@ -54,6 +57,8 @@ globalThis.Response = class {
   }
   get body() {
     const parts = [this.content];
+    const fails = async () => Promise.reject(new Error("the connection broke"));
+    if (this.broken) return { pipeThrough: () => ({ getReader: () => ({ read: fails, cancel: fails }) }), cancel: fails };
     const body = {
       pipeThrough: () => body,
       getReader: () => body,
@@ -89,6 +94,10 @@ function storageOf(mine) {
     if (mine !== generation) throw new Error("this instance is gone");
   };
   return {
+    get: async (key) => {
+      alive();
+      return kept.has(key) ? JSON.parse(kept.get(key)) : undefined;
+    },
     list: async ({ prefix }) => {
       alive();
       const found = [...kept].filter(([key]) => key.startsWith(prefix)).sort(([a], [b]) => (a < b ? -1 : 1));
@@ -137,6 +146,7 @@ async function ferry() {
 function evict() {
   generation += 1;
   instance = null;
+  onTheirWay = 0;
 }
 
 const env = {
@@ -163,6 +173,7 @@ globalThis.fetch = (url, init) => {
   const mine = generation;
   const [, webhook, token] = /^https:\/\/discord\.test\/api\/v10\/webhooks\/(\d+)\/([\w-]+)(\?wait=true)?$/.exec(url);
   const channel = channelOf(webhook);
+  onTheirWay += 1;
   return new Promise((resolve, reject) => {
     const way = latency;
     at(clock + way / 2, () => {
@@ -181,7 +192,8 @@ globalThis.fetch = (url, init) => {
       const after = answer.status ? way / 2 : init.signal.after;
       at(clock + after, () => {
         if (mine !== generation) return;
-        if (answer.status) resolve(new Response(answer.body, answer));
+        onTheirWay -= 1;
+        if (answer.status) resolve(Object.assign(new Response(answer.body, answer), { broken: answer.broken }));
         else reject(Object.assign(new Error("no answer"), { name: "TimeoutError" }));
       });
     });

@@ -78,15 +78,154 @@ fn three_hundred_a_minute_go_through_one_lane_in_time_and_within_the_limits() {
 
 #[test]
 fn a_code_that_comes_alone_costs_eight_rows_written_at_most() {
-    let cloud = Cloud::new(1, 18);
-    for person in 0..20 {
-        cloud.visit(&person.to_string(), START + person * 20_000, &callback(person, 0));
+    for lifetime in [300, 600, 86_400] {
+        let cloud = Cloud::new(1, 18);
+        let state = super::cloud::state(1, 0, START / 1_000 + lifetime);
+        cloud.visit("1", START, &format!("/callback?code={}&state={state}", code(1)));
+        cloud.run(START + 100_000_000);
+        assert_eq!(codes(&cloud).len(), 1);
+        assert_eq!(cloud.value("alarm"), json!(null));
+        let writes = cloud.value("writes").as_u64().expect("a number");
+        assert!(writes <= 8, "{writes} rows written");
     }
-    cloud.run(START + 2_000_000);
-    assert_eq!(codes(&cloud).len(), 20);
-    assert_eq!(cloud.value("alarm"), json!(null));
-    let writes = cloud.value("writes").as_u64().expect("a number");
-    assert!(writes <= 8 * 20, "{writes} rows written");
+}
+
+/// An instance that woke after a busy minute once charged every post of it at that moment: it posted nothing for 53 s, and one
+/// that was woken every three minutes never again.
+#[test]
+fn an_instance_that_wakes_long_after_a_busy_minute_posts_at_once() {
+    let cloud = Cloud::new(1, 1);
+    for person in 0..40 {
+        cloud.visit(&person.to_string(), START + person * 500, &callback(person, 0));
+    }
+    for person in 40..60 {
+        let state = super::cloud::state(person, 0, START / 1_000 + 7_200);
+        let path = format!("/callback?code={}&state={state}", code(person));
+        cloud.visit(&person.to_string(), START + (person - 39) * 180_000, &path);
+    }
+    cloud.run(START + 4_000_000);
+    assert!(cloud.value("generation").as_u64() > Some(20), "it slept in between");
+    let seen = cloud.seen();
+    let late: Vec<u64> = codes(&cloud)
+        .into_iter()
+        .map(|(at, code)| (at, code.parse::<u64>().expect("a number")))
+        .filter(|(_, person)| *person >= 40)
+        .map(|(at, person)| at - seen[&person.to_string()].at)
+        .collect();
+    assert_eq!(late, [75; 20]);
+}
+
+/// Asleep, it once forgot what Discord had refused, and posted into it with every code that came.
+#[test]
+fn an_instance_that_sleeps_forgets_no_refusal() {
+    let cloud = Cloud::new(1, 18);
+    cloud.js(&format!(
+        "answers = ({{ clock }}) => clock < {START} + 1_800_000 \
+         ? {{ status: 429, headers: {{ 'retry-after': '1800' }}, body: 'error code: 1015' }} : null"
+    ));
+    for person in 0..30 {
+        let state = super::cloud::state(person, 0, START / 1_000 + 7_200);
+        let path = format!("/callback?code={}&state={state}", code(person));
+        cloud.visit(&person.to_string(), START + person * 60_000, &path);
+    }
+    cloud.run(START + 1_799_000);
+    assert!(cloud.value("generation").as_u64() > Some(20), "it slept in between");
+    assert_eq!(cloud.posts().len(), 1);
+    // The first, before anybody knew, and the last, who can still be carried afterwards.
+    let told: Vec<String> = cloud
+        .seen()
+        .into_iter()
+        .filter(|(_, one)| one.page() == "success")
+        .map(|(n, _)| n)
+        .collect();
+    assert_eq!(told, ["0", "29"]);
+    cloud.run(START + 1_801_000);
+    assert_eq!(
+        codes(&cloud).into_iter().map(|(_, code)| code).collect::<Vec<_>>(),
+        [code(29)]
+    );
+
+    let cloud = Cloud::new(1, 18);
+    cloud.js("answers = () => ({ status: 404, body: '{\"code\":10015}' })");
+    for person in 0..10 {
+        cloud.visit(&person.to_string(), START + person * 60_000, &callback(person, 0));
+    }
+    cloud.run(START + 600_000);
+    assert_eq!(cloud.posts().len(), 1);
+    assert!(
+        (38..=41).contains(&cloud.value("looks.length").as_u64().expect("a number")),
+        "every 15 s"
+    );
+    assert_eq!(cloud.said().iter().filter(|(_, level, _)| level == "error").count(), 1);
+}
+
+/// What breaks after the headers once left the lane busy for ever, and a 429 without its wait.
+#[test]
+fn an_answer_that_breaks_off_after_its_headers_is_taken_by_them() {
+    let cloud = Cloud::new(1, 18);
+    cloud.js(&format!(
+        "answers = ({{ clock, method }}) => method === 'GET' ? {{ status: 503, broken: true }} \
+         : clock < {START} + 100 ? {{ status: 404, body: '{{\"code\":10015}}' }} : null; \
+         at({START} + 40_000, () => {{ answers = ({{ method }}) => (method === 'GET' ? {{ status: 200, broken: true }} : null); }})"
+    ));
+    cloud.visit("1", START, &callback(1, 0));
+    cloud.run(START + 90_000);
+    assert_eq!(codes(&cloud).len(), 1);
+
+    let cloud = Cloud::new(1, 18);
+    let limited = "{ status: 429, headers: { via: 'v', 'retry-after': '60' }, broken: true }";
+    cloud.js(&format!(
+        "answers = ({{ clock }}) => clock < {START} + 30_000 ? {limited} : null"
+    ));
+    cloud.visit("1", START, &callback(1, 0));
+    cloud.run(START + 99_000);
+    let moments: Vec<u64> = cloud.posts().iter().map(|post| post.at - START).collect();
+    assert_eq!(moments, [75, 60_225]);
+}
+
+/// A new deployment while a webhook was looked at once left nobody who would look again.
+#[test]
+fn a_look_that_an_instance_leaves_behind_is_made_again_by_the_next() {
+    let cloud = Cloud::new(1, 18);
+    cloud.js(&format!(
+        "answers = ({{ clock, method }}) => clock > {START} + 20_000 ? null : method === 'GET' ? {{}} \
+         : {{ status: 404, body: '{{\"code\":10015}}' }}; at({START} + 17_000, evict)"
+    ));
+    cloud.visit("1", START, &callback(1, 0));
+    cloud.run(START + 90_000);
+    assert_eq!(codes(&cloud).len(), 1);
+}
+
+#[test]
+fn with_limits_off_a_closure_still_sends_people_away() {
+    let cloud = Cloud::new(1, 18);
+    cloud.set("CODEFERRY_PER_MINUTE", "0");
+    cloud.js("answers = () => ({ status: 429, headers: { 'retry-after': '3600' }, body: 'error code: 1015' })");
+    for person in 0..20 {
+        cloud.visit(&person.to_string(), START + person * 1_000, &callback(person, 0));
+    }
+    cloud.run(START + 60_000);
+    assert_eq!(cloud.seen().values().filter(|one| one.page() == "success").count(), 1);
+}
+
+#[test]
+fn what_waits_outlives_settings_that_do_not_hold() {
+    let cloud = Cloud::new(1, 18);
+    cloud.js("answers = () => ({})");
+    cloud.visit("1", START, &callback(1, 0));
+    cloud.run(START + 5_000);
+    cloud.set("CODEFERRY_LANES", "[");
+    cloud.js("answers = () => null; evict()");
+    cloud.run(START + 40_000);
+    assert_eq!(codes(&cloud).len(), 0);
+    cloud.set(
+        "CODEFERRY_LANES",
+        &json!([{ "webhook_id": webhook(3), "pack": 18 }]).to_string(),
+    );
+    cloud.set("CODEFERRY_WEBHOOK_TOKENS", &format!("{}:token", webhook(3)));
+    cloud.js("evict()");
+    cloud.run(START + 99_000);
+    assert_eq!(codes(&cloud).len(), 1, "and lanes that have others' numbers");
 }
 
 #[test]
