@@ -5,6 +5,7 @@ use std::fs;
 use std::io::{BufRead, BufReader, Read as _};
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::time::Duration;
 
 use codeferry::store::{OpenError, open};
 use rustix::process::{Pid, Signal, kill_process};
@@ -13,6 +14,7 @@ use tempfile::TempDir;
 use super::killed::{can_trace, strace};
 use super::kit::options;
 use super::writer::{acknowledged, lost, without_syncs, writer};
+use crate::service::kit::until;
 use crate::tally::{Tally, tell};
 
 /// One fault that was made, and what was wrong afterwards.
@@ -130,6 +132,15 @@ fn a_file_system_that_is_full_and_then_freed_keeps_everything_acknowledged() {
     assert_eq!(acknowledged(&writer(&dir, next, 5).output().expect("runs")).len(), 5);
 }
 
+/// Whether every thread of a process is stopped (`proc(5)`: the state stands behind the name in brackets).
+fn all_stopped(process: u32) -> bool {
+    let threads = fs::read_dir(format!("/proc/{process}/task")).expect("it is there");
+    threads.flatten().all(|thread| {
+        let stat = fs::read_to_string(thread.path().join("stat")).unwrap_or_default();
+        stat.rsplit_once(") ").is_some_and(|(_, rest)| rest.starts_with('T'))
+    })
+}
+
 /// Writes on a disk of its own, stops at some commit, and takes the disk away as it is: what its file holds then is what
 /// had been written to the disk, and nothing of what was only in memory. Answers what is wrong with it.
 fn power_cut(after: u64, syncs: bool) -> Option<Vec<String>> {
@@ -154,6 +165,10 @@ fn power_cut(after: u64, syncs: bool) -> Option<Vec<String>> {
     }
     let pid = Pid::from_raw(child.id().cast_signed()).expect("a process");
     kill_process(pid, Signal::STOP).expect("stopped");
+    // A call that is under way ends first: a copy made meanwhile would hold what was written last, and lack what it rests on.
+    until(Duration::from_secs(10), "nothing is written any more", || {
+        all_stopped(child.id())
+    });
     fs::copy(&image, &cut).expect("copied");
     child.kill().expect("killed");
     lines.read_to_string(&mut said).expect("read");
