@@ -33,8 +33,9 @@ fn codeferry(folder: &Path, arguments: &[&str], variables: &[(&str, &str)]) -> O
         .expect("it runs")
 }
 
+/// What it printed, if it ended with this code and shows no secret.
 #[track_caller]
-fn exits(output: &Output, code: i32) -> (String, String) {
+pub fn exits(output: &Output, code: i32) -> (String, String) {
     let text = |bytes: &[u8]| String::from_utf8(bytes.to_vec()).expect("text");
     let (out, err) = (text(&output.stdout), text(&output.stderr));
     assert_eq!(output.status.code(), Some(code), "\nstdout: {out}\nstderr: {err}");

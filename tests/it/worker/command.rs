@@ -7,6 +7,8 @@ use std::process::Output;
 use assert_cmd::Command;
 use serde_json::{Value, json};
 
+use crate::cli::exits;
+
 const CONFIG: &str = r#"
 [discord]
 application_id = "1536000000000000001"
@@ -32,15 +34,6 @@ fn codeferry(folder: &Path, arguments: &[&str]) -> Output {
         .current_dir(folder)
         .output()
         .expect("it runs")
-}
-
-#[track_caller]
-fn exits(output: &Output, code: i32) -> (String, String) {
-    let text = |bytes: &[u8]| String::from_utf8(bytes.to_vec()).expect("text");
-    let (out, err) = (text(&output.stdout), text(&output.stderr));
-    assert_eq!(output.status.code(), Some(code), "\nstdout: {out}\nstderr: {err}");
-    assert!(!out.contains("CANARY") && !err.contains("CANARY"), "{out}{err}");
-    (out, err)
 }
 
 #[test]
