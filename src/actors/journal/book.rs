@@ -361,24 +361,6 @@ impl Book {
         }
     }
 
-    /// Some of a person's tokens may be dead from now on, and nobody knows which.
-    fn doubt(&mut self, person: Option<UserId>) {
-        if let Some(person) = person
-            && self.grants_of(person).any(Grant::holds_token)
-        {
-            self.doubtful.insert(person);
-        }
-    }
-
-    /// A revocation that has no answer has come to its end.
-    fn end_revocation(&mut self, id: GrantId) {
-        let under_way = self.revoking.iter().find(|(_, (by, _))| *by == id);
-        if let Some(person) = under_way.map(|(person, _)| *person) {
-            self.revoking.remove(&person);
-            self.doubt(Some(person));
-        }
-    }
-
     /// Offers what was held back for a grant of this person that has moved now.
     fn offer_held(&mut self, person: UserId, moved: GrantId, now: Timestamp) {
         for (held, task) in self.held.remove(&person).unwrap_or_default() {

@@ -178,6 +178,24 @@ impl Book {
         Some(settled.map(|g| g.id).collect())
     }
 
+    /// Some of a person's tokens may be dead from now on, and nobody knows which.
+    pub(super) fn doubt(&mut self, person: Option<UserId>) {
+        if let Some(person) = person
+            && self.grants_of(person).any(Grant::holds_token)
+        {
+            self.doubtful.insert(person);
+        }
+    }
+
+    /// A revocation that has no answer has come to its end.
+    pub(super) fn end_revocation(&mut self, id: GrantId) {
+        let under_way = self.revoking.iter().find(|(_, (by, _))| *by == id);
+        if let Some(person) = under_way.map(|(person, _)| *person) {
+            self.revoking.remove(&person);
+            self.doubt(Some(person));
+        }
+    }
+
     pub(super) fn grants_of(&self, person: UserId) -> impl Iterator<Item = &Grant> {
         self.by_person
             .get(&person)
