@@ -81,7 +81,7 @@ mod armed {
             },
             Change::PutData { .. } => "data",
             Change::Close(_) => "close",
-            Change::PutCarrier(_) | Change::RemoveCarrier(_) => "carrier",
+            Change::PutSourceMessage(_) | Change::RemoveSourceMessage(_) => "source_message",
             Change::SeeMessage(_) | Change::SeeCode(_) => "receive",
             Change::Forget { .. } => "forget",
             Change::UseNonce(_) => "nonce",

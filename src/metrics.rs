@@ -172,13 +172,13 @@ pub fn command_answered(answer: CommandAnswer) {
     counter!(COMMANDS, "answer" => answer.name()).increment(1);
 }
 
-/// How old a code was, by its carrier message, when it was presented.
+/// How old a code was, by its source message, when it was presented.
 pub fn posted_to_presented(age: Duration) {
     histogram!(PRESENTED).record(age);
     keep_small();
 }
 
-/// How long it took from a carrier message to the end of its token.
+/// How long it took from a source message to the end of its token.
 pub fn posted_to_revoked(age: Duration) {
     histogram!(REVOKED).record(age);
     keep_small();

@@ -4,7 +4,7 @@
 //! gateway last; what can be checked beside that is checked while codes already flow.
 
 pub mod direct;
-mod mints;
+mod link_issuer;
 pub mod wiring;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -16,7 +16,7 @@ use rand::distr::{Alphanumeric, SampleString};
 use rand::rngs::StdRng;
 use tokio::sync::{mpsc, oneshot, watch};
 
-use self::wiring::{IDENTIFIES_A_DAY, Journalled, Outside, Told, watched, wire};
+use self::wiring::{Callbacks, IDENTIFIES_A_DAY, Journalled, Outside, watched, wire};
 use crate::actors::governor::{Governor, Limits, Observe, RateLimit, WebhookLimit};
 use crate::actors::journal::Journal;
 use crate::actors::listener::{Fatal, WatchedLane};
@@ -46,7 +46,7 @@ const HUNG_AFTER: Duration = Duration::from_secs(4);
 /// Notes of the gateway that wait for the listener; more are dropped, for the history has them.
 const NOTES: usize = 4096;
 
-/// Uses of slash commands that wait for the usher; more are dropped.
+/// Uses of slash commands that wait for the command responder; more are dropped.
 const USES: usize = 256;
 
 /// A running service.
@@ -162,7 +162,7 @@ impl Service {
                 clock,
                 random,
             },
-            Told {
+            Callbacks {
                 on_ready,
                 on_closed: None,
             },

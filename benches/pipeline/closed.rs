@@ -12,7 +12,7 @@ use crate::service::{Service, Site};
 use crate::statistics::{median, spread};
 use crate::stored::keep_closed;
 
-struct Place {
+struct StoreFolder {
     closed: u64,
     discord: Discord,
     service: Service,
@@ -32,7 +32,7 @@ pub async fn measure(report: &mut Report) -> anyhow::Result<()> {
         let discord = Discord::start()?;
         let site = Site::new(&discord)?;
         keep_closed(&site.data(), closed)?;
-        places.push(Place {
+        places.push(StoreFolder {
             closed,
             service: site.run_ready().await?,
             discord,

@@ -11,7 +11,7 @@ use codeferry::grant::{ClosedGrant, Grant, Outcome, State};
 use codeferry::ids::{ChannelId, CodeHash, GrantId, Lane, MessageId, snowflake_at};
 use codeferry::intake::hash::code_hash;
 use codeferry::secret::{AuthorizationCode, PersonalData, RawState};
-use codeferry::store::{self, Carrier, Change, SeenCode, SeenMessage, Store, StoreOptions, UsedNonce};
+use codeferry::store::{self, Change, SeenCode, SeenMessage, SourceMessage, Store, StoreOptions, UsedNonce};
 use codeferry::time::{Clock, SystemClock, Timestamp};
 
 use crate::people::{Approved, Person};
@@ -101,7 +101,7 @@ pub fn keep_open(data: &Path, codes: &[Approved], results: u64) -> anyhow::Resul
         let grant = grant(&approved.person, n as u64, now, Some(hash), state);
         filling.put(seen(grant.origin.message, hash))?;
         filling.put([
-            Change::PutCarrier(Carrier {
+            Change::PutSourceMessage(SourceMessage {
                 message: grant.origin.message,
                 lane: Lane(0),
                 channel: ELSEWHERE,

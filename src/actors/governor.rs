@@ -23,7 +23,7 @@ use futures_util::future::LocalBoxFuture;
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use tokio::time::Instant;
 
-use self::budgets::{Budgets, Key, Taken, Verdict, Want};
+use self::budgets::{Budgets, Key, Reservation, Verdict, Want};
 use self::moment::Moment;
 use self::permit::{Answer, Ending, Reply, Return, Slot};
 use crate::ids::{ChannelId, Lane};
@@ -45,7 +45,7 @@ pub trait SpendingLedger {
 }
 
 /// What a governor is made of.
-pub struct Settings {
+pub struct GovernorSettings {
     /// The limits in force at first.
     pub limits: Limits,
     /// The lanes' channels.
@@ -93,7 +93,7 @@ impl Waiter {
 
 impl Governor {
     /// A governor with an earlier process's spending replayed. Make it in the runtime whose time it shall follow.
-    pub fn new(settings: Settings) -> Self {
+    pub fn new(settings: GovernorSettings) -> Self {
         let (back, returns) = unbounded_channel();
         Self {
             budgets: Budgets::new(settings.limits, &settings.spending, Moment::START),
@@ -328,7 +328,7 @@ impl Governor {
     }
 
     /// Answers with a permit once the spending is on disk.
-    fn store(&mut self, channel: ChannelId, taken: Taken, slot: Slot, ctx: &mut Context<Self>) {
+    fn store(&mut self, channel: ChannelId, taken: Reservation, slot: Slot, ctx: &mut Context<Self>) {
         let sent_at = self.budgets.to_persist(channel, self.now(), self.clock.now());
         let stored = self.ledger.persist(channel, sent_at).into_actor(self);
         ctx.spawn(stored.map(move |stored, this, ctx| {
@@ -360,7 +360,7 @@ impl Governor {
         self.alarm = Some((at, alarm));
     }
 
-    fn permit(&self, taken: Taken) -> Permit {
+    fn permit(&self, taken: Reservation) -> Permit {
         Permit::new(taken, self.back.clone())
     }
 

@@ -1,13 +1,13 @@
 //! The `Journal`: owns the open grants and their leases, and is the only caller of `Grant::apply`.
 //!
-//! It waits for nobody but its store. Every message changes memory through [`Book`], hands the changes to the store,
+//! It waits for nobody but its store. Every message changes memory through [`OpenGrants`], hands the changes to the store,
 //! and answers once they are durable where an outside effect depends on it.
 
-pub mod book;
 mod channel;
 mod drain;
 pub mod message;
 mod mint;
+pub mod open_grants;
 mod room;
 pub mod view;
 
@@ -21,11 +21,11 @@ use futures_util::future::LocalBoxFuture;
 use futures_util::{FutureExt, StreamExt};
 use tokio::sync::oneshot;
 
-use self::book::{Beginning, Book, Changed};
 use self::message::{
     Append, Begin, Begun, Claim, JournalError, Lease, Operate, Release, ReleaseStage, Report, Reported, ResumeExchange,
     Stalled, Watch, WorkAvailable,
 };
+use self::open_grants::{Beginning, Changed, OpenGrants};
 use super::calls::Calls;
 use crate::grant::{ClosedGrant, Event, Outcome, State, Task};
 use crate::ids::{GrantId, MessageId};
@@ -42,7 +42,7 @@ const COMMITS: usize = 256;
 pub type OnClosed = dyn Fn(&ClosedGrant);
 
 /// What the journal is made of.
-pub struct Settings {
+pub struct JournalSettings {
     /// Where changes become durable.
     pub store: CommitterHandle,
     /// Discord's time as far as it is known: codes age by it.
@@ -59,8 +59,8 @@ pub struct Settings {
 
 /// The only truth about open grants.
 pub struct Journal {
-    book: Book,
-    settings: Settings,
+    open_grants: OpenGrants,
+    settings: JournalSettings,
     /// Who is told that there is work, by task; in order, so that a run can be repeated.
     watchers: BTreeMap<Task, Recipient<WorkAvailable>>,
     /// The first store error: from then on nothing is claimed and nothing begins.
@@ -85,8 +85,8 @@ pub struct Journal {
 struct Committed {
     /// The grants it touched.
     grants: Vec<GrantId>,
-    /// The carrier messages it touched.
-    carriers: Vec<MessageId>,
+    /// The source messages it touched.
+    source_messages: Vec<MessageId>,
     outcome: Result<(), StoreError>,
     /// Who waits for it; nobody, where nothing depends on it.
     waiting: oneshot::Sender<Result<(), JournalError>>,
@@ -94,9 +94,9 @@ struct Committed {
 
 impl Journal {
     /// A journal over the memory that the store gave back.
-    pub fn new(settings: Settings, (book, at_start): (Book, Changed)) -> Self {
+    pub fn new(settings: JournalSettings, (open_grants, at_start): (OpenGrants, Changed)) -> Self {
         Self {
-            book,
+            open_grants,
             settings,
             watchers: BTreeMap::new(),
             failed: None,
@@ -114,9 +114,9 @@ impl Journal {
         self.settings.clock.now()
     }
 
-    /// How old a grant's carrier message is.
+    /// How old a grant's source message is.
     fn age_of(&self, id: GrantId) -> Option<Duration> {
-        let grant = self.book.get(id)?;
+        let grant = self.open_grants.get(id)?;
         Some(self.now().since(grant.origin.message.created_at()))
     }
 
@@ -147,13 +147,13 @@ impl Journal {
         if changed.changes.is_empty() {
             return std::future::ready(self.working()).boxed_local();
         }
-        let (grants, carriers) = (changed.grants, changed.carriers);
+        let (grants, source_messages) = (changed.grants, changed.source_messages);
         let durable = self.settings.store.commit(changed.changes);
         let (waiting, answer) = oneshot::channel();
         self.commits.start(async move {
             Committed {
                 grants,
-                carriers,
+                source_messages,
                 outcome: durable.await,
                 waiting,
             }
@@ -174,7 +174,7 @@ impl Journal {
         let now = self.now();
         let tasks: Vec<Task> = self.watchers.keys().copied().collect();
         for task in tasks {
-            if self.may_claim(task) && self.book.is_ready(task, now) {
+            if self.may_claim(task) && self.open_grants.is_ready(task, now) {
                 // A full mailbox means that the stage will look anyway.
                 let _ = self.watchers[&task].try_send(WorkAvailable);
             }
@@ -183,7 +183,7 @@ impl Journal {
     }
 
     fn set_timer(&mut self, ctx: &mut Context<Self>) {
-        let Some(at) = self.book.next_wake() else { return };
+        let Some(at) = self.open_grants.next_wake() else { return };
         if let Some((set, handle)) = self.timer {
             if set <= at {
                 return;
@@ -199,7 +199,7 @@ impl Journal {
     }
 
     fn pass_time(&mut self, ctx: &mut Context<Self>) {
-        let expired = self.book.expire(self.now());
+        let expired = self.open_grants.expire(self.now());
         drop(self.commit(expired));
         self.offer_work(ctx);
     }
@@ -208,8 +208,8 @@ impl Journal {
         self.working().is_ok() && !(task == Task::Exchange && (self.draining || self.exchange_paused))
     }
 
-    fn keep_house(&mut self, ctx: &mut Context<Self>) {
-        let aged = self.book.age(self.now());
+    fn maintain(&mut self, ctx: &mut Context<Self>) {
+        let aged = self.open_grants.age(self.now());
         drop(self.commit(aged));
         let store = self.settings.store.clone();
         let (now, retention) = (self.settings.clock.now(), self.settings.closed_retention);
@@ -235,7 +235,7 @@ impl Actor for Journal {
         if let Some(changed) = self.at_start.take() {
             drop(self.commit(changed));
         }
-        ctx.run_interval(Duration::from_mins(1), Self::keep_house);
+        ctx.run_interval(Duration::from_mins(1), Self::maintain);
         self.look_for_room(ctx);
         ctx.run_interval(room::LOOK_EVERY, Self::look_for_room);
         self.offer_work(ctx);
@@ -248,7 +248,8 @@ impl StreamHandler<Vec<Committed>> for Journal {
         for committed in together {
             let answer = match committed.outcome {
                 Ok(()) => {
-                    self.book.durable(&committed.grants, &committed.carriers, now);
+                    self.open_grants
+                        .durable(&committed.grants, &committed.source_messages, now);
                     Ok(())
                 }
                 Err(error) => {
@@ -264,10 +265,10 @@ impl StreamHandler<Vec<Committed>> for Journal {
 }
 
 impl Handler<Append> for Journal {
-    type Result = ResponseFuture<Result<book::Appended, JournalError>>;
+    type Result = ResponseFuture<Result<open_grants::Appended, JournalError>>;
 
     fn handle(&mut self, Append(mut carried): Append, ctx: &mut Self::Context) -> Self::Result {
-        let fitting = self.book.fitting(&carried, self.settings.max_open);
+        let fitting = self.open_grants.fitting(&carried, self.settings.max_open);
         let full = fitting == 0 && !carried.is_empty();
         let no_room = self.room_is_low.then_some(JournalError::NoRoom);
         let refusal = self.working().err().or(no_room).or(full.then_some(JournalError::Full));
@@ -275,8 +276,8 @@ impl Handler<Append> for Journal {
             return Box::pin(async move { Err(refusal) });
         }
         let left_out = carried.split_off(fitting).len();
-        let (appended, changed) = self.book.append(carried, self.now());
-        let appended = book::Appended { left_out, ..appended };
+        let (appended, changed) = self.open_grants.append(carried, self.now());
+        let appended = open_grants::Appended { left_out, ..appended };
         metrics::grants_received(appended.received as u64);
         let done = self.commit(changed);
         self.offer_work(ctx);
@@ -294,14 +295,14 @@ impl<S: Step> Handler<Claim<S>> for Journal {
         if !self.may_claim(claim.task) {
             return Box::pin(async { Ok(Vec::new()) });
         }
-        let grants = self.book.claim(claim.task, claim.slots, self.now());
+        let grants = self.open_grants.claim(claim.task, claim.slots, self.now());
         self.set_timer(ctx);
         let task = claim.task;
         let mut leases = Vec::with_capacity(grants.len());
         let mut unread = Vec::new();
         for grant in grants {
             let stored = matches!(&grant.state, State::Settling(s) if s.has_data) && S::NEEDS_DATA;
-            match stored.then(|| self.book.data(grant.id)) {
+            match stored.then(|| self.open_grants.data(grant.id)) {
                 Some(None) => unread.push(grant),
                 data => {
                     let work = S::work(&grant, data.flatten());
@@ -340,11 +341,11 @@ impl Handler<Begin> for Journal {
             return Box::pin(async move { Err(error) });
         }
         if stopped {
-            self.book.release(grant, task, self.now());
+            self.open_grants.release(grant, task, self.now());
             return Box::pin(async { Ok(Begun::Stale) });
         }
         let age = self.age_of(grant).filter(|_| task == Task::Exchange);
-        let (begun, changed) = match self.book.begin(grant, task, self.now()) {
+        let (begun, changed) = match self.open_grants.begin(grant, task, self.now()) {
             Beginning::Go(changed) => {
                 if let Some(age) = age {
                     metrics::posted_to_presented(age);
@@ -384,7 +385,7 @@ impl Handler<Report> for Journal {
         {
             metrics::posted_to_revoked(age);
         }
-        match self.book.report(grant, task, event, data, self.now()) {
+        match self.open_grants.report(grant, task, event, data, self.now()) {
             Ok(changed) => {
                 let done = self.commit(changed);
                 self.offer_work(ctx);
@@ -406,7 +407,7 @@ impl Handler<Release> for Journal {
     type Result = ();
 
     fn handle(&mut self, Release { grant, task }: Release, ctx: &mut Self::Context) {
-        self.book.release(grant, task, self.now());
+        self.open_grants.release(grant, task, self.now());
         self.offer_work(ctx);
     }
 }
@@ -415,7 +416,7 @@ impl Handler<ReleaseStage> for Journal {
     type Result = ResponseFuture<Result<(), JournalError>>;
 
     fn handle(&mut self, ReleaseStage(task): ReleaseStage, _: &mut Self::Context) -> Self::Result {
-        let changed = self.book.release_stage(task, self.now());
+        let changed = self.open_grants.release_stage(task, self.now());
         self.commit(changed)
     }
 }
@@ -453,7 +454,7 @@ impl Handler<Operate> for Journal {
 
     fn handle(&mut self, Operate { grant, event }: Operate, ctx: &mut Self::Context) -> Self::Result {
         let operated = self.working().and_then(|()| {
-            self.book
+            self.open_grants
                 .operate(grant, event, self.now())
                 .map_err(|illegal| JournalError::Refused(illegal.to_string()))
         });

@@ -1,16 +1,16 @@
-//! The `Listener`: owns the gateway session, the reading of history, what may enter, and the removal of carriers.
+//! The `Listener`: owns the gateway session, the reading of history, what may enter, and the removal of source messages.
 //!
 //! A gateway event is only a hint: serenity loses its session on a missed heartbeat or a refused reconnect, and Discord
 //! then replays nothing. The channel's history is the truth, read at start, on READY, on RESUMED and every few seconds:
 //! the live window first, and what lies between it and the cursor in the background.
 
-mod carriers;
 pub mod gatekeeper;
 pub mod history;
 mod lanes;
 mod memory;
 mod progress;
 mod reading;
+mod source_messages;
 
 use std::collections::{HashMap, HashSet};
 use std::rc::Rc;
@@ -28,8 +28,8 @@ use self::history::ReadError;
 use self::memory::Memory;
 use self::progress::Progress;
 use super::journal::Journal;
-use super::journal::book::{Appended, Carried};
 use super::journal::message::{Append, JournalError};
+use super::journal::open_grants::{Appended, Carried};
 use crate::ids::{ChannelId, Lane, MessageId, WebhookId};
 use crate::metrics::{self, MessageResult};
 use crate::steps::port::{BotApi, BotError, ChannelMessage, GatewayNote};
@@ -42,7 +42,7 @@ const TOGETHER: usize = 32;
 /// Messages without content from a lane's own webhook after which the cause is named: one may be somebody's test.
 const BLANKS: usize = 3;
 
-/// What becomes of a carrier message once its codes are spent.
+/// What becomes of a source message once its codes are spent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum AfterReceipt {
     /// It is deleted.
@@ -65,7 +65,7 @@ pub struct WatchedLane {
 }
 
 /// What the listener is made of.
-pub struct Settings {
+pub struct ListenerSettings {
     /// The lanes.
     pub lanes: Vec<WatchedLane>,
     /// Decides what enters.
@@ -80,7 +80,7 @@ pub struct Settings {
     pub code_lifetime: Duration,
     /// How often the history is read.
     pub poll_every: Duration,
-    /// What becomes of spent carrier messages.
+    /// What becomes of spent source messages.
     pub after_receipt: AfterReceipt,
     /// Told of a close code that ends the session for good, or of a channel that cannot be read.
     pub on_fatal: Rc<dyn Fn(Fatal)>,
@@ -188,7 +188,7 @@ enum Source {
 
 impl Listener {
     /// A listener; it reads history as soon as it is started.
-    pub fn new(settings: Settings, journal: Addr<Journal>) -> Self {
+    pub fn new(settings: ListenerSettings, journal: Addr<Journal>) -> Self {
         let channels = settings.lanes.iter().map(|l| (l.channel, Watched::default())).collect();
         Self {
             lanes: settings.lanes,
@@ -269,7 +269,7 @@ impl Listener {
         Box::pin(appended.map(move |outcome, listener, ctx| {
             let outcome = outcome.unwrap_or_else(|_| Err(JournalError::Refused("the journal is gone".to_owned())));
             let kept = listener.appended(&ids, outcome);
-            listener.remove_carriers(ctx);
+            listener.remove_source_messages(ctx);
             kept
         }))
     }
@@ -375,7 +375,7 @@ impl Actor for Listener {
     fn started(&mut self, ctx: &mut Self::Context) {
         self.read_all(ctx);
         ctx.run_interval(self.poll_every, Self::read_all);
-        ctx.run_interval(Duration::from_secs(1), Self::remove_carriers);
+        ctx.run_interval(Duration::from_secs(1), Self::remove_source_messages);
         ctx.run_interval(lanes::LOOK_EVERY, Self::look_at_webhooks);
         if let Some(mut notes) = self.notes.take() {
             let notes = futures_util::stream::poll_fn(move |cx| notes.poll_recv(cx));

@@ -1,11 +1,11 @@
 //! The actors; each file is one agent noun.
 
 pub mod calls;
+pub mod command_responder;
 pub mod governor;
 pub mod journal;
-#[cfg(test)]
-mod kit;
 pub mod listener;
 pub mod pipeline;
 pub mod stage;
-pub mod usher;
+#[cfg(test)]
+mod test_support;

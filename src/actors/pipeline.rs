@@ -1,6 +1,6 @@
 //! The `Pipeline`: builds the actors, watches them, rebuilds a dead stage, and drains in two phases.
 //!
-//! A dead journal, governor, listener or usher, or a failed store, ends everything: a service that seems to run while codes die is
+//! A dead journal, governor, listener or command responder, or a failed store, ends everything: a service that seems to run while codes die is
 //! worse than a restart.
 
 use std::panic::AssertUnwindSafe;
@@ -14,12 +14,12 @@ use rand::distr::{Alphanumeric, SampleString};
 use rand::rngs::StdRng;
 use tokio::sync::watch;
 
+use super::command_responder::CommandResponder;
 use super::governor::Governor;
 use super::journal::Journal;
 use super::journal::message::{Close, Drain, OutstandingWork, ReleaseStage, ResumeExchange, Stalled};
 use super::listener::{DrainIntake, Fatal, Listener};
 use super::stage::{DrainStage, Stage};
-use super::usher::Usher;
 use crate::grant::Task;
 use crate::secret::AccessToken;
 use crate::steps::Step;
@@ -76,7 +76,7 @@ pub struct Pipeline {
     journal: Addr<Journal>,
     governor: Addr<Governor>,
     listener: Option<Addr<Listener>>,
-    usher: Option<Addr<Usher>>,
+    responder: Option<Addr<CommandResponder>>,
     stages: Vec<Kept>,
     store: CommitterHandle,
     endpoint: Rc<dyn TokenEndpoint>,
@@ -98,7 +98,7 @@ impl Pipeline {
             journal,
             governor,
             listener: None,
-            usher: None,
+            responder: None,
             stages: Vec::new(),
             store,
             endpoint,
@@ -126,9 +126,9 @@ impl Pipeline {
         self.listener = Some(listener);
     }
 
-    /// Gives it the usher to watch.
-    pub fn add_usher(&mut self, usher: Addr<Usher>) {
-        self.usher = Some(usher);
+    /// Gives it the command responder to watch.
+    pub fn add_command_responder(&mut self, responder: Addr<CommandResponder>) {
+        self.responder = Some(responder);
     }
 
     fn end(&self, why: Ended) {
@@ -142,14 +142,14 @@ impl Pipeline {
     }
 
     fn look_after(&mut self, ctx: &mut Context<Self>) {
-        let ushers = self.usher.as_ref().is_none_or(Addr::connected);
+        let responders = self.responder.as_ref().is_none_or(Addr::connected);
         // A dead stage loses what its slots held; these hold what cannot be made again.
         let listens = self.listener.as_ref().is_none_or(Addr::connected);
         for (lives, who) in [
             (self.journal.connected(), "journal"),
             (self.governor.connected(), "governor"),
             (listens, "listener"),
-            (ushers, "usher"),
+            (responders, "command responder"),
         ] {
             if !lives {
                 self.end(Ended::Died(who));

@@ -6,7 +6,7 @@ use clap::Subcommand;
 use serde_json::{Map, Value, json};
 
 use super::{Global, out};
-use crate::config::{self, Config, ConfigErrors, Layers, Locator, Origin, Place, RelayConfig, SinkKind};
+use crate::config::{self, Config, ConfigErrors, Layers, Location, Locator, Origin, RelayConfig, SinkKind};
 use crate::lifecycle::Exit;
 
 /// Arguments of `config`.
@@ -65,9 +65,9 @@ fn check(locator: &Locator, json: bool) -> anyhow::Result<Exit> {
 
 fn fault(error: &config::ConfigError) -> Value {
     let (file, line, variable) = match &error.place {
-        Place::File(path, line) => (Some(path.display().to_string()), *line, None),
-        Place::Variable(name) => (None, None, Some(name)),
-        Place::Nowhere => (None, None, None),
+        Location::File(path, line) => (Some(path.display().to_string()), *line, None),
+        Location::Variable(name) => (None, None, Some(name)),
+        Location::Nowhere => (None, None, None),
     };
     json!({
         "file": file,

@@ -15,7 +15,7 @@ use anyhow::Context;
 
 use self::account::Account;
 use self::child::Child;
-use self::script::Stage;
+use self::script::Scene;
 use super::Global;
 use crate::config::Locator;
 use crate::lifecycle::Exit;
@@ -113,7 +113,7 @@ async fn play(args: &Args, global: &Global, folder: &Path) -> anyhow::Result<Acc
     let (config, secrets) = crate::config::load(&locator)?;
     let mut service = Child::start("run", &file, &environment, folder)?;
     service.logs("READY: codes are taken").await?;
-    let stage = Stage {
+    let stage = Scene {
         simulator: &simulator,
         relay: script::Edge::at(address),
         config: &config,

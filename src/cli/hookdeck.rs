@@ -10,9 +10,9 @@ use super::{Global, out};
 use crate::config::{Config, HookdeckSecrets};
 use crate::lifecycle::{Exit, Failure};
 use crate::relay::hookdeck::api::{ApiError, Hookdeck};
-use crate::relay::hookdeck::plan::{self, Change, Found};
+use crate::relay::hookdeck::plan::{self, AccountState, Change};
 use crate::relay::hookdeck::trial::{self, TrialError};
-use crate::relay::hookdeck::wanted::Settings;
+use crate::relay::hookdeck::wanted::HookdeckSettings;
 use crate::relay::script;
 use crate::secret::Key;
 use crate::time::{Clock as _, SystemClock};
@@ -54,7 +54,9 @@ pub fn run(args: &Args, global: &Global) -> anyhow::Result<Exit> {
         .map_err(|e| failure(e, &config))?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(async {
-        let found = Found::read(&api, &settings).await.map_err(|e| failure(e, &config))?;
+        let found = AccountState::read(&api, &settings)
+            .await
+            .map_err(|e| failure(e, &config))?;
         let changes = found.changes(&settings);
         let Action::Apply { new_source } = args.action else {
             let report = Report {
@@ -77,8 +79,8 @@ pub fn run(args: &Args, global: &Global) -> anyhow::Result<Exit> {
 async fn apply(
     api: &Hookdeck,
     config: &Config,
-    settings: &Settings,
-    found: Found,
+    settings: &HookdeckSettings,
+    found: AccountState,
     changes: &[Change],
     as_json: bool,
 ) -> anyhow::Result<Exit> {
@@ -110,7 +112,9 @@ async fn apply(
                     "{advice}; then run the same command again, which goes on where this one ended"
                 ))
         })?;
-        after = Found::read(api, settings).await.map_err(|e| failure(e, config))?;
+        after = AccountState::read(api, settings)
+            .await
+            .map_err(|e| failure(e, config))?;
     }
     let report = Report {
         config,
@@ -123,8 +127,8 @@ async fn apply(
     Ok(Exit::Fine)
 }
 
-fn settings(config: &Config, secrets: &HookdeckSecrets) -> Settings {
-    Settings {
+fn settings(config: &Config, secrets: &HookdeckSecrets) -> HookdeckSettings {
+    HookdeckSettings {
         name: config.hookdeck.name.clone(),
         discord: config.discord.api_base.clone(),
         bot: config.relay_bot,
@@ -192,8 +196,8 @@ fn failure(error: ApiError, config: &Config) -> Failure {
 /// What is told at the end.
 struct Report<'a> {
     config: &'a Config,
-    found: &'a Found,
-    settings: &'a Settings,
+    found: &'a AccountState,
+    settings: &'a HookdeckSettings,
     changes: &'a [Change],
     done: Option<&'a [String]>,
 }

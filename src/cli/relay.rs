@@ -22,11 +22,11 @@ use crate::intake::callback::{CLOCK_TOLERANCE, Callback, CallbackRules};
 use crate::intake::state::StateKey;
 use crate::lifecycle::{self, Exit, Failure, Request, Signals};
 use crate::relay::counts::Counts;
-use crate::relay::dispatcher::{Dispatcher, Offer, Parts, Post as _, Taken};
+use crate::relay::dispatcher::{Dispatcher, Offer, OfferAnswer, Parts, Post as _};
 use crate::relay::front::{Front, FrontSettings, Intake};
+use crate::relay::journal::{self, RelayJournalError};
 use crate::relay::pages::Pages;
-use crate::relay::schedule::{LaneSettings, Look, Now, Schedule, Settings};
-use crate::relay::shelf::{self, ShelfError};
+use crate::relay::post_plan::{LaneSettings, Now, PostPlan, RelaySettings, WebhookState};
 use crate::store::StoreError;
 use crate::time::{SharedClock, SteadyClock, SystemClock};
 
@@ -79,16 +79,16 @@ fn name_strange_secrets(environment: &Environment) {
 }
 
 /// Hands callbacks to the dispatcher.
-struct Door(mpsc::Sender<Offer>);
+struct DispatcherIntake(mpsc::Sender<Offer>);
 
-impl Intake for Door {
-    fn take(&self, callback: Callback) -> Pin<Box<dyn Future<Output = Taken>>> {
+impl Intake for DispatcherIntake {
+    fn take(&self, callback: Callback) -> Pin<Box<dyn Future<Output = OfferAnswer>>> {
         let (answer, word) = oneshot::channel();
         let offered = self.0.try_send(Offer { callback, answer });
         Box::pin(async move {
             match offered {
-                Ok(()) => word.await.unwrap_or(Taken::Failed),
-                Err(_) => Taken::Busy,
+                Ok(()) => word.await.unwrap_or(OfferAnswer::Failed),
+                Err(_) => OfferAnswer::Busy,
             }
         })
     }
@@ -99,8 +99,8 @@ async fn serve(config: RelayConfig, secrets: RelaySecrets, pages: Pages) -> Resu
         Signals::listen().map_err(|e| Failure::new(Exit::Bug, "signals cannot be listened to").source(e))?;
     // A step of the wall clock must kill no code and age no link.
     let clock: SharedClock = SteadyClock::set_by(&SystemClock);
-    let (shelf, mut found, hash_key) =
-        shelf::open(&config.journal, clock.clone(), HUNG_AFTER).map_err(|e| of_shelf(e, &config.journal))?;
+    let (journal, mut found, hash_key) =
+        journal::open(&config.journal, clock.clone(), HUNG_AFTER).map_err(|e| of_journal(e, &config.journal))?;
     for notice in std::mem::take(&mut found.notices) {
         tracing::warn!("{notice}");
     }
@@ -114,12 +114,12 @@ async fn serve(config: RelayConfig, secrets: RelaySecrets, pages: Pages) -> Resu
         moment: Moment::START,
         wall: clock.now(),
     };
-    let mut schedule = Schedule::new(settings(&config, &secrets), found, now);
+    let mut schedule = PostPlan::new(settings(&config, &secrets), found, now);
     look_at_webhooks(&config, &post, &mut schedule, now).await;
     let random: StdRng = rand::make_rng();
     let dispatcher = Dispatcher::new(Parts {
         schedule,
-        shelf: shelf.clone(),
+        journal: journal.clone(),
         post: Rc::new(post),
         clock: clock.clone(),
         counts: Arc::clone(&counts),
@@ -139,7 +139,7 @@ async fn serve(config: RelayConfig, secrets: RelaySecrets, pages: Pages) -> Resu
         clock,
         pages,
         trusted_proxies: config.front.trusted_proxies.clone(),
-        intake: Arc::new(Door(offers)),
+        intake: Arc::new(DispatcherIntake(offers)),
         counts: Arc::clone(&counts),
     })
     .map_err(|e| {
@@ -175,7 +175,7 @@ async fn serve(config: RelayConfig, secrets: RelaySecrets, pages: Pages) -> Resu
         }
     };
     let left = left.map_err(of_store)?;
-    shelf.close().await.map_err(of_store)?;
+    journal.close().await.map_err(of_store)?;
     tracing::info!(counts = %counts.json(), left, "closed");
     if left > 0 {
         tracing::warn!(
@@ -187,13 +187,13 @@ async fn serve(config: RelayConfig, secrets: RelaySecrets, pages: Pages) -> Resu
     Ok(Exit::Fine)
 }
 
-fn settings(config: &RelayConfig, secrets: &RelaySecrets) -> Settings {
+fn settings(config: &RelayConfig, secrets: &RelaySecrets) -> RelaySettings {
     let lanes = config.lanes.iter().map(|lane| LaneSettings {
         webhook: lane.webhook_id,
         channel: lane.channel_id,
         pack: usize::from(lane.pack),
     });
-    Settings {
+    RelaySettings {
         lanes: lanes.collect(),
         limit: config.limit.map(|limit| WebhookLimit {
             per_minute: limit.per_minute,
@@ -206,18 +206,18 @@ fn settings(config: &RelayConfig, secrets: &RelaySecrets) -> Settings {
 }
 
 /// A webhook that does not work is named before the first person comes, and looked at again later.
-async fn look_at_webhooks(config: &RelayConfig, post: &HttpRelayPost, schedule: &mut Schedule, now: Now) {
+async fn look_at_webhooks(config: &RelayConfig, post: &HttpRelayPost, schedule: &mut PostPlan, now: Now) {
     // People wait meanwhile: an answer that takes longer is none.
     let looks = config.lanes.iter().map(async |lane| {
         let look = tokio::time::timeout(LOOK_WITHIN, post.look(lane.webhook_id)).await;
-        look.unwrap_or(Look::Unclear)
+        look.unwrap_or(WebhookState::Unclear)
     });
     for (lane, look) in futures_util::future::join_all(looks).await.into_iter().enumerate() {
         let webhook = config.lanes[lane].webhook_id;
         match look {
-            Look::There => tracing::info!(lane, %webhook, "lane"),
-            Look::Unclear => tracing::warn!(lane, %webhook, "lane; Discord could not be asked for its webhook"),
-            Look::Gone => {
+            WebhookState::There => tracing::info!(lane, %webhook, "lane"),
+            WebhookState::Unclear => tracing::warn!(lane, %webhook, "lane; Discord could not be asked for its webhook"),
+            WebhookState::Gone => {
                 tracing::error!(
                     lane, %webhook,
                     "this lane's webhook does not work: correct relay.lanes or CODEFERRY_WEBHOOK_TOKENS, or make it anew"
@@ -228,8 +228,8 @@ async fn look_at_webhooks(config: &RelayConfig, post: &HttpRelayPost, schedule: 
     }
 }
 
-fn of_shelf(error: ShelfError, folder: &Path) -> Failure {
-    let locked = matches!(&error, ShelfError::Open(open) if open.is_locked());
+fn of_journal(error: RelayJournalError, folder: &Path) -> Failure {
+    let locked = matches!(&error, RelayJournalError::Open(open) if open.is_locked());
     let exit = if locked { Exit::Failed } else { Exit::Store };
     Failure::new(exit, "the relay cannot start")
         .source(error)

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use url::{Host, Url};
 
-use super::error::{ConfigError, ConfigErrors, Place, shown};
+use super::error::{ConfigError, ConfigErrors, Location, shown};
 use super::layers::Layers;
 use super::raw::RawId;
 use super::schema::nearest;
@@ -46,10 +46,10 @@ impl Checker<'_> {
     }
 
     /// Where a key's value came from; for an absent one where its table did, else the file.
-    fn place_of(&self, key: &str) -> Place {
+    fn place_of(&self, key: &str) -> Location {
         place(&self.layers.root.nearest(key).origin).unwrap_or_else(|| {
             let file = self.layers.file.clone();
-            file.map_or(Place::Nowhere, |path| Place::File(path, None))
+            file.map_or(Location::Nowhere, |path| Location::File(path, None))
         })
     }
 

@@ -82,7 +82,7 @@ pub struct IntakeConfig {
     pub code_lifetime: Duration,
     /// The message versions that are accepted: at least one, each once.
     pub accept: Vec<WireVersion>,
-    /// What happens to a carrier message whose codes are spent.
+    /// What happens to a source message whose codes are spent.
     pub after_receipt: AfterReceipt,
     /// How often each channel's history is read.
     pub poll_every: Duration,
@@ -367,7 +367,7 @@ words! {
         /// Ours, with a MAC.
         V1 = "v1",
     }
-    /// What happens to a carrier message whose codes are spent.
+    /// What happens to a source message whose codes are spent.
     AfterReceipt {
         /// It is removed.
         Delete = "delete",

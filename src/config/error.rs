@@ -8,7 +8,7 @@ use crate::lifecycle::Exit;
 
 /// Where a fault is.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Place {
+pub enum Location {
     /// A file, with the line if it can be had, from 1.
     File(PathBuf, Option<usize>),
     /// An environment variable.
@@ -17,7 +17,7 @@ pub enum Place {
     Nowhere,
 }
 
-impl fmt::Display for Place {
+impl fmt::Display for Location {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::File(path, Some(line)) => write!(f, "{}:{line}", path.display()),
@@ -32,7 +32,7 @@ impl fmt::Display for Place {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ConfigError {
     /// Where it is.
-    pub place: Place,
+    pub place: Location,
     /// The key, dotted (`intake.lanes[0].pack`), where there is one.
     pub key: Option<String>,
     /// What is wrong.

@@ -12,7 +12,7 @@ use rand::TryRng as _;
 use rand::rngs::SysRng;
 use zeroize::Zeroizing;
 
-use super::error::{ConfigError, Place};
+use super::error::{ConfigError, Location};
 use super::secrets::describe;
 use crate::lifecycle::Exit;
 use crate::secret::Key;
@@ -26,7 +26,7 @@ pub(super) fn load_or_make(folder: &Path, name: &str, least: usize) -> Result<Ke
         other => other,
     };
     let text = attempt.map_err(|error| ConfigError {
-        place: Place::File(path.clone(), None),
+        place: Location::File(path.clone(), None),
         key: None,
         problem: format!("the key can be neither read nor made: {}", describe(&error)),
         cure: "let this user write the data folder (the parent of `journal.path`), or set the key's variable".into(),
@@ -34,7 +34,7 @@ pub(super) fn load_or_make(folder: &Path, name: &str, least: usize) -> Result<Ke
     })?;
     if text.len() < least {
         return Err(ConfigError {
-            place: Place::File(path, None),
+            place: Location::File(path, None),
             key: None,
             problem: format!("the key has {} bytes, fewer than {least}", text.len()),
             cure: "bring the file back from a copy; or remove it, and links that are already out are refused".into(),

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
-use super::error::{ConfigError, ConfigErrors, Place};
+use super::error::{ConfigError, ConfigErrors, Location};
 use crate::lifecycle::Exit;
 
 /// The compiled-in defaults.
@@ -190,7 +190,7 @@ pub(super) fn parse_file(text: &str, path: &Path) -> Result<Node, ConfigErrors> 
             let at_fault = line.and_then(|n| text.lines().nth(n - 1)).unwrap_or_default();
             let at_fault = at_fault.split_once('=').map_or(at_fault, |(_, value)| value);
             faults.push(ConfigError {
-                place: Place::File(path.to_owned(), line),
+                place: Location::File(path.to_owned(), line),
                 key: None,
                 problem: format!("this is not TOML: {}", explain(&error, at_fault)),
                 cure: "write `key = value`, with texts in quotes".into(),

@@ -8,7 +8,7 @@ use serde::Deserialize as _;
 use super::check::Checker;
 use super::checked::{Config, SinkKind, WireVersion};
 use super::environment::Environment;
-use super::error::{ConfigError, ConfigErrors, Place};
+use super::error::{ConfigError, ConfigErrors, Location};
 use super::layers::{Layers, Node, defaults, parse_file};
 use super::overrides::lay_environment;
 use super::raw::RawConfig;
@@ -95,7 +95,7 @@ impl Layers {
         let fault = |problem: String, cure: &str| {
             let mut faults = ConfigErrors::default();
             faults.push(ConfigError {
-                place: Place::File(shown.clone(), None),
+                place: Location::File(shown.clone(), None),
                 key: None,
                 problem,
                 cure: cure.into(),

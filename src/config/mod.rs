@@ -22,7 +22,7 @@ mod walk;
 pub use checked::*;
 pub use differences::Changes;
 pub use environment::Environment;
-pub use error::{ConfigError, ConfigErrors, Place};
+pub use error::{ConfigError, ConfigErrors, Location};
 pub use hookdeck::HookdeckSecrets;
 pub use layers::{Effective, Layers, Origin};
 pub use load::{Locator, check, load};

@@ -4,7 +4,7 @@
 use toml::de::DeValue;
 
 use super::environment::{Environment, PREFIX};
-use super::error::{ConfigError, ConfigErrors, Place};
+use super::error::{ConfigError, ConfigErrors, Location};
 use super::layers::{Data, Node, Origin, explain, from_value};
 use super::schema::{Shape, nearest};
 use super::secrets::{SECRETS, secret_of_variable};
@@ -23,7 +23,7 @@ pub(super) fn lay_environment(root: &mut Node, shape: &Shape, environment: &Envi
         let parts: Vec<_> = name[PREFIX.len()..].split("__").map(str::to_ascii_lowercase).collect();
         let origin = Origin::Environment(name.to_owned());
         let fault = |key: Option<String>, problem: String, cure: String| ConfigError {
-            place: Place::Variable(name.to_owned()),
+            place: Location::Variable(name.to_owned()),
             key,
             problem,
             cure,

@@ -9,7 +9,7 @@ use zeroize::Zeroizing;
 
 use super::checked::{Config, SinkKind, WireVersion};
 use super::environment::Environment;
-use super::error::{ConfigError, ConfigErrors, Place};
+use super::error::{ConfigError, ConfigErrors, Location};
 use super::key_file;
 use crate::ids::WebhookId;
 use crate::lifecycle::Exit;
@@ -397,7 +397,7 @@ impl<'a> Reader<'a> {
     /// Names a secret that is needed and not given, unless what was given is at fault already.
     pub(super) fn missing(&mut self, name: &str, why: &str, cure: &str) {
         let file = format!("{name}_FILE");
-        let given = |e: &ConfigError| matches!(&e.place, Place::Variable(v) if v == name || *v == file);
+        let given = |e: &ConfigError| matches!(&e.place, Location::Variable(v) if v == name || *v == file);
         if !self.faults.errors().iter().any(given) {
             self.fault(
                 name,
@@ -409,7 +409,7 @@ impl<'a> Reader<'a> {
 
     pub(super) fn fault(&mut self, variable: &str, problem: &str, cure: &str) {
         self.faults.push(ConfigError {
-            place: Place::Variable(variable.to_owned()),
+            place: Location::Variable(variable.to_owned()),
             key: None,
             problem: problem.to_owned(),
             cure: cure.to_owned(),

@@ -3,19 +3,19 @@
 
 use std::collections::BTreeMap;
 
-use super::error::{ConfigError, ConfigErrors, Place};
+use super::error::{ConfigError, ConfigErrors, Location};
 use super::layers::{DEFAULTS, Data, Node, Origin, parse_file};
 use super::schema::{Shape, nearest};
 use super::secrets::secret_for_key;
 use crate::lifecycle::Exit;
 
 /// Where a value's origin is, for an error. A default is never wrong by itself, so it counts as no place of its own.
-pub(super) fn place(origin: &Origin) -> Option<Place> {
+pub(super) fn place(origin: &Origin) -> Option<Location> {
     match origin {
         Origin::Default => None,
         // The root table is on no line.
-        Origin::File(path, line) => Some(Place::File(path.to_path_buf(), (*line > 0).then_some(*line))),
-        Origin::Environment(name) => Some(Place::Variable(name.clone())),
+        Origin::File(path, line) => Some(Location::File(path.to_path_buf(), (*line > 0).then_some(*line))),
+        Origin::Environment(name) => Some(Location::Variable(name.clone())),
     }
 }
 
@@ -113,7 +113,7 @@ impl Walk<'_> {
 
     fn fault(&mut self, origin: &Origin, path: &str, problem: String, cure: String) {
         self.faults.push(ConfigError {
-            place: place(origin).unwrap_or(Place::Nowhere),
+            place: place(origin).unwrap_or(Location::Nowhere),
             key: Some(path.to_owned()),
             problem,
             cure,

@@ -68,7 +68,7 @@ impl<'a> StoppedStore<'a> {
             },
             Ask::Stats => {
                 let mut stats = Stats::over(self.loaded.grants.iter());
-                stats.carrier_messages = self.loaded.carriers.len();
+                stats.source_messages = self.loaded.source_messages.len();
                 stats.links = self.loaded.places.len();
                 let closed = self.store.closed_totals().map_err(failed)?;
                 stats.closed = closed.iter().map(|(o, n)| (o.name().to_owned(), n)).collect();
@@ -129,10 +129,10 @@ impl<'a> StoppedStore<'a> {
         };
         let mut changes = vec![change];
         if !grant.is_spent() && next.is_spent() {
-            let carrier = self.loaded.carriers.iter_mut();
-            if let Some(carrier) = carrier.into_iter().find(|c| c.message == next.origin.message) {
-                carrier.unspent = carrier.unspent.saturating_sub(1);
-                changes.push(Change::PutCarrier(carrier.clone()));
+            let source_message = self.loaded.source_messages.iter_mut();
+            if let Some(source_message) = source_message.into_iter().find(|c| c.message == next.origin.message) {
+                source_message.unspent = source_message.unspent.saturating_sub(1);
+                changes.push(Change::PutSourceMessage(source_message.clone()));
             }
         }
         self.store

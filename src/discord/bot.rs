@@ -1,4 +1,4 @@
-//! The routes called with the bot's token, or with a webhook's: history, carrier messages, what the portal says.
+//! The routes called with the bot's token, or with a webhook's: history, source messages, what the portal says.
 //!
 //! Answers are read field by field: one odd field of one message must not hide a page of codes.
 

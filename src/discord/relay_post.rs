@@ -1,4 +1,4 @@
-//! The relay's way out: posts carrier messages, and looks whether a webhook is there. Only webhooks' own tokens are used.
+//! The relay's way out: posts source messages, and looks whether a webhook is there. Only webhooks' own tokens are used.
 
 use std::collections::BTreeMap;
 use std::rc::Rc;
@@ -15,7 +15,7 @@ use crate::delivery::discord_webhook::PostAnswer;
 use crate::grant::Reason;
 use crate::ids::{UserId, WebhookId};
 use crate::relay::dispatcher::Post;
-use crate::relay::schedule::Look;
+use crate::relay::post_plan::WebhookState;
 use crate::secret::WebhookToken;
 use crate::steps::port::Answered;
 
@@ -68,18 +68,18 @@ impl Post for HttpRelayPost {
         .boxed_local()
     }
 
-    fn look(&self, webhook: WebhookId) -> LocalBoxFuture<'static, Look> {
+    fn look(&self, webhook: WebhookId) -> LocalBoxFuture<'static, WebhookState> {
         let inner = Rc::clone(&self.0);
         async move {
             let Some(token) = inner.tokens.get(&webhook) else {
-                return Look::Gone;
+                return WebhookState::Gone;
             };
             let path = Zeroizing::new(format!("/webhooks/{webhook}/{}", token.expose()));
             let answer = inner.http.get(inner.base.endpoint(&path)).send().await;
             match answer.map(|answer| answer.status().as_u16()) {
-                Ok(200) => Look::There,
-                Ok(401 | 403 | 404) => Look::Gone,
-                _ => Look::Unclear,
+                Ok(200) => WebhookState::There,
+                Ok(401 | 403 | 404) => WebhookState::Gone,
+                _ => WebhookState::Unclear,
             }
         }
         .boxed_local()

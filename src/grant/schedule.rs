@@ -39,7 +39,7 @@ impl Task {
 }
 
 /// A place in the queue: likely dead ones last, then the earlier moment first.
-pub type Place = (bool, Timestamp);
+pub type Priority = (bool, Timestamp);
 
 /// A task of a grant, when it may begin, and its place in the queue.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -49,7 +49,7 @@ pub struct Due {
     /// Not before this moment.
     pub not_before: Timestamp,
     /// Its place.
-    pub place: Place,
+    pub place: Priority,
 }
 
 impl Grant {
@@ -112,15 +112,15 @@ impl Grant {
 /// The index. A grant's task is in it at most once: ready, waiting for its time, or (claimed) not at all.
 #[derive(Debug, Default)]
 pub struct Schedule {
-    ready: HashMap<Task, BTreeSet<(Place, GrantId)>>,
+    ready: HashMap<Task, BTreeSet<(Priority, GrantId)>>,
     waiting: BTreeSet<(Timestamp, GrantId, Task)>,
     entries: HashMap<(GrantId, Task), Entry>,
 }
 
 #[derive(Debug, Clone, Copy)]
 enum Entry {
-    Ready { place: Place },
-    Waiting { until: Timestamp, place: Place },
+    Ready { place: Priority },
+    Waiting { until: Timestamp, place: Priority },
 }
 
 impl Schedule {

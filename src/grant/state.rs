@@ -22,7 +22,7 @@ pub struct Grant {
     pub origin: Origin,
     /// When it was journalled, by our clock.
     pub received_at: Timestamp,
-    /// When the code dies: the carrier message's own time plus `code_lifetime`, by Discord's clock.
+    /// When the code dies: the source message's own time plus `code_lifetime`, by Discord's clock.
     pub deadline: Timestamp,
     /// When the relay saw the redirect, by the relay's clock. It only orders; it never expires a code.
     pub redirected_at: Option<Timestamp>,
@@ -41,7 +41,7 @@ pub struct Grant {
 pub struct Origin {
     /// The lane whose channel and webhook carried it.
     pub lane: Lane,
-    /// The carrier message.
+    /// The source message.
     pub message: MessageId,
     /// Its place in that message, from 0: one message may carry several codes.
     pub index: u16,
@@ -376,7 +376,7 @@ impl State {
 }
 
 impl Grant {
-    /// Whether the code is exchanged or dead, so that its carrier message is needed no more.
+    /// Whether the code is exchanged or dead, so that its source message is needed no more.
     pub fn is_spent(&self) -> bool {
         !matches!(self.state, State::Received { .. } | State::Exchanging { .. })
     }

@@ -1,4 +1,4 @@
-//! What a carrier message says, whichever version it is written in. Malformed is named, never quoted.
+//! What a source message says, whichever version it is written in. Malformed is named, never quoted.
 
 use super::{v0, v1};
 use crate::grant::Reason;

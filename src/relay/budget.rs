@@ -14,7 +14,7 @@ use crate::time::Timestamp;
 const SHORT: (usize, Duration) = (5, Duration::from_millis(2_050));
 
 /// One channel's budget.
-pub struct Budget {
+pub struct LaneBudget {
     /// What its spending is stored under: the channel's id, or the webhook's where the channel is not known.
     pub key: ChannelId,
     channel: Channel,
@@ -25,7 +25,7 @@ pub struct Budget {
     closed_until: Option<Moment>,
 }
 
-impl Budget {
+impl LaneBudget {
     /// A budget that has spent what an earlier process noted.
     pub fn new(key: ChannelId, sent_at: &[Timestamp], limit: Option<WebhookLimit>, now: Moment) -> Self {
         Self {

@@ -1,6 +1,6 @@
 //! Drives the schedule: journals what comes in, posts what may go, and does nothing else. One task owns it all.
 //!
-//! What it waits on is behind ports: the wall clock, the post, and the shelf, which commits inline in virtual time. Nothing
+//! What it waits on is behind ports: the wall clock, the post, and the journal, which commits inline in virtual time. Nothing
 //! is answered before it is on the disk, and no post leaves before its send time is.
 
 use std::collections::HashMap;
@@ -16,9 +16,9 @@ use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::{Instant, MissedTickBehavior};
 
 use super::counts::Counts;
+use super::journal::{Known, RelayJournal};
+use super::post_plan::{CallbackAdmission, Now, PostPlan, Posting, WebhookState};
 use super::queue::{Waiting, Word};
-use super::schedule::{Admission, Look, Now, Posting, Schedule};
-use super::shelf::{Known, Shelf};
 use crate::actors::governor::moment::Moment;
 use crate::delivery::discord_webhook::PostAnswer;
 use crate::grant::Outcome;
@@ -30,7 +30,7 @@ use crate::store::StoreError;
 use crate::time::SharedClock;
 
 /// Traces are removed, and forgotten callbacks forgotten.
-const KEEP_HOUSE: Duration = Duration::from_mins(1);
+const MAINTAIN_EVERY: Duration = Duration::from_mins(1);
 
 /// How messages leave, as a port: the adapter speaks HTTP, a fake decides in tests.
 pub trait Post {
@@ -38,7 +38,7 @@ pub trait Post {
     fn post(&self, webhook: WebhookId, content: String) -> LocalBoxFuture<'static, Answered<PostAnswer>>;
 
     /// Looks whether a webhook is there.
-    fn look(&self, webhook: WebhookId) -> LocalBoxFuture<'static, Look>;
+    fn look(&self, webhook: WebhookId) -> LocalBoxFuture<'static, WebhookState>;
 }
 
 /// A callback that somebody wants to be taken.
@@ -47,12 +47,12 @@ pub struct Offer {
     /// What came.
     pub callback: Callback,
     /// Who waits for the word.
-    pub answer: oneshot::Sender<Taken>,
+    pub answer: oneshot::Sender<OfferAnswer>,
 }
 
 /// What became of an offer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Taken {
+pub enum OfferAnswer {
     /// It is on the disk, now or since it first came.
     Safe,
     /// It could not be carried in its life, and was not kept.
@@ -66,9 +66,9 @@ pub enum Taken {
 /// What the dispatcher is made of.
 pub struct Parts {
     /// The plan.
-    pub schedule: Schedule,
+    pub schedule: PostPlan,
     /// The journal.
-    pub shelf: Shelf,
+    pub journal: RelayJournal,
     /// The way out.
     pub post: Rc<dyn Post>,
     /// The wall clock.
@@ -85,7 +85,7 @@ pub struct Parts {
 enum Happened {
     Journalled(Box<Waiting>, Result<(), StoreError>),
     Answered(Box<Posting>, Result<Answered<PostAnswer>, StoreError>),
-    Looked(usize, Look),
+    Looked(usize, WebhookState),
     Stored(Result<(), StoreError>),
 }
 
@@ -94,7 +94,7 @@ pub struct Dispatcher {
     parts: Parts,
     started: Instant,
     /// Callbacks that are on their way to the disk, and who waits for them.
-    pending: HashMap<CodeHash, Vec<oneshot::Sender<Taken>>>,
+    pending: HashMap<CodeHash, Vec<oneshot::Sender<OfferAnswer>>>,
     work: FuturesUnordered<LocalBoxFuture<'static, Happened>>,
 }
 
@@ -123,7 +123,7 @@ impl Dispatcher {
         mut offers: mpsc::Receiver<Offer>,
         mut end: watch::Receiver<Option<Instant>>,
     ) -> Result<usize, StoreError> {
-        let mut house = tokio::time::interval(KEEP_HOUSE);
+        let mut house = tokio::time::interval(MAINTAIN_EVERY);
         house.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut open = true;
         loop {
@@ -152,9 +152,9 @@ impl Dispatcher {
                         return Ok(self.parts.schedule.codes());
                     }
                 }
-                _ = house.tick() => self.keep_house(),
+                _ = house.tick() => self.maintain(),
             }
-            if let Some(error) = self.parts.shelf.failed() {
+            if let Some(error) = self.parts.journal.failed() {
                 return Err(error);
             }
         }
@@ -171,7 +171,7 @@ impl Dispatcher {
             );
             self.parts.counts.expired.add_many(due.died.len());
             for line in &due.died {
-                self.stored(self.parts.shelf.rewrite(line));
+                self.stored(self.parts.journal.rewrite(line));
             }
         }
         if !due.dropped.is_empty() {
@@ -180,10 +180,10 @@ impl Dispatcher {
                 "what nobody waits for any more was dropped untold"
             );
             self.parts.counts.untold.add_many(due.dropped.len());
-            self.stored(self.parts.shelf.settle(&due.dropped, Outcome::Dropped, now.wall));
+            self.stored(self.parts.journal.settle(&due.dropped, Outcome::Dropped, now.wall));
         }
         while let Some(posting) = self.parts.schedule.next_post(now) {
-            let stored = self.parts.shelf.spend(posting.budget, posting.sent_at.clone());
+            let stored = self.parts.journal.spend(posting.budget, posting.sent_at.clone());
             let post = Rc::clone(&self.parts.post);
             self.work.push(
                 async move {
@@ -204,7 +204,7 @@ impl Dispatcher {
         let schedule = &self.parts.schedule;
         self.parts.counts.waiting.set(schedule.waiting());
         self.parts.counts.lanes_out.set(schedule.lanes_out());
-        self.parts.shelf.failed().map_or(Ok(()), Err)
+        self.parts.journal.failed().map_or(Ok(()), Err)
     }
 
     fn stored(&self, stored: impl Future<Output = Result<(), StoreError>> + 'static) {
@@ -217,35 +217,35 @@ impl Dispatcher {
         let id = GrantId::new(now.wall, self.parts.random.random());
         let counts = &self.parts.counts;
         let taken = match self.parts.schedule.admit(callback, hash, id, now) {
-            Admission::New(waiting, known) => {
+            CallbackAdmission::New(waiting, known) => {
                 self.journal(waiting, known, answer);
                 return;
             }
-            Admission::Known => {
+            CallbackAdmission::Known => {
                 counts.repeated.add();
                 if let Some(waiting) = self.pending.get_mut(&hash) {
                     waiting.push(answer);
                     return;
                 }
-                Taken::Safe
+                OfferAnswer::Safe
             }
-            Admission::Busy => {
+            CallbackAdmission::Busy => {
                 counts.busy.add();
                 tracing::warn!("a person was sent away: more codes wait than can be posted in their life");
-                Taken::Busy
+                OfferAnswer::Busy
             }
-            Admission::TooMany => {
+            CallbackAdmission::TooMany => {
                 counts.refused.add();
-                Taken::TooMany
+                OfferAnswer::TooMany
             }
         };
         // A browser that has gone misses only its page.
         let _ = answer.send(taken);
     }
 
-    fn journal(&mut self, waiting: Waiting, known: Known, answer: oneshot::Sender<Taken>) {
+    fn journal(&mut self, waiting: Waiting, known: Known, answer: oneshot::Sender<OfferAnswer>) {
         self.pending.insert(waiting.hash, vec![answer]);
-        let stored = self.parts.shelf.accept(&waiting, known);
+        let stored = self.parts.journal.accept(&waiting, known);
         let waiting = Box::new(waiting);
         self.work
             .push(stored.map(|result| Happened::Journalled(waiting, result)).boxed_local());
@@ -254,7 +254,11 @@ impl Dispatcher {
     fn happened(&mut self, happened: Happened) -> Result<(), StoreError> {
         match happened {
             Happened::Journalled(waiting, result) => {
-                let taken = if result.is_ok() { Taken::Safe } else { Taken::Failed };
+                let taken = if result.is_ok() {
+                    OfferAnswer::Safe
+                } else {
+                    OfferAnswer::Failed
+                };
                 for answer in self.pending.remove(&waiting.hash).into_iter().flatten() {
                     let _ = answer.send(taken);
                 }
@@ -326,24 +330,24 @@ impl Dispatcher {
             (settled.given_up, Outcome::Refused),
         ] {
             if !lines.is_empty() {
-                self.stored(self.parts.shelf.settle(&lines, outcome, now.wall));
+                self.stored(self.parts.journal.settle(&lines, outcome, now.wall));
             }
         }
     }
 
-    fn keep_house(&mut self) {
+    fn maintain(&mut self) {
         let now = self.parts.clock.now();
         let over = self.parts.schedule.forget(now);
         if !over.is_empty() {
-            self.stored(self.parts.shelf.forget(over));
+            self.stored(self.parts.journal.forget(over));
         }
-        let shelf = self.parts.shelf.clone();
-        self.stored(async move { shelf.keep_house(now).await });
+        let journal = self.parts.journal.clone();
+        self.stored(async move { journal.maintain(now).await });
     }
 }
 
 async fn sleep(wait: Option<Duration>) {
-    tokio::time::sleep(wait.unwrap_or(KEEP_HOUSE)).await;
+    tokio::time::sleep(wait.unwrap_or(MAINTAIN_EVERY)).await;
 }
 
 async fn until_moment(at: Option<Instant>) {

@@ -1,4 +1,4 @@
-//! The front door: HTTP for browsers. It judges a callback, hands a good one on, and answers a page once it is safe.
+//! The front state: HTTP for browsers. It judges a callback, hands a good one on, and answers a page once it is safe.
 //!
 //! `GET` and `HEAD /callback`, `GET /healthz`, nothing else. No code, state or address reaches the log.
 
@@ -19,7 +19,7 @@ use tokio::time::Instant;
 
 use super::address::{JunkLimit, Network, client};
 use super::counts::Counts;
-use super::dispatcher::Taken;
+use super::dispatcher::OfferAnswer;
 use super::pages::{Page, Pages};
 use crate::intake::callback::{Callback, CallbackRules, Refusal};
 use crate::time::SharedClock;
@@ -34,7 +34,7 @@ const SAFE_WITHIN: Duration = Duration::from_secs(8);
 /// Where good callbacks go: the relay's dispatcher, or the service's own journal.
 pub trait Intake: Send + Sync {
     /// Answers once the callback is on the disk, or why it is not.
-    fn take(&self, callback: Callback) -> Pin<Box<dyn Future<Output = Taken>>>;
+    fn take(&self, callback: Callback) -> Pin<Box<dyn Future<Output = OfferAnswer>>>;
 }
 
 /// What the front needs.
@@ -66,7 +66,7 @@ struct Shared {
 }
 
 /// What one worker has for itself.
-struct Door {
+struct FrontState {
     shared: Arc<Shared>,
     junk: RefCell<JunkLimit>,
 }
@@ -93,11 +93,11 @@ impl Front {
             started: Instant::now(),
         });
         let server = HttpServer::new(move || {
-            let door = Rc::new(Door {
+            let state = Rc::new(FrontState {
                 shared: Arc::clone(&shared),
                 junk: RefCell::default(),
             });
-            App::new().app_data(door).default_service(web::route().to(answer))
+            App::new().app_data(state).default_service(web::route().to(answer))
         })
         // One worker: the limit by address is counted in one place, and a callback costs microseconds.
         .workers(1)
@@ -130,8 +130,8 @@ fn serve(server: Server) -> ServerHandle {
 }
 
 async fn answer(request: HttpRequest) -> HttpResponse {
-    let door = request.app_data::<Rc<Door>>().map(Rc::clone);
-    let Some(door) = door else {
+    let state = request.app_data::<Rc<FrontState>>().map(Rc::clone);
+    let Some(state) = state else {
         return HttpResponse::InternalServerError().finish();
     };
     let looks = matches!(*request.method(), Method::GET | Method::HEAD);
@@ -139,13 +139,13 @@ async fn answer(request: HttpRequest) -> HttpResponse {
         "/callback" | "/healthz" if !looks => HttpResponse::MethodNotAllowed()
             .insert_header((header::ALLOW, "GET, HEAD"))
             .finish(),
-        "/callback" => door.callback(&request).await,
-        "/healthz" => door.health(),
+        "/callback" => state.callback(&request).await,
+        "/healthz" => state.health(),
         _ => HttpResponse::NotFound().finish(),
     }
 }
 
-impl Door {
+impl FrontState {
     async fn callback(&self, request: &HttpRequest) -> HttpResponse {
         let shared = &self.shared;
         let came = shared.rules.read(request.query_string(), shared.clock.now());
@@ -165,9 +165,9 @@ impl Door {
         // Longer than the store may take before the process ends by itself.
         let taken = tokio::time::timeout(SAFE_WITHIN, shared.intake.take(callback)).await;
         let (status, page) = match taken {
-            Ok(Taken::Safe) => (StatusCode::OK, page),
-            Ok(Taken::TooMany) => (StatusCode::TOO_MANY_REQUESTS, Page::Limited),
-            Ok(Taken::Busy | Taken::Failed) | Err(_) => (StatusCode::SERVICE_UNAVAILABLE, Page::Busy),
+            Ok(OfferAnswer::Safe) => (StatusCode::OK, page),
+            Ok(OfferAnswer::TooMany) => (StatusCode::TOO_MANY_REQUESTS, Page::Limited),
+            Ok(OfferAnswer::Busy | OfferAnswer::Failed) | Err(_) => (StatusCode::SERVICE_UNAVAILABLE, Page::Busy),
         };
         self.page(
             request,

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use crate::actors::journal::book::RELAY_EXPIRED;
+use crate::actors::journal::open_grants::RELAY_EXPIRED;
 use crate::grant::Reason;
 use crate::ids::{CodeHash, GrantId, Lane};
 use crate::intake::v1::Redirect;

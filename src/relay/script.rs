@@ -41,7 +41,7 @@ pub fn worker(pages: &Pages) -> Result<String, minijinja::Error> {
         CALLBACK,
         include_str!("worker/front.js"),
         include_str!("worker/plan.js"),
-        include_str!("worker/ferry.js"),
+        include_str!("worker/durable_object.js"),
     ];
     Ok([&[about.as_str()][..], &parts].concat().join("\n"))
 }

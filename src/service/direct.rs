@@ -13,15 +13,15 @@ use tokio::sync::Mutex;
 use super::Service;
 use super::wiring::states;
 use crate::actors::journal::Journal;
-use crate::actors::journal::book::{Carried, Redirected};
 use crate::actors::journal::message::{Append, JournalError};
+use crate::actors::journal::open_grants::{Carried, Redirected};
 use crate::config::{Config, Secrets};
 use crate::ids::CodeHash;
 use crate::intake::callback::{Callback, CallbackRules, MOST_PER_LINK};
 use crate::intake::state::{StateKey, StateRules};
 use crate::lifecycle::{Exit, Failure};
 use crate::relay::counts::Counts;
-use crate::relay::dispatcher::Taken;
+use crate::relay::dispatcher::OfferAnswer;
 use crate::relay::front::{Front, FrontSettings, Intake};
 use crate::relay::pages::Pages;
 use crate::secret::Key;
@@ -96,7 +96,7 @@ struct FromLink {
 }
 
 impl Intake for Direct {
-    fn take(&self, callback: Callback) -> Pin<Box<dyn Future<Output = Taken>>> {
+    fn take(&self, callback: Callback) -> Pin<Box<dyn Future<Output = OfferAnswer>>> {
         let shared = Arc::clone(&self.0);
         Box::pin(async move { shared.take(callback).await })
     }
@@ -110,14 +110,14 @@ enum Seen {
 }
 
 impl Shared {
-    async fn take(&self, callback: Callback) -> Taken {
+    async fn take(&self, callback: Callback) -> OfferAnswer {
         let now = self.clock.now();
         let hash = callback.hash(&self.hash_key);
         let (nonce, denied) = (callback.token.nonce, callback.result.is_err());
         match self.note(nonce, hash, callback.accepted_until, now).await {
             Seen::TooMany => {
                 self.counts.refused.add();
-                return Taken::TooMany;
+                return OfferAnswer::TooMany;
             }
             // The journal knows its codes, over restarts too; a denial has none.
             Seen::Again if denied => return self.known().await,
@@ -131,22 +131,22 @@ impl Shared {
         let low = u32::from_be_bytes([hash.0[0], hash.0[1], hash.0[2], hash.0[3]]);
         let carried = Carried::direct(now, low, callback.token.lane, redirect);
         let taken = match self.journal.send(Append(vec![carried])).await {
-            Ok(Ok(appended)) if appended.left_out > 0 => Taken::Busy,
+            Ok(Ok(appended)) if appended.left_out > 0 => OfferAnswer::Busy,
             Ok(Ok(appended)) if appended.received > 0 => {
                 self.counts.accepted.add();
                 self.counts.denied.add_many(usize::from(denied));
                 tracing::info!(code = hash.short(), denied, "a callback is safe");
-                return Taken::Safe;
+                return OfferAnswer::Safe;
             }
             Ok(Ok(_)) => return self.known().await,
-            Ok(Err(JournalError::Full | JournalError::NoRoom)) => Taken::Busy,
+            Ok(Err(JournalError::Full | JournalError::NoRoom)) => OfferAnswer::Busy,
             Ok(Err(error)) => {
                 tracing::error!(%error, "a callback was not taken");
-                Taken::Failed
+                OfferAnswer::Failed
             }
-            Err(_) => Taken::Failed,
+            Err(_) => OfferAnswer::Failed,
         };
-        if taken == Taken::Busy {
+        if taken == OfferAnswer::Busy {
             self.counts.busy.add();
             tracing::warn!("a person was sent away: the journal has no room");
         }
@@ -156,11 +156,11 @@ impl Shared {
 
     /// What is known may still be on its way to the disk, by a request that came a moment before: the store answers in
     /// order, so when it answers this, that is durable.
-    async fn known(&self) -> Taken {
+    async fn known(&self) -> OfferAnswer {
         self.counts.repeated.add();
         match self.store.closed_totals().await {
-            Ok(_) => Taken::Safe,
-            Err(_) => Taken::Failed,
+            Ok(_) => OfferAnswer::Safe,
+            Err(_) => OfferAnswer::Failed,
         }
     }
 

@@ -12,14 +12,14 @@ use rand::rngs::StdRng;
 use tokio::sync::{mpsc, watch};
 
 use super::limits;
-use super::mints::JournalMints;
+use super::link_issuer::JournalLinkIssuer;
+use crate::actors::command_responder::{self, CommandResponder};
 use crate::actors::governor::{self, Governor, LedgerError, SpendingLedger};
-use crate::actors::journal::book::{Book, BookRules};
+use crate::actors::journal::open_grants::{OpenGrants, OpenGrantsRules};
 use crate::actors::journal::{self, Journal, OnClosed};
 use crate::actors::listener::gatekeeper::Gatekeeper;
 use crate::actors::listener::{self, Listener, WatchedLane};
 use crate::actors::pipeline::{Ended, Pipeline};
-use crate::actors::usher::{self, Usher};
 use crate::config::{AfterReceipt, Config, Secrets, StateMode, WireVersion};
 use crate::delivery::Sink;
 use crate::delivery::result::ResultFormat;
@@ -31,7 +31,7 @@ use crate::intake::message::Accept;
 use crate::intake::mint::Minter;
 use crate::intake::state::{StateKey, StateRules};
 use crate::secret::Key;
-use crate::steps::contact::{CommandUse, Contact, Mints};
+use crate::steps::contact::{CommandUse, Contact, LinkIssuer};
 use crate::steps::invite;
 use crate::steps::port::{BotApi, GatewayNote, ResourceServer, TokenEndpoint};
 use crate::steps::skew::SkewWatch;
@@ -79,8 +79,8 @@ pub struct Journalled {
     pub code_hash_key: Key,
 }
 
-/// Who is told what.
-pub struct Told {
+/// Who is callbacks what.
+pub struct Callbacks {
     /// A gateway session began.
     pub on_ready: Rc<dyn Fn()>,
     /// A grant closed.
@@ -124,7 +124,13 @@ pub fn watched(config: &Config) -> Vec<WatchedLane> {
 }
 
 /// Starts every actor. What the journal held goes on at once, and so does the reading of history.
-pub fn wire(config: &Config, secrets: &Secrets, journalled: Journalled, outside: Outside, told: Told) -> Actors {
+pub fn wire(
+    config: &Config,
+    secrets: &Secrets,
+    journalled: Journalled,
+    outside: Outside,
+    callbacks: Callbacks,
+) -> Actors {
     let Journalled {
         store,
         loaded,
@@ -136,7 +142,7 @@ pub fn wire(config: &Config, secrets: &Secrets, journalled: Journalled, outside:
     let clock: SharedClock = steady.clone();
     let kept = clock.clone();
     let lanes = watched(config);
-    let governor = Governor::new(governor::Settings {
+    let governor = Governor::new(governor::GovernorSettings {
         limits: limits(&config.limits),
         lanes: lanes.iter().map(|l| (l.channel, l.lane)).collect(),
         spending: loaded.spending.clone(),
@@ -152,22 +158,22 @@ pub fn wire(config: &Config, secrets: &Secrets, journalled: Journalled, outside:
         keep_parked: config.journal.keep_parked,
         reinvite: config.reinvite.enabled,
     };
-    let rules = BookRules {
+    let rules = OpenGrantsRules {
         policy,
         keep_messages: config.intake.after_receipt == AfterReceipt::Keep,
         gate: gate(config),
     };
-    let book = Book::new(loaded, rules, StdRng::from_rng(&mut random), clock.now());
+    let open_grants = OpenGrants::new(loaded, rules, StdRng::from_rng(&mut random), clock.now());
     let journal = Journal::new(
-        journal::Settings {
+        journal::JournalSettings {
             store: store.clone(),
             clock: clock.clone(),
             max_open: usize::try_from(config.journal.max_open).unwrap_or(usize::MAX),
             closed_retention: config.journal.closed_retention,
-            on_closed: told.on_closed,
+            on_closed: callbacks.on_closed,
             minter: minter(config, &secrets.state_key, &secrets.pkce_key),
         },
-        book,
+        open_grants,
     )
     .start();
 
@@ -200,10 +206,10 @@ pub fn wire(config: &Config, secrets: &Secrets, journalled: Journalled, outside:
         pipeline.add_stage(&deliver, task, stages.deliver.slots);
     }
 
-    let mints: Rc<dyn Mints> = Rc::new(JournalMints(journal.clone()));
+    let link_issuer: Rc<dyn LinkIssuer> = Rc::new(JournalLinkIssuer(journal.clone()));
     if config.reinvite.enabled {
-        let invite = Rc::new(Invite::new(invite::Settings {
-            mints: Rc::clone(&mints),
+        let invite = Rc::new(Invite::new(invite::InviteSettings {
+            link_issuer: Rc::clone(&link_issuer),
             contact: Rc::clone(&outside.contact),
             clock: clock.clone(),
             text: config.reinvite.text.clone(),
@@ -212,16 +218,16 @@ pub fn wire(config: &Config, secrets: &Secrets, journalled: Journalled, outside:
         pipeline.add_stage(&invite, Task::Invite, INVITING_AT_ONCE);
     }
     if let (Some(command), Some(uses)) = (config.commands.connect.clone(), uses) {
-        let usher = Usher::new(usher::Settings {
+        let responder = CommandResponder::new(command_responder::ResponderSettings {
             command,
             phrases: config.commands.texts.clone(),
             purposes: config.state.purposes.clone(),
             uses,
-            mints: Rc::clone(&mints),
+            link_issuer: Rc::clone(&link_issuer),
             contact: Rc::clone(&outside.contact),
             clock: clock.clone(),
         });
-        pipeline.add_usher(usher.start());
+        pipeline.add_command_responder(responder.start());
     }
 
     let gatekeeper = Gatekeeper::new(
@@ -232,7 +238,7 @@ pub fn wire(config: &Config, secrets: &Secrets, journalled: Journalled, outside:
         code_hash_key,
     );
     let listener = Listener::new(
-        listener::Settings {
+        listener::ListenerSettings {
             lanes,
             gatekeeper,
             bot: outside.bot,
@@ -254,7 +260,7 @@ pub fn wire(config: &Config, secrets: &Secrets, journalled: Journalled, outside:
                     first
                 });
             }),
-            on_ready: told.on_ready,
+            on_ready: callbacks.on_ready,
             identifies: listener::Identifies::new(identifies, IDENTIFIES_A_DAY, store),
         },
         journal.clone(),

@@ -10,7 +10,7 @@ use super::world::{Channel, GUILD_ID, World};
 
 /// What a call needs beside seeing the channel.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Need {
+pub enum Permission {
     /// Nothing.
     View,
     /// `READ_MESSAGE_HISTORY`.
@@ -26,7 +26,7 @@ pub enum Need {
 }
 
 /// The channel, if it exists and the bot may do there what is needed: 404 `10003`, 403 `50001`, 403 `50013`.
-pub fn visible(inner: &Inner, channel_id: u64, need: Need) -> Result<&Channel, Answer> {
+pub fn visible(inner: &Inner, channel_id: u64, need: Permission) -> Result<&Channel, Answer> {
     let channel = inner
         .world
         .channels
@@ -45,12 +45,12 @@ pub fn visible(inner: &Inner, channel_id: u64, need: Need) -> Result<&Channel, A
         return Err(Answer::error(403, 50001, "Missing Access"));
     }
     let may = match need {
-        Need::View => true,
-        Need::ReadHistory => held.read_history,
-        Need::Send => held.send,
-        Need::ManageMessages => held.manage_messages,
-        Need::ManageWebhooks => held.manage_webhooks,
-        Need::React => held.read_history && held.add_reactions,
+        Permission::View => true,
+        Permission::ReadHistory => held.read_history,
+        Permission::Send => held.send,
+        Permission::ManageMessages => held.manage_messages,
+        Permission::ManageWebhooks => held.manage_webhooks,
+        Permission::React => held.read_history && held.add_reactions,
     };
     if may {
         Ok(channel)
@@ -79,7 +79,7 @@ pub fn channel_json(world: &World, channel: &Channel) -> Value {
 /// `GET /channels/{id}`.
 pub fn channel(inner: &mut Inner, call: &Call<'_>, id: u64) -> Result<Answer, Answer> {
     call.bot_only()?;
-    let channel = visible(inner, id, Need::View)?;
+    let channel = visible(inner, id, Permission::View)?;
     Ok(Answer::json(200, &channel_json(&inner.world, channel)))
 }
 
@@ -117,6 +117,6 @@ pub fn open_dm(inner: &mut Inner, call: &Call<'_>) -> Result<Answer, Answer> {
             .add_channel(id, "", Some(recipient), BotPermissions::default());
         id
     });
-    let channel = visible(inner, id, Need::View)?;
+    let channel = visible(inner, id, Permission::View)?;
     Ok(Answer::json(200, &channel_json(&inner.world, channel)))
 }

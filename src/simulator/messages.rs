@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use super::answer::Answer;
-use super::channels::{Need, visible};
+use super::channels::{Permission, visible};
 use super::gateway::Dispatch;
 use super::message::{Author, Draft};
 use super::request::Call;
@@ -24,7 +24,7 @@ fn unknown_message() -> Answer {
 /// (`around` includes it). Without `READ_MESSAGE_HISTORY` the list is empty.
 pub fn list(inner: &mut Inner, call: &Call<'_>, channel_id: u64) -> Result<Answer, Answer> {
     call.bot_only()?;
-    let channel = visible(inner, channel_id, Need::View)?;
+    let channel = visible(inner, channel_id, Permission::View)?;
     let limit = match call.query.get("limit").map(str::parse::<usize>) {
         None => 50,
         Some(Ok(limit @ 1..=100)) => limit,
@@ -54,7 +54,7 @@ pub fn list(inner: &mut Inner, call: &Call<'_>, channel_id: u64) -> Result<Answe
             "Only one of around, before and after may be given.",
         ));
     }
-    if visible(inner, channel_id, Need::ReadHistory).is_err() {
+    if visible(inner, channel_id, Permission::ReadHistory).is_err() {
         return Ok(Answer::json(200, &json!([])));
     }
     let all = &channel.messages;
@@ -87,7 +87,7 @@ pub fn list(inner: &mut Inner, call: &Call<'_>, channel_id: u64) -> Result<Answe
 /// `GET /channels/{id}/messages/{message}`.
 pub fn get(inner: &mut Inner, call: &Call<'_>, channel_id: u64, id: u64) -> Result<Answer, Answer> {
     call.bot_only()?;
-    let channel = visible(inner, channel_id, Need::ReadHistory)?;
+    let channel = visible(inner, channel_id, Permission::ReadHistory)?;
     let message = channel.messages.get(&id).ok_or_else(unknown_message)?;
     Ok(Answer::json(
         200,
@@ -98,7 +98,7 @@ pub fn get(inner: &mut Inner, call: &Call<'_>, channel_id: u64, id: u64) -> Resu
 /// `POST /channels/{id}/messages`: `nonce` with `enforce_nonce` gives the earlier message again.
 pub fn create(inner: &mut Inner, call: &Call<'_>, channel_id: u64, effects: &mut Effects) -> Result<Answer, Answer> {
     call.bot_only()?;
-    let channel = visible(inner, channel_id, Need::Send)?;
+    let channel = visible(inner, channel_id, Permission::Send)?;
     let draft = Draft::read(&call.json()?)?;
     super::interactions::check_components(&json!(draft.components))?;
     let closed = |user: u64| inner.world.people.get(&user).is_some_and(|p| p.direct_messages_closed);
@@ -116,7 +116,7 @@ pub fn create(inner: &mut Inner, call: &Call<'_>, channel_id: u64, effects: &mut
         let bot = Author::User(inner.world.application.bot_id);
         inner.post(channel_id, bot, draft, call.now_us, effects)
     });
-    let channel = visible(inner, channel_id, Need::View)?;
+    let channel = visible(inner, channel_id, Permission::View)?;
     let message = channel.messages.get(&id).ok_or_else(unknown_message)?;
     Ok(Answer::json(200, &message.json(&inner.world, true)))
 }
@@ -130,10 +130,10 @@ pub fn delete(
     effects: &mut Effects,
 ) -> Result<Answer, Answer> {
     call.bot_only()?;
-    let channel = visible(inner, channel_id, Need::View)?;
+    let channel = visible(inner, channel_id, Permission::View)?;
     let message = channel.messages.get(&id).ok_or_else(unknown_message)?;
     if !matches!(message.author, Author::User(author) if author == inner.world.application.bot_id) {
-        visible(inner, channel_id, Need::ManageMessages)?;
+        visible(inner, channel_id, Permission::ManageMessages)?;
     }
     remove(inner, channel_id, id, effects);
     Ok(Answer::empty(204))
@@ -167,7 +167,7 @@ pub fn bulk_delete(
     effects: &mut Effects,
 ) -> Result<Answer, Answer> {
     call.bot_only()?;
-    visible(inner, channel_id, Need::ManageMessages)?;
+    visible(inner, channel_id, Permission::ManageMessages)?;
     let body = call.json()?;
     let ids: Option<Vec<u64>> = body.get("messages").and_then(Value::as_array).and_then(|list| {
         list.iter()
@@ -230,7 +230,7 @@ pub fn react(
     effects: &mut Effects,
 ) -> Result<Answer, Answer> {
     call.bot_only()?;
-    visible(inner, channel_id, Need::React)?;
+    visible(inner, channel_id, Permission::React)?;
     let bot_id = inner.world.application.bot_id;
     let message = inner
         .world

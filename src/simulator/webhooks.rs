@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use super::answer::Answer;
-use super::channels::{Need, visible};
+use super::channels::{Permission, visible};
 use super::gateway::Dispatch;
 use super::message::{Author, Draft};
 use super::request::Call;
@@ -112,7 +112,7 @@ pub fn get(inner: &mut Inner, call: &Call<'_>, id: u64, token: Option<&str>, bas
             call.bot_only()?;
             let webhook = inner.world.webhooks.get(&id).ok_or_else(unknown_webhook)?;
             if webhook.application_id.is_none() {
-                visible(inner, webhook.channel_id, Need::ManageWebhooks)?;
+                visible(inner, webhook.channel_id, Permission::ManageWebhooks)?;
             }
             webhook
         }
@@ -126,7 +126,7 @@ pub fn get(inner: &mut Inner, call: &Call<'_>, id: u64, token: Option<&str>, bas
 /// `GET /channels/{id}/webhooks`.
 pub fn of_channel(inner: &mut Inner, call: &Call<'_>, channel_id: u64, base_url: &str) -> Result<Answer, Answer> {
     call.bot_only()?;
-    visible(inner, channel_id, Need::ManageWebhooks)?;
+    visible(inner, channel_id, Permission::ManageWebhooks)?;
     let list = inner.world.webhooks.values().filter(|w| w.channel_id == channel_id);
     let list: Vec<_> = list.map(|w| webhook_json(inner, w, base_url, true)).collect();
     Ok(Answer::json(200, &Value::Array(list)))
@@ -141,7 +141,7 @@ pub fn create(
     effects: &mut Effects,
 ) -> Result<Answer, Answer> {
     call.bot_only()?;
-    visible(inner, channel_id, Need::ManageWebhooks)?;
+    visible(inner, channel_id, Permission::ManageWebhooks)?;
     let body = call.json()?;
     let Some(name) = body.get("name").and_then(Value::as_str) else {
         return Err(Answer::invalid_form(
@@ -197,7 +197,7 @@ pub fn delete(
     };
     let channel_id = webhook.channel_id;
     if token.is_none() {
-        visible(inner, channel_id, Need::ManageWebhooks)?;
+        visible(inner, channel_id, Permission::ManageWebhooks)?;
     }
     inner.world.webhooks.remove(&id);
     effects.dispatches.push(update(channel_id));

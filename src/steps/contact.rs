@@ -90,7 +90,7 @@ pub trait Contact {
 }
 
 /// Where links come from.
-pub trait Mints {
+pub trait LinkIssuer {
     /// A link for one person and one purpose, an index into `state.purposes`. `again`: it takes the place of a link whose
     /// code died.
     fn mint(&self, person: UserId, purpose: u8, again: bool) -> LocalBoxFuture<'_, Result<Link, NoLink>>;

@@ -19,7 +19,7 @@ pub struct Deliver {
 }
 
 /// What a delivery needs.
-pub struct Work {
+pub struct DeliverWork {
     grant: Box<Grant>,
     data: Option<PersonalData>,
 }
@@ -32,17 +32,17 @@ impl Deliver {
 }
 
 impl Step for Deliver {
-    type Work = Work;
+    type Work = DeliverWork;
     const NEEDS_DATA: bool = true;
 
-    fn work(grant: &Grant, data: Option<PersonalData>) -> Work {
-        Work {
+    fn work(grant: &Grant, data: Option<PersonalData>) -> DeliverWork {
+        DeliverWork {
             grant: Box::new(grant.clone()),
             data,
         }
     }
 
-    fn needs(&self, _: &Work) -> Option<Need> {
+    fn needs(&self, _: &DeliverWork) -> Option<Need> {
         let channel = self.sink.channel()?;
         Some(Need {
             budget: Budget::Webhook,
@@ -51,7 +51,7 @@ impl Step for Deliver {
         })
     }
 
-    fn perform<'a>(&'a self, work: &'a Work, permit: Permit) -> LocalBoxFuture<'a, Performed> {
+    fn perform<'a>(&'a self, work: &'a DeliverWork, permit: Permit) -> LocalBoxFuture<'a, Performed> {
         Box::pin(async move {
             let State::Settling(settling) = &work.grant.state else {
                 return Event::Aged.into();
@@ -80,7 +80,7 @@ impl Step for Deliver {
         })
     }
 
-    fn after_panic(&self, _: &Work) -> Performed {
+    fn after_panic(&self, _: &DeliverWork) -> Performed {
         Event::DeliveryFailed {
             sink: self.name.clone(),
             after: None,

@@ -20,7 +20,7 @@ pub struct Exchange {
 }
 
 /// What presenting a code needs.
-pub struct Work {
+pub struct ExchangeWork {
     code: AuthorizationCode,
     /// The state from which the verifier is derived; only where the link was minted with PKCE.
     minted_with_pkce: Option<RawState>,
@@ -34,20 +34,20 @@ impl Exchange {
 }
 
 impl Step for Exchange {
-    type Work = Work;
+    type Work = ExchangeWork;
 
-    fn work(grant: &Grant, _: Option<PersonalData>) -> Work {
+    fn work(grant: &Grant, _: Option<PersonalData>) -> ExchangeWork {
         let code = match &grant.state {
             State::Received { code, .. } => code.clone(),
             _ => AuthorizationCode::new(""),
         };
-        Work {
+        ExchangeWork {
             code,
             minted_with_pkce: grant.requested.raw.clone().filter(|_| grant.requested.pkce),
         }
     }
 
-    fn needs(&self, _: &Work) -> Option<Need> {
+    fn needs(&self, _: &ExchangeWork) -> Option<Need> {
         Some(Need {
             budget: Budget::OAuth,
             channel: None,
@@ -55,7 +55,7 @@ impl Step for Exchange {
         })
     }
 
-    fn perform<'a>(&'a self, work: &'a Work, permit: Permit) -> LocalBoxFuture<'a, Performed> {
+    fn perform<'a>(&'a self, work: &'a ExchangeWork, permit: Permit) -> LocalBoxFuture<'a, Performed> {
         Box::pin(async move {
             let verifier = work
                 .minted_with_pkce
@@ -78,7 +78,7 @@ impl Step for Exchange {
         })
     }
 
-    fn after_panic(&self, _: &Work) -> Performed {
+    fn after_panic(&self, _: &ExchangeWork) -> Performed {
         Event::CutOff.into()
     }
 

@@ -28,7 +28,7 @@ pub struct Fetch {
 }
 
 /// What fetching needs.
-pub struct Work {
+pub struct FetchWork {
     token: Token,
     /// From here on a resource that still fails is done without.
     give_up_at: Timestamp,
@@ -74,7 +74,7 @@ impl Fetch {
         }
     }
 
-    async fn fetch_all(&self, work: &Work, first: Permit) -> Performed {
+    async fn fetch_all(&self, work: &FetchWork, first: Permit) -> Performed {
         let mut permit = Some(first);
         let mut person = None;
         let mut missing = Vec::new();
@@ -131,15 +131,15 @@ impl Fetch {
 }
 
 impl Step for Fetch {
-    type Work = Work;
+    type Work = FetchWork;
 
-    fn work(grant: &Grant, _: Option<PersonalData>) -> Work {
+    fn work(grant: &Grant, _: Option<PersonalData>) -> FetchWork {
         match &grant.state {
-            State::Exchanged { token, attempts, .. } => Work {
+            State::Exchanged { token, attempts, .. } => FetchWork {
                 token: token.clone(),
                 give_up_at: attempts.since + FETCH_GIVE_UP,
             },
-            _ => Work {
+            _ => FetchWork {
                 token: Token {
                     access: AccessToken::new(""),
                     scopes: Vec::new(),
@@ -149,7 +149,7 @@ impl Step for Fetch {
         }
     }
 
-    fn needs(&self, _: &Work) -> Option<Need> {
+    fn needs(&self, _: &FetchWork) -> Option<Need> {
         Some(Need {
             budget: Budget::Global,
             channel: None,
@@ -157,11 +157,11 @@ impl Step for Fetch {
         })
     }
 
-    fn perform<'a>(&'a self, work: &'a Work, permit: Permit) -> LocalBoxFuture<'a, Performed> {
+    fn perform<'a>(&'a self, work: &'a FetchWork, permit: Permit) -> LocalBoxFuture<'a, Performed> {
         Box::pin(self.fetch_all(work, permit))
     }
 
-    fn after_panic(&self, _: &Work) -> Performed {
+    fn after_panic(&self, _: &FetchWork) -> Performed {
         Event::FetchDeferred { after: None }.into()
     }
 }

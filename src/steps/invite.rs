@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use futures_util::future::LocalBoxFuture;
 
-use super::contact::{Button, Contact, Mints, NoLink, Note, minutes_left};
+use super::contact::{Button, Contact, LinkIssuer, NoLink, Note, minutes_left};
 use super::port::BotError;
 use super::step::{Need, Performed, Step};
 use crate::actors::governor::Permit;
@@ -27,9 +27,9 @@ const CLOSED: [u32; 2] = [50007, 50278];
 const TOO_FAST: u32 = 40003;
 
 /// What the step is made of.
-pub struct Settings {
+pub struct InviteSettings {
     /// Where links come from.
-    pub mints: Rc<dyn Mints>,
+    pub link_issuer: Rc<dyn LinkIssuer>,
     /// Reaches people.
     pub contact: Rc<dyn Contact>,
     /// Discord's time as far as it is known.
@@ -42,13 +42,13 @@ pub struct Settings {
 
 /// The invitation.
 pub struct Invite {
-    settings: Settings,
+    settings: InviteSettings,
     /// The text has no link in it, so a button has.
     with_button: bool,
 }
 
 /// Whom to invite, for what.
-pub struct Work {
+pub struct InviteWork {
     grant: GrantId,
     person: Option<UserId>,
     nonce: Option<[u8; 8]>,
@@ -57,23 +57,25 @@ pub struct Work {
 
 impl Invite {
     /// An invitation with this text.
-    pub fn new(settings: Settings) -> Self {
+    pub fn new(settings: InviteSettings) -> Self {
         let with_button = !settings.text.uses("link");
         Self { settings, with_button }
     }
 
-    async fn invite(&self, work: &Work) -> Event {
+    async fn invite(&self, work: &InviteWork) -> Event {
         // Only a signed state has both, and without one nobody is invited.
         let (Some(person), Some(nonce)) = (work.person, work.nonce) else {
             return Event::InvitationRefused(Uninvited::Failed);
         };
-        let Settings { mints, contact, .. } = &self.settings;
+        let InviteSettings {
+            link_issuer, contact, ..
+        } = &self.settings;
         // The channel first: a link takes a place that somebody else could have.
         let channel = match contact.open_direct(person).await {
             Ok(channel) => channel,
             Err(error) => return refused(work, error),
         };
-        let link = match mints.mint(person, work.purpose, true).await {
+        let link = match link_issuer.mint(person, work.purpose, true).await {
             Ok(link) => link,
             Err(NoLink::Later(after)) => {
                 return Event::InvitationDeferred {
@@ -117,7 +119,7 @@ fn deferred(after: Option<Duration>) -> Event {
     }
 }
 
-fn refused(work: &Work, error: BotError) -> Event {
+fn refused(work: &InviteWork, error: BotError) -> Event {
     match error {
         BotError::Forbidden { code } if CLOSED.contains(&code) => {
             tracing::info!(grant.id = %work.grant, "a person takes no direct messages, and was not invited anew");
@@ -145,10 +147,10 @@ fn mark(nonce: [u8; 8]) -> String {
 }
 
 impl Step for Invite {
-    type Work = Work;
+    type Work = InviteWork;
 
-    fn work(grant: &Grant, _: Option<PersonalData>) -> Work {
-        Work {
+    fn work(grant: &Grant, _: Option<PersonalData>) -> InviteWork {
+        InviteWork {
             grant: grant.id,
             person: grant.requested.user,
             nonce: grant.requested.nonce,
@@ -156,19 +158,19 @@ impl Step for Invite {
         }
     }
 
-    fn needs(&self, _: &Work) -> Option<Need> {
+    fn needs(&self, _: &InviteWork) -> Option<Need> {
         // The routes of the bot are paced by their own limits.
         None
     }
 
-    fn perform<'a>(&'a self, work: &'a Work, _: Permit) -> LocalBoxFuture<'a, Performed> {
+    fn perform<'a>(&'a self, work: &'a InviteWork, _: Permit) -> LocalBoxFuture<'a, Performed> {
         Box::pin(async move {
             let invited = tokio::time::timeout(ATTEMPT, self.invite(work)).await;
             invited.unwrap_or_else(|_| deferred(None)).into()
         })
     }
 
-    fn after_panic(&self, _: &Work) -> Performed {
+    fn after_panic(&self, _: &InviteWork) -> Performed {
         deferred(None).into()
     }
 }

@@ -211,7 +211,7 @@ pub trait BotApi {
         channel: ChannelId,
         page: HistoryPage,
     ) -> LocalBoxFuture<'_, Result<Vec<ChannelMessage>, BotError>>;
-    /// `DELETE` of a carrier message: with the webhook's token where it is known, else as the bot. 404 counts as done.
+    /// `DELETE` of a source message: with the webhook's token where it is known, else as the bot. 404 counts as done.
     fn delete_message(
         &self,
         channel: ChannelId,

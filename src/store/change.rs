@@ -24,10 +24,10 @@ pub enum Change {
     },
     /// Replaces an open grant's record and data by what stays of it.
     Close(ClosedGrant),
-    /// Writes a carrier message's record.
-    PutCarrier(Carrier),
-    /// Forgets a carrier message whose removal is settled.
-    RemoveCarrier(MessageId),
+    /// Writes a source message's record.
+    PutSourceMessage(SourceMessage),
+    /// Forgets a source message whose removal is settled.
+    RemoveSourceMessage(MessageId),
     /// Remembers that a message was read.
     SeeMessage(SeenMessage),
     /// Remembers that a code was read.
@@ -65,9 +65,9 @@ pub enum Change {
     PutIdentifies(Vec<Timestamp>),
 }
 
-/// One carrier message: the channel is the second copy of its codes until they are spent.
+/// One source message: the channel is the second copy of its codes until they are spent.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Carrier {
+pub struct SourceMessage {
     /// The message.
     pub message: MessageId,
     /// Its lane.
@@ -116,8 +116,8 @@ pub struct UsedNonce {
 pub struct Loaded {
     /// Open grants, in no particular order.
     pub grants: Vec<Grant>,
-    /// Carrier messages whose removal is not settled.
-    pub carriers: Vec<Carrier>,
+    /// Source messages whose removal is not settled.
+    pub source_messages: Vec<SourceMessage>,
     /// Messages that were read.
     pub messages: Vec<SeenMessage>,
     /// Codes that were read.

@@ -12,7 +12,7 @@ pub mod port;
 mod seal;
 
 pub use backend::{Fault, Opened, Sizes, StoreOptions, Sync, copy_tree, open, read_values};
-pub use change::{Carrier, Change, Loaded, Problem, SeenCode, SeenMessage, UsedNonce};
+pub use change::{Change, Loaded, Problem, SeenCode, SeenMessage, SourceMessage, UsedNonce};
 pub use committer::{Committer, CommitterHandle, Health};
 pub use error::{OpenError, StoreError};
 pub use port::{ClosedTotals, Room, Store};

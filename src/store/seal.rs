@@ -59,7 +59,7 @@ pub(super) struct Head {
 
 /// Where a value is stored: the table's name and the full key.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Place<'a> {
+pub(super) struct RecordAddress<'a> {
     pub table: &'static str,
     pub key: &'a [u8],
 }
@@ -90,7 +90,7 @@ pub(super) fn head(value: &[u8]) -> Result<Head, SealError> {
 }
 
 /// Wraps a value that holds nothing secret.
-pub(super) fn wrap(place: Place<'_>, pieces: u16, payload: &[u8]) -> Vec<u8> {
+pub(super) fn wrap(place: RecordAddress<'_>, pieces: u16, payload: &[u8]) -> Vec<u8> {
     let mut out = Vec::with_capacity(PLAIN_HEAD + payload.len());
     start(&mut out, 0, pieces);
     let tag = plain_tag(&out, place, payload);
@@ -100,7 +100,7 @@ pub(super) fn wrap(place: Place<'_>, pieces: u16, payload: &[u8]) -> Vec<u8> {
 }
 
 /// Checks a plain value and gives its payload.
-pub(super) fn unwrap_plain<'v>(place: Place<'_>, value: &'v [u8]) -> Result<&'v [u8], SealError> {
+pub(super) fn unwrap_plain<'v>(place: RecordAddress<'_>, value: &'v [u8]) -> Result<&'v [u8], SealError> {
     if head(value)?.hour.is_some() {
         return Err(SealError::NotAnEnvelope);
     }
@@ -116,7 +116,7 @@ pub(super) fn unwrap_plain<'v>(place: Place<'_>, value: &'v [u8]) -> Result<&'v 
 pub(super) fn seal(
     key: &SealKey,
     hour: i64,
-    place: Place<'_>,
+    place: RecordAddress<'_>,
     pieces: u16,
     payload: &[u8],
 ) -> Result<Vec<u8>, SealError> {
@@ -137,7 +137,7 @@ pub(super) fn seal(
 }
 
 /// Checks and opens a sealed value.
-pub(super) fn unseal(key: &SealKey, place: Place<'_>, value: &[u8]) -> Result<Zeroizing<Vec<u8>>, SealError> {
+pub(super) fn unseal(key: &SealKey, place: RecordAddress<'_>, value: &[u8]) -> Result<Zeroizing<Vec<u8>>, SealError> {
     if head(value)?.hour.is_none() {
         return Err(SealError::NotAnEnvelope);
     }
@@ -161,7 +161,7 @@ fn start(out: &mut Vec<u8>, kind: u8, pieces: u16) {
     out.extend_from_slice(&pieces.to_be_bytes());
 }
 
-fn plain_tag(head: &[u8], place: Place<'_>, payload: &[u8]) -> [u8; 16] {
+fn plain_tag(head: &[u8], place: RecordAddress<'_>, payload: &[u8]) -> [u8; 16] {
     let whole = Sha256::new()
         .chain_update(associated(head, place))
         .chain_update(payload)
@@ -170,7 +170,7 @@ fn plain_tag(head: &[u8], place: Place<'_>, payload: &[u8]) -> [u8; 16] {
 }
 
 /// Head, table and key, each with its length, so that no two places give the same bytes.
-fn associated(head: &[u8], place: Place<'_>) -> Vec<u8> {
+fn associated(head: &[u8], place: RecordAddress<'_>) -> Vec<u8> {
     let mut out = Vec::with_capacity(12 + head.len() + place.table.len() + place.key.len());
     out.extend_from_slice(b"codeferry");
     for part in [head, place.table.as_bytes(), place.key] {
@@ -188,7 +188,7 @@ fn cipher(key: &SealKey) -> XChaCha20Poly1305 {
 mod tests {
     use super::*;
 
-    const HERE: Place<'static> = Place {
+    const HERE: RecordAddress<'static> = RecordAddress {
         table: "grants",
         key: b"a key",
     };
@@ -204,7 +204,10 @@ mod tests {
         assert!(!value.windows(6).any(|w| w == b"secret"));
         assert_eq!(head(&value).expect("head").hour, Some(472_222));
         assert_eq!(unseal(&key(2), HERE, &value), Err(SealError::Tag));
-        for elsewhere in [Place { table: "data", ..HERE }, Place { key: b"b key", ..HERE }] {
+        for elsewhere in [
+            RecordAddress { table: "data", ..HERE },
+            RecordAddress { key: b"b key", ..HERE },
+        ] {
             assert_eq!(unseal(&key(1), elsewhere, &value), Err(SealError::Tag));
         }
     }

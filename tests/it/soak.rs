@@ -19,7 +19,7 @@ use tokio::time::Instant;
 use self::gauges::Gauges;
 use self::judge::Account;
 use self::people::People;
-use crate::service::kit::{Site, exits, until};
+use crate::service::test_support::{Site, exits, until};
 use crate::tally::{self, Tally};
 
 /// Codes a second.

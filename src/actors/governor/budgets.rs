@@ -35,7 +35,7 @@ pub struct Want {
 
 /// What a permit holds.
 #[derive(Debug)]
-pub struct Taken {
+pub struct Reservation {
     /// For what.
     pub want: Want,
     ticket: Option<Ticket>,
@@ -43,7 +43,7 @@ pub struct Taken {
     global: bool,
 }
 
-impl Taken {
+impl Reservation {
     fn nothing(want: Want) -> Self {
         Self {
             want,
@@ -68,9 +68,9 @@ impl Taken {
 #[derive(Debug)]
 pub enum Verdict {
     /// Go.
-    Granted(Taken),
+    Granted(Reservation),
     /// Go once the channel's spending is durable; until [`Budgets::stored`] the channel grants nothing else.
-    StoreFirst(ChannelId, Taken),
+    StoreFirst(ChannelId, Reservation),
     /// Not now.
     NotBefore {
         /// When to ask again; `None` where something else must happen first.
@@ -145,19 +145,19 @@ impl Budgets {
                 let oauth = self.oauth.as_mut().map_or(Ok(()), |rate| rate.bucket.look(now));
                 let global = self.global.as_mut().map_or(Ok(()), |rate| rate.bucket.look(now));
                 match (oauth, global) {
-                    (Ok(()), Ok(())) => Verdict::Granted(Taken {
+                    (Ok(()), Ok(())) => Verdict::Granted(Reservation {
                         oauth: Rate::take(self.oauth.as_mut(), now),
                         global: Rate::take(self.global.as_mut(), now),
-                        ..Taken::nothing(want)
+                        ..Reservation::nothing(want)
                     }),
                     (Err(a), Err(b)) => not_before(a.max(b)),
                     (Err(at), Ok(())) | (Ok(()), Err(at)) => not_before(at),
                 }
             }
             Budget::Global => match self.global.as_mut().map_or(Ok(()), |rate| rate.bucket.look(now)) {
-                Ok(()) => Verdict::Granted(Taken {
+                Ok(()) => Verdict::Granted(Reservation {
                     global: Rate::take(self.global.as_mut(), now),
-                    ..Taken::nothing(want)
+                    ..Reservation::nothing(want)
                 }),
                 Err(at) => not_before(at),
             },
@@ -178,14 +178,14 @@ impl Budgets {
     }
 
     /// A permit came back from a call that was made, or a durable slot was not used: it stays spent.
-    pub fn settle(&mut self, taken: &Taken, now: Moment) {
+    pub fn settle(&mut self, taken: &Reservation, now: Moment) {
         if let Some((channel, ticket)) = self.ticket_of(taken) {
             channel.window.settle(ticket, now);
         }
     }
 
     /// A call was not made and nothing of it is on disk, or the disk may forget it: the slot is free again.
-    pub fn give_back(&mut self, taken: &Taken) {
+    pub fn give_back(&mut self, taken: &Reservation) {
         if let Some((channel, ticket)) = self.ticket_of(taken) {
             channel.window.give_back(ticket);
             if let Some(bucket) = &mut channel.bucket {
@@ -259,7 +259,7 @@ impl Budgets {
             .or_insert_with(|| Channel::new(Window::default(), limit, now));
         if limit.is_none() {
             channel.window.note(now);
-            return Verdict::Granted(Taken::nothing(want));
+            return Verdict::Granted(Reservation::nothing(want));
         }
         // One reservation at a time: two lists on their way to the disk could arrive in the wrong order.
         if channel.storing {
@@ -275,14 +275,14 @@ impl Budgets {
         let ticket = Some(channel.window.reserve(now));
         Verdict::StoreFirst(
             id,
-            Taken {
+            Reservation {
                 ticket,
-                ..Taken::nothing(want)
+                ..Reservation::nothing(want)
             },
         )
     }
 
-    fn ticket_of(&mut self, taken: &Taken) -> Option<(&mut Channel, Ticket)> {
+    fn ticket_of(&mut self, taken: &Reservation) -> Option<(&mut Channel, Ticket)> {
         let channel = self.channels.get_mut(&taken.want.channel?)?;
         Some((channel, taken.ticket?))
     }

@@ -8,7 +8,7 @@ use actix::dev::{MessageResponse, OneshotSender};
 use actix::{Actor, Message};
 use tokio::sync::mpsc::UnboundedSender;
 
-use super::budgets::Taken;
+use super::budgets::Reservation;
 use super::feedback;
 use super::limits::Refused;
 use crate::steps::HttpFeedback;
@@ -24,7 +24,7 @@ pub struct Permit {
 }
 
 struct Inner {
-    taken: Taken,
+    taken: Reservation,
     // Unbounded, but at most one message for each permit that is out.
     back: UnboundedSender<Return>,
 }
@@ -32,7 +32,7 @@ struct Inner {
 /// What became of a permit.
 #[derive(Debug)]
 pub(super) struct Return {
-    pub(super) taken: Taken,
+    pub(super) taken: Reservation,
     pub(super) ending: Ending,
 }
 
@@ -48,7 +48,7 @@ pub(super) enum Ending {
 }
 
 impl Permit {
-    pub(super) fn new(taken: Taken, back: UnboundedSender<Return>) -> Self {
+    pub(super) fn new(taken: Reservation, back: UnboundedSender<Return>) -> Self {
         Self {
             inner: Some(Inner { taken, back }),
             spent: false,

@@ -43,7 +43,7 @@ fn wall() -> std::sync::Arc<VirtualClock> {
 }
 
 fn governor(limits: Limits, disk: &Disk, clock: SharedClock) -> Addr<Governor> {
-    Governor::new(Settings {
+    Governor::new(GovernorSettings {
         limits,
         lanes: BTreeMap::from([(CHANNEL, Lane(0))]),
         spending: disk.written.borrow().clone(),

@@ -1,19 +1,19 @@
-//! What the journal tells and hears of the channels: carrier messages to remove, and how far the history was read.
+//! What the journal tells and hears of the channels: source messages to remove, and how far the history was read.
 
 use actix::Handler;
 
 use super::Journal;
 use super::message::{ClaimRemovals, Cursor, MoveCursor, Position, Removed};
-use crate::store::Carrier;
+use crate::store::SourceMessage;
 
 impl Handler<ClaimRemovals> for Journal {
-    type Result = Vec<Carrier>;
+    type Result = Vec<SourceMessage>;
 
     fn handle(&mut self, ClaimRemovals(most): ClaimRemovals, _: &mut Self::Context) -> Self::Result {
         if self.working().is_err() {
             Vec::new()
         } else {
-            self.book.claim_removals(most, self.now())
+            self.open_grants.claim_removals(most, self.now())
         }
     }
 }
@@ -23,7 +23,7 @@ impl Handler<Removed> for Journal {
 
     fn handle(&mut self, Removed { message, again_in }: Removed, _: &mut Self::Context) {
         let again_at = again_in.map(|wait| self.now() + wait);
-        let changed = self.book.removed(message, again_at);
+        let changed = self.open_grants.removed(message, again_at);
         drop(self.commit(changed));
     }
 }
@@ -32,7 +32,7 @@ impl Handler<MoveCursor> for Journal {
     type Result = ();
 
     fn handle(&mut self, MoveCursor { channel, read_to }: MoveCursor, _: &mut Self::Context) {
-        let changed = self.book.move_cursor(channel, read_to);
+        let changed = self.open_grants.move_cursor(channel, read_to);
         drop(self.commit(changed));
     }
 }
@@ -42,7 +42,7 @@ impl Handler<Cursor> for Journal {
 
     fn handle(&mut self, Cursor(channel): Cursor, _: &mut Self::Context) -> Self::Result {
         Position {
-            read_to: self.book.cursor(channel),
+            read_to: self.open_grants.cursor(channel),
             now: self.now(),
         }
     }

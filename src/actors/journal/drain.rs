@@ -11,11 +11,11 @@ impl Handler<OutstandingWork> for Journal {
     type Result = Outstanding;
 
     fn handle(&mut self, _: OutstandingWork, _: &mut Self::Context) -> Self::Result {
-        let (tokens, steps) = self.book.outstanding();
+        let (tokens, steps) = self.open_grants.outstanding();
         Outstanding {
             tokens,
             steps,
-            indexed: self.book.indexed(),
+            indexed: self.open_grants.indexed(),
             failed: self.failed.clone(),
         }
     }
@@ -26,7 +26,7 @@ impl Handler<Drain> for Journal {
 
     fn handle(&mut self, _: Drain, ctx: &mut Self::Context) {
         self.draining = true;
-        self.book.drain(self.now());
+        self.open_grants.drain(self.now());
         self.offer_work(ctx);
     }
 }

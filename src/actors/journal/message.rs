@@ -5,14 +5,14 @@ use std::time::Duration;
 
 use actix::{Message, Recipient};
 
-use super::book::{Appended, Carried};
+use super::open_grants::{Appended, Carried};
 use crate::grant::{Event, Task};
 use crate::ids::{ChannelId, GrantId, Lane, MessageId, UserId};
 use crate::intake::gate::GateRules;
 use crate::intake::mint::Link;
 use crate::secret::PersonalData;
 use crate::steps::Step;
-use crate::store::{Carrier, StoreError};
+use crate::store::{SourceMessage, StoreError};
 use crate::time::Timestamp;
 
 /// Why the journal did not do what it was asked.
@@ -32,7 +32,7 @@ pub enum JournalError {
     Refused(String),
 }
 
-/// Takes in what carrier messages brought, in this order and as many as have room; answered once they are durable.
+/// Takes in what source messages brought, in this order and as many as have room; answered once they are durable.
 #[derive(Message)]
 #[rtype(result = "Result<Appended, JournalError>")]
 pub struct Append(pub Vec<Carried>);
@@ -173,9 +173,9 @@ pub struct Watch {
 #[rtype(result = "()")]
 pub struct WorkAvailable;
 
-/// Asks for carrier messages whose removal is owed, this many at most.
+/// Asks for source messages whose removal is owed, this many at most.
 #[derive(Message)]
-#[rtype(result = "Vec<Carrier>")]
+#[rtype(result = "Vec<SourceMessage>")]
 pub struct ClaimRemovals(pub usize);
 
 /// What became of a removal.
@@ -244,7 +244,7 @@ pub struct Outstanding {
     pub tokens: usize,
     /// Steps under way.
     pub steps: usize,
-    /// Entries of the journal's indexes; see [`Book::indexed`](super::book::Book::indexed).
+    /// Entries of the journal's indexes; see [`OpenGrants::indexed`](super::open_grants::OpenGrants::indexed).
     pub indexed: usize,
     /// The store's error, if it failed.
     pub failed: Option<StoreError>,

@@ -19,13 +19,13 @@ impl Handler<Mint> for Journal {
         }
         let wanted = Wanted { user, purpose, again };
         let now = self.now();
-        let (minted, changed) = self.book.mint(&self.settings.minter, wanted, now);
+        let (minted, changed) = self.open_grants.mint(&self.settings.minter, wanted, now);
         metrics::link(match &minted {
             Minted::New(..) => LinkResult::New,
             Minted::Again(_) => LinkResult::Again,
             Minted::Later { .. } => LinkResult::Later,
         });
-        metrics::links_outstanding(self.book.links());
+        metrics::links_outstanding(self.open_grants.links());
         let durable = self.commit(changed);
         match minted {
             Minted::New(link, _) => Box::pin(durable.map(|outcome| match outcome {
@@ -42,7 +42,7 @@ impl Handler<SetGate> for Journal {
     type Result = ();
 
     fn handle(&mut self, SetGate(rules): SetGate, _: &mut Self::Context) {
-        self.book.set_gate(rules);
+        self.open_grants.set_gate(rules);
     }
 }
 
@@ -50,7 +50,7 @@ impl Handler<LaneWorks> for Journal {
     type Result = ();
 
     fn handle(&mut self, LaneWorks { lane, trouble }: LaneWorks, _: &mut Self::Context) {
-        if !self.book.set_lane(lane, trouble.is_none()) {
+        if !self.open_grants.set_lane(lane, trouble.is_none()) {
             return;
         }
         match trouble {

@@ -8,7 +8,7 @@ use tokio::time::sleep;
 
 use super::message::Lease;
 use super::*;
-use crate::actors::kit::{Fake, PERSON, Site, exchanged};
+use crate::actors::test_support::{Fake, PERSON, Site, exchanged};
 use crate::grant::Reason;
 use crate::ids::UserId;
 use crate::intake::state::{StateKey, StateToken};
@@ -127,13 +127,13 @@ fn a_message_and_a_code_are_taken_in_once() {
         let site = Site::new(None);
         let mut twice = [site.carried(1), site.carried(1)];
         let (message, second) = (twice[0].message, twice[1].message);
-        let counts = |appended: book::Appended| (appended.received, appended.known);
+        let counts = |appended: open_grants::Appended| (appended.received, appended.known);
         let (code, hash) = twice[0].redirects[0].result.clone().expect("a code");
         let [first, other] = &mut twice;
         // The same code in another message, as from a page that was loaded again.
         other.redirects[0].result = Ok((code.clone(), hash));
-        let again = book::Carried {
-            redirects: vec![book::Redirected {
+        let again = open_grants::Carried {
+            redirects: vec![open_grants::Redirected {
                 redirected_at: None,
                 result: Ok((code, hash)),
                 requested: first.redirects[0].requested.clone(),
@@ -239,7 +239,7 @@ fn a_stage_that_died_has_its_leases_released_and_its_exchanges_counted_as_cut_of
 }
 
 /// A code of the first person that came by a link with an expiry of its own.
-fn by_link(site: &Site, expires_in: Duration, nonce: [u8; 8]) -> book::Carried {
+fn by_link(site: &Site, expires_in: Duration, nonce: [u8; 8]) -> open_grants::Carried {
     let mut carried = site.carried(1);
     let state = StateKey::new(&Key::new([7; 32])).mint(&StateToken {
         user: UserId(PERSON + 1),

@@ -6,8 +6,8 @@ use actix::{Handler, Message, ResponseFuture};
 use serde::{Deserialize, Serialize};
 
 use super::Journal;
-use super::book::Book;
 use super::message::JournalError;
+use super::open_grants::OpenGrants;
 use crate::grant::state::{DeliveryState, Revocation};
 use crate::grant::{ClosedGrant, Grant, Outcome, State};
 use crate::ids::{GrantId, Lane, UserId};
@@ -186,8 +186,8 @@ pub struct Stats {
     pub parked: usize,
     /// Tokens that are held.
     pub tokens_held: usize,
-    /// Carrier messages whose removal is not settled.
-    pub carrier_messages: usize,
+    /// Source messages whose removal is not settled.
+    pub source_messages: usize,
     /// Links that are outstanding: their code or denial has not arrived.
     pub links: usize,
     /// Closed grants within `journal.closed_retention`, by outcome.
@@ -248,7 +248,7 @@ impl Handler<List> for Journal {
     type Result = actix::MessageResult<List>;
 
     fn handle(&mut self, List(filter): List, _: &mut Self::Context) -> Self::Result {
-        actix::MessageResult(Listing::of(self.book.open(), &filter))
+        actix::MessageResult(Listing::of(self.open_grants.open(), &filter))
     }
 }
 
@@ -256,7 +256,7 @@ impl Handler<Show> for Journal {
     type Result = ResponseFuture<Result<Option<GrantView>, JournalError>>;
 
     fn handle(&mut self, Show(id): Show, _: &mut Self::Context) -> Self::Result {
-        if let Some(grant) = self.book.get(id) {
+        if let Some(grant) = self.open_grants.get(id) {
             let view = GrantView::of(grant);
             return Box::pin(async move { Ok(Some(view)) });
         }
@@ -272,12 +272,12 @@ impl Handler<CountAll> for Journal {
     type Result = ResponseFuture<Result<Stats, JournalError>>;
 
     fn handle(&mut self, _: CountAll, _: &mut Self::Context) -> Self::Result {
-        let mut stats = Stats::over(self.book.open());
-        stats.carrier_messages = Book::carriers(&self.book);
+        let mut stats = Stats::over(self.open_grants.open());
+        stats.source_messages = OpenGrants::source_messages(&self.open_grants);
         stats.since_start = Some(Stats::by_name(&self.outcomes));
         stats.messages = Some(metrics::messages_read().map(|(name, n)| (name.to_owned(), n)).collect());
-        metrics::links_outstanding(self.book.links());
-        stats.links = self.book.links();
+        metrics::links_outstanding(self.open_grants.links());
+        stats.links = self.open_grants.links();
         for state in OpenState::ALL {
             metrics::open_grants(*state, stats.open.get(state.name()).copied().unwrap_or(0));
         }

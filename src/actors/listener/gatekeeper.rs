@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use super::super::journal::book::{Carried, Redirected};
+use super::super::journal::open_grants::{Carried, Redirected};
 use super::WatchedLane;
 use crate::ids::{ChannelId, UserId};
 use crate::intake::hash::code_hash;

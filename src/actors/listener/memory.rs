@@ -9,7 +9,7 @@ const MOST: usize = 50_000;
 
 /// What is remembered of a message.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Look {
+enum Sighting {
     /// It was counted; the journal has not taken it yet.
     Counted,
     /// It is in the journal, or none of ours: nothing is left to do with it.
@@ -19,7 +19,7 @@ enum Look {
 /// The messages above the cursor that were looked at.
 #[derive(Debug, Default)]
 pub struct Memory {
-    looked: BTreeMap<MessageId, Look>,
+    looked: BTreeMap<MessageId, Sighting>,
 }
 
 impl Memory {
@@ -27,7 +27,7 @@ impl Memory {
     pub fn look(&mut self, message: MessageId) -> bool {
         let first = !self.looked.contains_key(&message);
         if first {
-            self.looked.insert(message, Look::Counted);
+            self.looked.insert(message, Sighting::Counted);
             if self.looked.len() > MOST {
                 self.looked.pop_first();
             }
@@ -37,12 +37,12 @@ impl Memory {
 
     /// Nothing is left to do with a message.
     pub fn done(&mut self, message: MessageId) {
-        self.looked.insert(message, Look::Done);
+        self.looked.insert(message, Sighting::Done);
     }
 
     /// Whether nothing is left to do with a message.
     pub fn is_done(&self, message: MessageId) -> bool {
-        self.looked.get(&message) == Some(&Look::Done)
+        self.looked.get(&message) == Some(&Sighting::Done)
     }
 
     /// Forgets what no reading brings again.

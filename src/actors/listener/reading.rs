@@ -58,7 +58,7 @@ impl Listener {
             if again {
                 listener.read_channel(channel, ctx);
             }
-            listener.remove_carriers(ctx);
+            listener.remove_source_messages(ctx);
         }));
     }
 
@@ -102,7 +102,7 @@ impl Listener {
                 Ok((plan, messages)) => watched.progress.gap_read(&plan, messages),
                 Err(error) => listener.broke_off(channel, error, ctx),
             }
-            listener.remove_carriers(ctx);
+            listener.remove_source_messages(ctx);
         }));
     }
 

@@ -13,8 +13,8 @@ use tokio::time::{Instant, sleep};
 
 use super::*;
 use crate::actors::journal;
-use crate::actors::journal::book::{Book, BookRules};
 use crate::actors::journal::message::Cursor;
+use crate::actors::journal::open_grants::{OpenGrants, OpenGrantsRules};
 use crate::actors::journal::view::{CountAll, Filter, List, Stats};
 use crate::grant::{ClosedGrant, Policy};
 use crate::ids::{GrantId, UserId, snowflake_at};
@@ -248,7 +248,7 @@ struct Site {
     journal: Addr<Journal>,
     listener: Option<Addr<Listener>>,
     /// Until `listen`.
-    settings: Option<Settings>,
+    settings: Option<ListenerSettings>,
     posted: Cell<u64>,
 }
 
@@ -269,7 +269,7 @@ impl Site {
             ..Loaded::default()
         };
         let keep = options.after_receipt == AfterReceipt::Keep;
-        let settings = journal::Settings {
+        let settings = journal::JournalSettings {
             store: store.clone(),
             clock: service_clock.clone(),
             max_open: options.max_open,
@@ -293,13 +293,13 @@ impl Site {
             packs: vec![1; lanes.len()],
             ..GateRules::unlimited(policy.code_lifetime)
         };
-        let rules = BookRules {
+        let rules = OpenGrantsRules {
             policy,
             keep_messages: keep,
             gate,
         };
-        let book = Book::new(loaded, rules, StdRng::seed_from_u64(1), START);
-        let journal = Journal::new(settings, book).start();
+        let open_grants = OpenGrants::new(loaded, rules, StdRng::seed_from_u64(1), START);
+        let journal = Journal::new(settings, open_grants).start();
         let accept = Accept {
             v0: true,
             v1: Some(key()),
@@ -314,7 +314,7 @@ impl Site {
         let (notes, noted) = mpsc::channel(100);
         let fatal = Rc::new(RefCell::new(Vec::new()));
         let told = Rc::clone(&fatal);
-        let settings = Settings {
+        let settings = ListenerSettings {
             gatekeeper: Gatekeeper::new(&lanes, BOT, accept, states, key()),
             lanes,
             bot: outside.clone(),

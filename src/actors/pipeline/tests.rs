@@ -4,7 +4,7 @@ use rand::SeedableRng;
 use tokio::time::{Instant, sleep, timeout};
 
 use super::*;
-use crate::actors::kit::{Fake, PERSON, Site, exchanged, until as comes_true};
+use crate::actors::test_support::{Fake, PERSON, Site, exchanged, until as comes_true};
 use crate::grant::{Event, Outcome, Reason};
 use crate::ids::UserId;
 use crate::secret::{AuthorizationCode, CodeVerifier};

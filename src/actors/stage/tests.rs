@@ -5,7 +5,7 @@ use tokio::time::{Instant, sleep};
 
 use super::*;
 use crate::actors::governor::{Budget, Urgency};
-use crate::actors::kit::{Fake, Site, exchanged, until};
+use crate::actors::test_support::{Fake, Site, exchanged, until};
 use crate::grant::{Event, Outcome, Reason};
 use crate::steps::Need;
 use crate::store::Fault;

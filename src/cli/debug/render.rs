@@ -74,7 +74,7 @@ pub fn stats(answer: &Value) -> String {
             }
         }
     }
-    for name in ["parked", "tokens_held", "carrier_messages", "links"] {
+    for name in ["parked", "tokens_held", "source_messages", "links"] {
         table.add_row([name.replace('_', " "), text(&answer[name])]);
     }
     let oldest = relative(&answer["oldest_open"], SystemClock.now());

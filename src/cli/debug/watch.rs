@@ -34,7 +34,7 @@ pub struct Args {
 }
 
 /// One look.
-struct Look {
+struct Snapshot {
     running: bool,
     stats: Value,
     budgets: Value,
@@ -45,7 +45,7 @@ struct Look {
 pub fn run(args: &Args, config: &Config, global: &Global) -> anyhow::Result<Exit> {
     let mut last = None;
     for look in 1.. {
-        match Look::after(last.take(), config) {
+        match Snapshot::after(last.take(), config) {
             Ok(seen) => {
                 out::line(if global.json {
                     seen.json().to_string()
@@ -66,7 +66,7 @@ pub fn run(args: &Args, config: &Config, global: &Global) -> anyhow::Result<Exit
     Ok(Exit::Fine)
 }
 
-impl Look {
+impl Snapshot {
     /// The next look. What nobody has opened has not changed: after a look into a stopped store only whether a service
     /// runs by now is asked.
     fn after(last: Option<Self>, config: &Config) -> anyhow::Result<Self> {

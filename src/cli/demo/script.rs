@@ -13,7 +13,7 @@ use tokio::time::Instant;
 
 use super::account;
 use super::child::Child;
-use crate::actors::journal::book::RELAY_EXPIRED;
+use crate::actors::journal::open_grants::RELAY_EXPIRED;
 use crate::config::{Config, Secrets};
 use crate::control::client::ControlClient;
 use crate::control::{Ask, LinkRequest};
@@ -27,7 +27,7 @@ use crate::simulator::{CodeRequest, Description, Endpoint, Fault, FaultRule, Pos
 use crate::time::{Clock, SystemClock};
 
 /// The demo's surroundings.
-pub struct Stage<'a> {
+pub struct Scene<'a> {
     pub simulator: &'a Simulator,
     pub relay: Edge,
     pub config: &'a Config,
@@ -72,7 +72,7 @@ const LINK_PATIENCE: Duration = Duration::from_mins(4);
 /// Whoever has not come to an end by then is stuck. A visit's four requests take 15 s each at most.
 const LAST_SECOND: u64 = LINK_PATIENCE.as_secs() + 90;
 
-impl Stage<'_> {
+impl Scene<'_> {
     /// Plays everything; people walk at their own pace beside it.
     pub async fn play(&self, service: &mut Child, about: &Description) -> anyhow::Result<Played> {
         let played = Rc::new(RefCell::new(Played::default()));

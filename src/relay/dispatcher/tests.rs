@@ -12,8 +12,8 @@ use crate::grant::Reason;
 use crate::ids::{ChannelId, Lane, MessageId, UserId};
 use crate::intake::message::{Accept, Entry, parse};
 use crate::intake::state::{StateKey, StateToken};
-use crate::relay::schedule::{LaneSettings, Settings};
-use crate::relay::shelf;
+use crate::relay::journal;
+use crate::relay::post_plan::{LaneSettings, RelaySettings};
 use crate::secret::{AuthorizationCode, RawState};
 use crate::steps::HttpFeedback;
 use crate::store::{Fault, StoreOptions, Sync};
@@ -44,7 +44,7 @@ struct Arrived {
 struct Fake {
     script: RefCell<Script>,
     arrived: RefCell<Vec<Arrived>>,
-    look: RefCell<Look>,
+    look: RefCell<WebhookState>,
     looks: RefCell<usize>,
     /// The way there, and the same back.
     latency: Duration,
@@ -101,7 +101,7 @@ impl Post for Handle {
         .boxed_local()
     }
 
-    fn look(&self, _: WebhookId) -> LocalBoxFuture<'static, Look> {
+    fn look(&self, _: WebhookId) -> LocalBoxFuture<'static, WebhookState> {
         *self.0.looks.borrow_mut() += 1;
         let look = *self.0.look.borrow();
         async move { look }.boxed_local()
@@ -135,7 +135,7 @@ impl Bench {
             fake: Rc::new(Fake {
                 script: RefCell::new(Box::new(script)),
                 arrived: RefCell::default(),
-                look: RefCell::new(Look::There),
+                look: RefCell::new(WebhookState::There),
                 looks: RefCell::default(),
                 latency: Duration::from_millis(70),
             }),
@@ -186,15 +186,15 @@ impl Bench {
             sync: Sync::Counted,
             ..StoreOptions::new(self.folder.path().join("store"), self.clock.clone())
         };
-        let (shelf, found) = shelf::open_inline(&options).expect("opens");
-        self.run_over(shelf, found, grace, act).await
+        let (journal, found) = journal::open_inline(&options).expect("opens");
+        self.run_over(journal, found, grace, act).await
     }
 
     /// The same over a journal of one's own.
     async fn run_over<F: Future>(
         &self,
-        shelf: Shelf,
-        found: shelf::Found,
+        journal: RelayJournal,
+        found: journal::Recovered,
         grace: Duration,
         act: impl FnOnce(mpsc::Sender<Offer>) -> F,
     ) -> usize {
@@ -202,7 +202,7 @@ impl Bench {
             moment: Moment::START,
             wall: self.clock.now(),
         };
-        let settings = Settings {
+        let settings = RelaySettings {
             lanes: self.lanes.clone(),
             limit: self.limit,
             code_lifetime: Duration::from_secs(100),
@@ -210,8 +210,8 @@ impl Bench {
             relay_key: key(),
         };
         let dispatcher = Dispatcher::new(Parts {
-            schedule: Schedule::new(settings, found, now),
-            shelf: shelf.clone(),
+            schedule: PostPlan::new(settings, found, now),
+            journal: journal.clone(),
             post: Rc::new(Handle(Rc::clone(&self.fake))),
             clock: self.clock.clone(),
             counts: Arc::clone(&self.counts),
@@ -225,7 +225,7 @@ impl Bench {
             end.send(Some(Instant::now() + grace)).expect("it listens");
         };
         let (left, ()) = tokio::join!(dispatcher.run(offered, ends), acting);
-        shelf.close().await.expect("closed");
+        journal.close().await.expect("closed");
         left.expect("the store works")
     }
 
@@ -252,7 +252,7 @@ impl Bench {
     }
 }
 
-async fn offer(offers: &mpsc::Sender<Offer>, callback: Callback) -> Taken {
+async fn offer(offers: &mpsc::Sender<Offer>, callback: Callback) -> OfferAnswer {
     let (answer, word) = oneshot::channel();
     offers.send(Offer { callback, answer }).await.expect("it runs");
     word.await.expect("it answers")
@@ -271,7 +271,7 @@ async fn a_code_that_comes_alone_leaves_at_once_and_alone() {
         .run(GRACE, async |offers| {
             for _ in 0..20 {
                 let before = Instant::now();
-                assert_eq!(offer(&offers, bench.callback(0, false).0).await, Taken::Safe);
+                assert_eq!(offer(&offers, bench.callback(0, false).0).await, OfferAnswer::Safe);
                 tokio::time::sleep(Duration::from_secs(4)).await;
                 let arrived = bench.fake.arrived.borrow();
                 let last = arrived.last().expect("it has arrived");
@@ -292,7 +292,7 @@ async fn a_flood_is_packed_and_never_above_thirty_a_minute_over_restarts_too() {
         bench
             .run(Duration::ZERO, async |offers| {
                 for _ in 0..150 {
-                    if offer(&offers, bench.callback(0, false).0).await == Taken::Safe {
+                    if offer(&offers, bench.callback(0, false).0).await == OfferAnswer::Safe {
                         sent += 1;
                     }
                     tokio::time::sleep(Duration::from_millis(170)).await;
@@ -337,11 +337,11 @@ async fn nobody_is_told_and_nothing_is_posted_before_the_disk_has_it() {
             fault: Some(Fault::HangAtCommit(commit, slow)),
             ..StoreOptions::new(bench.folder.path().join("store"), bench.clock.clone())
         };
-        let (shelf, found) = shelf::open_on_its_thread(&options, Duration::from_mins(1)).expect("opens");
+        let (journal, found) = journal::open_on_its_thread(&options, Duration::from_mins(1)).expect("opens");
         let began = Instant::now();
         let left = bench
-            .run_over(shelf, found, Duration::from_secs(10), async |offers| {
-                assert_eq!(offer(&offers, bench.callback(0, false).0).await, Taken::Safe);
+            .run_over(journal, found, Duration::from_secs(10), async |offers| {
+                assert_eq!(offer(&offers, bench.callback(0, false).0).await, OfferAnswer::Safe);
                 assert!(began.elapsed() >= told, "commit {commit}: {:?}", began.elapsed());
             })
             .await;
@@ -368,7 +368,10 @@ async fn the_earliest_deadline_goes_first_whatever_lane_it_is_of() {
         .run(GRACE, async |offers| {
             for n in 0..24 {
                 let lane = u8::from(n % 3 == 0);
-                assert_eq!(offer(&offers, bench.callback(lane, n % 5 == 4).0).await, Taken::Safe);
+                assert_eq!(
+                    offer(&offers, bench.callback(lane, n % 5 == 4).0).await,
+                    OfferAnswer::Safe
+                );
                 tokio::time::sleep(Duration::from_millis(500)).await;
             }
         })
@@ -406,11 +409,11 @@ async fn codes_that_die_are_told_after_the_living_and_dropped_after_ten_minutes(
     bench
         .run(GRACE, async |offers| {
             for _ in 0..30 {
-                assert_eq!(offer(&offers, bench.callback(0, false).0).await, Taken::Safe);
+                assert_eq!(offer(&offers, bench.callback(0, false).0).await, OfferAnswer::Safe);
             }
             tokio::time::sleep(Duration::from_secs(140)).await;
             for _ in 0..5 {
-                assert_eq!(offer(&offers, bench.callback(0, false).0).await, Taken::Safe);
+                assert_eq!(offer(&offers, bench.callback(0, false).0).await, OfferAnswer::Safe);
             }
         })
         .await;
@@ -427,8 +430,8 @@ async fn codes_that_die_are_told_after_the_living_and_dropped_after_ten_minutes(
     let never = Bench::new(1, 18, |_, _| (PostAnswer::NotSent, HttpFeedback::default()));
     never
         .run(Duration::from_secs(1), async |offers| {
-            assert_eq!(offer(&offers, never.callback(0, false).0).await, Taken::Safe);
-            assert_eq!(offer(&offers, never.callback(0, true).0).await, Taken::Safe);
+            assert_eq!(offer(&offers, never.callback(0, false).0).await, OfferAnswer::Safe);
+            assert_eq!(offer(&offers, never.callback(0, true).0).await, OfferAnswer::Safe);
             tokio::time::sleep(Duration::from_secs(690)).await;
             assert_eq!(never.counts.waiting.get(), 2);
             tokio::time::sleep(Duration::from_secs(20)).await;
@@ -454,19 +457,19 @@ async fn a_refused_webhook_is_looked_at_until_it_works_again() {
             }
         };
         let bench = Bench::new(2, 18, answer);
-        *bench.fake.look.borrow_mut() = Look::Gone;
+        *bench.fake.look.borrow_mut() = WebhookState::Gone;
         bench
             .run(GRACE, async |offers| {
                 for _ in 0..3 {
-                    assert_eq!(offer(&offers, bench.callback(0, false).0).await, Taken::Safe);
+                    assert_eq!(offer(&offers, bench.callback(0, false).0).await, OfferAnswer::Safe);
                 }
                 tokio::time::sleep(Duration::from_secs(40)).await;
                 assert_eq!(bench.told().len(), 3, "through the other lane");
                 assert_eq!((*bench.fake.looks.borrow(), bench.counts.lanes_out.get()), (2, 1));
-                *bench.fake.look.borrow_mut() = Look::There;
+                *bench.fake.look.borrow_mut() = WebhookState::There;
                 tokio::time::sleep(Duration::from_secs(15)).await;
                 assert_eq!(bench.counts.lanes_out.get(), 0);
-                assert_eq!(offer(&offers, bench.callback(0, false).0).await, Taken::Safe);
+                assert_eq!(offer(&offers, bench.callback(0, false).0).await, OfferAnswer::Safe);
                 tokio::time::sleep(Duration::from_secs(2)).await;
                 let arrived = bench.fake.arrived.borrow();
                 assert_eq!(
@@ -511,7 +514,7 @@ async fn every_shape_of_429_closes_for_the_time_it_names() {
         });
         bench
             .run(GRACE, async |offers| {
-                assert_eq!(offer(&offers, bench.callback(0, false).0).await, Taken::Safe);
+                assert_eq!(offer(&offers, bench.callback(0, false).0).await, OfferAnswer::Safe);
                 tokio::time::sleep(Duration::from_secs(70)).await;
             })
             .await;
@@ -548,7 +551,7 @@ async fn a_text_that_discord_refuses_costs_only_its_own_line() {
             }
             .boxed_local()
         }
-        fn look(&self, webhook: WebhookId) -> LocalBoxFuture<'static, Look> {
+        fn look(&self, webhook: WebhookId) -> LocalBoxFuture<'static, WebhookState> {
             self.0.look(webhook)
         }
     }
@@ -556,27 +559,27 @@ async fn a_text_that_discord_refuses_costs_only_its_own_line() {
         sync: Sync::Counted,
         ..StoreOptions::new(bench.folder.path().join("store"), bench.clock.clone())
     };
-    let (shelf, found) = shelf::open_inline(&options).expect("opens");
+    let (journal, found) = journal::open_inline(&options).expect("opens");
     let now = Now {
         moment: Moment::START,
         wall: bench.clock.now(),
     };
-    let settings = Settings {
+    let settings = RelaySettings {
         lanes: bench.lanes.clone(),
         limit: Some(LIMIT),
         code_lifetime: Duration::from_secs(100),
         bot: BOT,
         relay_key: key(),
     };
-    let mut schedule = Schedule::new(settings, found, now);
+    let mut schedule = PostPlan::new(settings, found, now);
     let mut hold = Vec::new();
     for _ in 0..10 {
         let (callback, _) = bench.callback(0, false);
         let hash = callback.hash(&key());
         let id = GrantId::new(now.wall, u128::from(*bench.next.borrow()));
         match schedule.admit(callback, hash, id, now) {
-            Admission::New(waiting, known) => {
-                shelf.accept(&waiting, known).await.expect("kept");
+            CallbackAdmission::New(waiting, known) => {
+                journal.accept(&waiting, known).await.expect("kept");
                 hold.push(waiting);
             }
             other => panic!("{other:?}"),
@@ -587,7 +590,7 @@ async fn a_text_that_discord_refuses_costs_only_its_own_line() {
     }
     let dispatcher = Dispatcher::new(Parts {
         schedule,
-        shelf,
+        journal,
         post: Rc::new(Picky(Handle(Rc::clone(&bench.fake)), poison.clone())),
         clock: bench.clock.clone(),
         counts: Arc::clone(&bench.counts),
@@ -610,8 +613,8 @@ async fn whoever_cannot_be_carried_in_time_is_told_so_and_nobody_taken_dies() {
         .run(GRACE, async |offers| {
             for _ in 0..1_500 {
                 match offer(&offers, bench.callback(0, false).0).await {
-                    Taken::Safe => safe += 1,
-                    Taken::Busy => busy += 1,
+                    OfferAnswer::Safe => safe += 1,
+                    OfferAnswer::Busy => busy += 1,
                     other => panic!("{other:?}"),
                 }
             }

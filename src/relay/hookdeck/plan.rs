@@ -4,12 +4,12 @@ use serde::Serialize;
 use serde_json::Value;
 
 use super::api::{ApiError, Hookdeck};
-use super::wanted::Settings;
+use super::wanted::HookdeckSettings;
 use crate::ids::Lane;
 
 /// What stands in the account under our names.
 #[derive(Debug)]
-pub struct Found {
+pub struct AccountState {
     transformation: Option<Value>,
     source: Option<Value>,
     connections: Vec<Value>,
@@ -43,9 +43,9 @@ pub struct ApplyError {
     pub source: ApiError,
 }
 
-impl Found {
+impl AccountState {
     /// Reads what stands there.
-    pub async fn read(api: &Hookdeck, settings: &Settings) -> Result<Self, ApiError> {
+    pub async fn read(api: &Hookdeck, settings: &HookdeckSettings) -> Result<Self, ApiError> {
         let transformation = api.named("transformations", &settings.name).await?.pop();
         let source = api.named("sources", &settings.name).await?.pop();
         let connections = match source.as_ref().and_then(|s| s["id"].as_str()) {
@@ -74,7 +74,7 @@ impl Found {
     }
 
     /// What has to change, in the order in which it is put.
-    pub fn changes(&self, settings: &Settings) -> Vec<Change> {
+    pub fn changes(&self, settings: &HookdeckSettings) -> Vec<Change> {
         let mut changes = Vec::new();
         let described = settings.description();
         let same_settings = |c: &Value| c["description"] == described.as_str();
@@ -127,7 +127,7 @@ impl Found {
     }
 
     /// What a person has to look at: it is not changed from here.
-    pub fn notes(&self, settings: &Settings) -> Vec<String> {
+    pub fn notes(&self, settings: &HookdeckSettings) -> Vec<String> {
         let mut notes = Vec::new();
         let ours: Vec<_> = settings.lanes.iter().map(|l| settings.name_of(l.0)).collect();
         for there in &self.connections {
@@ -153,8 +153,8 @@ impl Found {
 /// Puts the changes, one after another; answers what was done.
 pub async fn apply(
     api: &Hookdeck,
-    settings: &Settings,
-    found: &Found,
+    settings: &HookdeckSettings,
+    found: &AccountState,
     changes: &[Change],
 ) -> Result<Vec<String>, ApplyError> {
     let mut done = Vec::new();

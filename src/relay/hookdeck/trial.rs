@@ -6,7 +6,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 use super::api::{ApiError, Hookdeck};
-use super::wanted::{Settings, environment};
+use super::wanted::{HookdeckSettings, environment};
 use crate::ids::{Lane, UserId};
 use crate::intake::message::{self, Accept};
 use crate::intake::state::{StateKey, StateToken};
@@ -31,7 +31,12 @@ pub enum TrialError {
 const CODE: &str = "codeferry-trial-not-a-real-code";
 
 /// Tries the script. `keys` are random and for this alone, so that no real key signs anything here.
-pub async fn run(api: &Hookdeck, settings: &Settings, keys: [Key; 2], now: Timestamp) -> Result<(), TrialError> {
+pub async fn run(
+    api: &Hookdeck,
+    settings: &HookdeckSettings,
+    keys: [Key; 2],
+    now: Timestamp,
+) -> Result<(), TrialError> {
     let [relay_key, state_key] = &keys;
     let token = StateToken {
         user: UserId(80_000_000_000_000_001),

@@ -20,7 +20,7 @@ const PER_MINUTE: u32 = 28;
 
 /// What an account is set up for.
 #[derive(Debug, Clone)]
-pub struct Settings {
+pub struct HookdeckSettings {
     /// The source's and the transformation's name; connections and destinations add their lane's number.
     pub name: String,
     /// Discord's API, with its version.
@@ -37,7 +37,7 @@ pub struct Settings {
     pub state_key: Key,
 }
 
-impl Settings {
+impl HookdeckSettings {
     /// The name of a lane's connection and destination.
     pub fn name_of(&self, lane: Lane) -> String {
         format!("{}-{}", self.name, lane.0)
@@ -99,7 +99,7 @@ impl Settings {
 }
 
 /// The environment with these keys in the place of the real ones.
-pub(super) fn environment(settings: &Settings, relay_key: &Key, state_key: &Key) -> Value {
+pub(super) fn environment(settings: &HookdeckSettings, relay_key: &Key, state_key: &Key) -> Value {
     json!({
         "CODEFERRY_RELAY_KEY": text_of(relay_key),
         "CODEFERRY_STATE_KEY": text_of(state_key),

@@ -14,7 +14,7 @@ use crate::grant::state::{
 use crate::grant::{ClosedGrant, Grant, Outcome, Reason, State};
 use crate::ids::{ChannelId, CodeHash, GrantId, Lane, MessageId, UserId};
 use crate::secret::{AccessToken, AuthorizationCode, PersonalData, RawState};
-use crate::store::change::{Carrier, Change, Loaded, SeenCode, SeenMessage, UsedNonce};
+use crate::store::change::{Change, Loaded, SeenCode, SeenMessage, SourceMessage, UsedNonce};
 use crate::store::error::OpenError;
 use crate::time::{Clock, Timestamp};
 
@@ -167,7 +167,7 @@ fn changes() -> Vec<Change> {
             grant: grants()[3].id,
             data: PersonalData::new(data()),
         },
-        Change::PutCarrier(Carrier {
+        Change::PutSourceMessage(SourceMessage {
             message,
             lane: Lane(1),
             channel: CHANNEL,
@@ -206,8 +206,11 @@ fn check_loaded(mut loaded: Loaded) {
     loaded.grants.sort_by_key(|g| g.id);
     assert_eq!(loaded.grants, grants());
     assert_eq!(loaded.closed, 9);
-    assert_eq!(loaded.carriers.len(), 1);
-    assert_eq!((loaded.carriers[0].unspent, loaded.carriers[0].attempts), (3, 2));
+    assert_eq!(loaded.source_messages.len(), 1);
+    assert_eq!(
+        (loaded.source_messages[0].unspent, loaded.source_messages[0].attempts),
+        (3, 2)
+    );
     assert_eq!(loaded.messages[0].message, message);
     assert_eq!(loaded.codes[0].hash, CodeHash([5; 16]));
     assert_eq!(loaded.nonces[0].keep_until, NOON);

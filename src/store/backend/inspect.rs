@@ -204,7 +204,7 @@ impl<'k> Pass<'k> {
             Table::ClosedAt => {
                 self.closed_at.insert(at.key.clone());
             }
-            Table::Carriers => loaded.carriers.push(record::decode_carrier(bytes)?),
+            Table::SourceMessages => loaded.source_messages.push(record::decode_source_message(bytes)?),
             Table::Messages => loaded.messages.push(record::decode_seen_message(at, bytes)?),
             Table::Codes => loaded.codes.push(record::decode_seen_code(at, bytes)?),
             Table::Nonces => loaded.nonces.push(record::decode_nonce(at, bytes)?),

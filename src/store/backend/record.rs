@@ -7,8 +7,8 @@ use crate::grant::{ClosedGrant, Grant, Outcome, Reason};
 use crate::ids::{ChannelId, CodeHash, GrantId, Lane, MessageId, UserId};
 use crate::intake::gate::HeldPlace;
 use crate::intake::state::StateToken;
-use crate::store::change::{Carrier, SeenCode, SeenMessage, UsedNonce};
-use crate::store::seal::Place;
+use crate::store::change::{SeenCode, SeenMessage, SourceMessage, UsedNonce};
+use crate::store::seal::RecordAddress;
 use crate::time::Timestamp;
 
 macro_rules! tables {
@@ -56,8 +56,8 @@ tables! {
     Tail = b'k', "closed_tail", 0;
     /// Number of a file of closed grants: what it must be.
     Segments = b'l', "closed_segments", 8;
-    /// Message: a carrier.
-    Carriers = b'm', "carriers", 8;
+    /// Message: a source message.
+    SourceMessages = b'm', "source_messages", 8;
     /// Nonce: until when it is kept.
     Nonces = b'n', "nonces", 8;
     /// Nonce: a link that is outstanding.
@@ -125,8 +125,8 @@ impl Address {
     }
 
     /// Where an envelope says it belongs.
-    pub fn place<'k>(&self, key: &'k [u8]) -> Place<'k> {
-        Place {
+    pub fn place<'k>(&self, key: &'k [u8]) -> RecordAddress<'k> {
+        RecordAddress {
             table: self.table.name(),
             key,
         }
@@ -203,11 +203,11 @@ pub(super) fn outcome_of(byte: u8) -> Option<Outcome> {
     Outcome::ALL.into_iter().find(|outcome| outcome_byte(*outcome) == byte)
 }
 
-pub(super) fn encode_carrier(carrier: &Carrier) -> Vec<u8> {
-    json(carrier)
+pub(super) fn encode_source_message(source_message: &SourceMessage) -> Vec<u8> {
+    json(source_message)
 }
 
-pub(super) fn decode_carrier(bytes: &[u8]) -> Option<Carrier> {
+pub(super) fn decode_source_message(bytes: &[u8]) -> Option<SourceMessage> {
     serde_json::from_slice(bytes).ok()
 }
 

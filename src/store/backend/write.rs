@@ -120,11 +120,13 @@ impl<'c> Plan<'c> {
 
     fn simple(&mut self, change: &Change) {
         let (at, bytes) = match change {
-            Change::PutCarrier(carrier) => (
-                Address::message(Table::Carriers, carrier.message),
-                record::encode_carrier(carrier),
+            Change::PutSourceMessage(source_message) => (
+                Address::message(Table::SourceMessages, source_message.message),
+                record::encode_source_message(source_message),
             ),
-            Change::RemoveCarrier(message) => return self.remove(Address::message(Table::Carriers, *message)),
+            Change::RemoveSourceMessage(message) => {
+                return self.remove(Address::message(Table::SourceMessages, *message));
+            }
             Change::SeeMessage(seen) => (
                 Address::message(Table::Messages, seen.message),
                 record::encode_seen_message(seen),
@@ -277,7 +279,7 @@ fn sealed(bytes: &[u8], hour: i64, address: &Address, keys: &mut KeyRing) -> Res
 fn pieces(
     bytes: &[u8],
     address: &Address,
-    mut envelope: impl FnMut(seal::Place<'_>, u16, &[u8]) -> Result<Vec<u8>, StoreError>,
+    mut envelope: impl FnMut(seal::RecordAddress<'_>, u16, &[u8]) -> Result<Vec<u8>, StoreError>,
 ) -> Result<Vec<Vec<u8>>, StoreError> {
     // An empty record has one empty piece.
     let count = bytes.len().div_ceil(PIECE).max(1);

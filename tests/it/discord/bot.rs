@@ -241,7 +241,7 @@ async fn an_exhausted_bucket_is_not_called_before_its_reset() {
 }
 
 #[tokio::test]
-async fn a_carrier_is_removed_with_the_webhooks_token_or_as_the_bot() {
+async fn a_source_message_is_removed_with_the_webhooks_token_or_as_the_bot() {
     let (server, api, _told) = bot(vec![answer(204, "", "", ""), json(404, GONE)], true).await;
     for _ in 0..2 {
         api.delete_message(CHANNEL, WEBHOOK, MESSAGE).await.expect("gone");

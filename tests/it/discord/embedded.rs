@@ -146,7 +146,7 @@ async fn wrong_credentials_are_told_apart_from_a_bad_code_and_a_bad_token() {
 }
 
 #[tokio::test]
-async fn the_bot_sees_its_portal_its_channel_and_its_carriers() {
+async fn the_bot_sees_its_portal_its_channel_and_its_source_messages() {
     let discord = Discord::start();
     let bot = discord.bot(&discord.described.bot_token);
     let facts = bot.application().await.expect("the record");
@@ -157,8 +157,8 @@ async fn the_bot_sees_its_portal_its_channel_and_its_carriers() {
     assert_eq!(bot.webhook_channel(discord.webhook).await, Ok(discord.channel));
 
     let content = format!("<@{}> hello", discord.described.bot_id);
-    let carrier = PostRequest::webhook(discord.webhook.0, content.clone());
-    let id = MessageId(discord.simulator.post(carrier).expect("posted"));
+    let source_message = PostRequest::webhook(discord.webhook.0, content.clone());
+    let id = MessageId(discord.simulator.post(source_message).expect("posted"));
     let page = bot
         .history(discord.channel, HistoryPage::After(0))
         .await
@@ -223,7 +223,7 @@ async fn until(notes: &mut mpsc::Receiver<GatewayNote>, what: &str) -> GatewayNo
 }
 
 #[tokio::test]
-async fn the_gateway_brings_carriers_and_survives_its_faults() {
+async fn the_gateway_brings_source_messages_and_survives_its_faults() {
     let discord = Discord::start();
     let (session, mut notes) = discord.session(false).await;
     until(&mut notes, "Identifying").await;

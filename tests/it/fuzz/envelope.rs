@@ -7,7 +7,7 @@ use sha2::{Digest as _, Sha256};
 
 use super::mutate::pick;
 use super::run::{Target, silent};
-use crate::store::kit;
+use crate::store::test_support;
 
 /// Where a plain envelope's payload begins.
 const PLAIN_HEAD: usize = 22;
@@ -22,7 +22,7 @@ fn table(first: u8) -> Option<&'static str> {
         b'g' => "grants",
         b'h' => "codes",
         b'i' => "identifies",
-        b'm' => "carriers",
+        b'm' => "source_messages",
         b'n' => "nonces",
         b'r' => "cursors",
         b's' => "messages",
@@ -56,27 +56,33 @@ fn apart(input: &[u8]) -> Option<(&[u8], &[u8])> {
 
 pub fn values() {
     let folder = tempfile::tempdir().expect("a folder");
-    let options = StoreOptions::new(folder.path().join("journal"), kit::clock(kit::NOON));
-    let mut store = kit::opened(folder.path()).store;
-    let denied = |n| Change::Close(kit::closed(n, codeferry::grant::Outcome::Denied, kit::NOON));
+    let options = StoreOptions::new(folder.path().join("journal"), test_support::clock(test_support::NOON));
+    let mut store = test_support::opened(folder.path()).store;
+    let denied = |n| {
+        Change::Close(test_support::closed(
+            n,
+            codeferry::grant::Outcome::Denied,
+            test_support::NOON,
+        ))
+    };
     let mut changes = vec![
-        kit::put(1),
-        Change::PutGrant(Box::new(kit::exchanged(2))),
-        Change::PutGrant(Box::new(kit::settling(3, 60))),
-        kit::data(3, 9_000),
+        test_support::put(1),
+        Change::PutGrant(Box::new(test_support::exchanged(2))),
+        Change::PutGrant(Box::new(test_support::settling(3, 60))),
+        test_support::data(3, 9_000),
         Change::PutSpending {
-            channel: kit::CHANNEL,
-            sent_at: vec![kit::NOON; 3],
+            channel: test_support::CHANNEL,
+            sent_at: vec![test_support::NOON; 3],
         },
-        Change::PutIdentifies(vec![kit::NOON]),
+        Change::PutIdentifies(vec![test_support::NOON]),
         Change::MoveCursor {
-            channel: kit::CHANNEL,
-            read_to: kit::message(9),
+            channel: test_support::CHANNEL,
+            read_to: test_support::message(9),
         },
     ];
     // Enough for files of closed grants, so that the records about those are tried too.
     changes.extend((10..30).map(denied));
-    kit::commit(&mut store, &changes);
+    test_support::commit(&mut store, &changes);
     store.close().expect("closed");
     let engine = sled::Config::new()
         .path(options.path.join("engine"))
@@ -92,7 +98,7 @@ pub fn values() {
     let (loaded, problems) = read_values(data, whole).expect("the keys are there");
     assert_eq!((loaded.grants.len(), problems), (3, vec![]), "the good ones are read");
 
-    let grant = serde_json::to_vec(&kit::exchanged(2)).expect("a record");
+    let grant = serde_json::to_vec(&test_support::exchanged(2)).expect("a record");
     let grants = stored
         .iter()
         .find(|(key, _)| key[0] == b'g')

@@ -1,4 +1,4 @@
-//! Carrier messages of both versions, and the states in them.
+//! Source messages of both versions, and the states in them.
 
 use std::time::Duration;
 

@@ -13,7 +13,7 @@ use rustix::process::{Resource, Rlimit, setrlimit};
 use tokio::time::Instant;
 
 use super::mutate::mutant;
-use crate::service::kit::wait;
+use crate::service::test_support::wait;
 use crate::tally::{Tally, tell};
 
 /// The environment of the process in which a target runs: where it tells how far it is.

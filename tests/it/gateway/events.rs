@@ -33,7 +33,7 @@ fn unheard(beset: &Beset) -> (String, Value) {
     let before = beset.status().withheld;
     beset.gateway(GatewayFault::Withhold { count: 1 });
     let (channel, webhook) = beset.site.lane(0);
-    let person = crate::service::kit::PERSON + beset.site.simulator.summary().codes as u64;
+    let person = crate::service::test_support::PERSON + beset.site.simulator.summary().codes as u64;
     let approved = beset.site.approved(person);
     let content = beset.site.message(std::slice::from_ref(&approved));
     let id = beset.site.post(0, content.clone());

@@ -2,11 +2,11 @@
 
 use serde_json::json;
 
-use super::kit::{Place, RELAY_KEY};
+use super::test_support::{Account, RELAY_KEY};
 
 #[test]
 fn a_plan_changes_nothing_and_an_apply_does_it_once() {
-    let place = Place::new();
+    let place = Account::new();
     place.configure(2, "https://relay.example/callback");
     let plan = place.fine(&["plan"]);
     for line in [
@@ -52,7 +52,7 @@ fn a_plan_changes_nothing_and_an_apply_does_it_once() {
 
 #[test]
 fn what_is_put_is_what_discord_and_a_code_of_100_seconds_need() {
-    let place = Place::new();
+    let place = Account::new();
     place.fine(&["apply"]);
     place.api.project(|p| {
         assert_eq!((p.sources.len(), p.destinations.len(), p.connections.len()), (1, 1, 1));
@@ -82,7 +82,7 @@ fn what_is_put_is_what_discord_and_a_code_of_100_seconds_need() {
 
 #[test]
 fn only_what_differs_is_put() {
-    let mut place = Place::new();
+    let mut place = Account::new();
     place.fine(&["apply"]);
     place.api.puts();
 
@@ -166,7 +166,7 @@ fn only_what_differs_is_put() {
 
 #[test]
 fn the_printed_script_is_the_one_that_is_put_and_holds_no_key() {
-    let place = Place::new();
+    let place = Account::new();
     place.fine(&["apply"]);
     let printed = place.fine(&["script"]);
     place.api.project(|p| assert_eq!(p.transformations[0]["code"], printed));

@@ -5,11 +5,11 @@ use std::time::Duration;
 use serde_json::json;
 use tokio::time::Instant;
 
-use super::kit::Place;
+use super::test_support::Account;
 
 #[test]
 fn a_wrong_key_is_the_operators_to_correct() {
-    let mut place = Place::new();
+    let mut place = Account::new();
     place.set("CODEFERRY_HOOKDECK_KEY", "another-CANARY");
     let (code, said) = place.fails(&["plan"]);
     assert_eq!(code, 2);
@@ -21,7 +21,7 @@ fn a_wrong_key_is_the_operators_to_correct() {
 
 #[test]
 fn every_secret_that_is_missing_is_named_at_once() {
-    let mut place = Place::new();
+    let mut place = Account::new();
     place.variables.retain(|(name, _)| name == "CODEFERRY_STATE_KEY");
     let (code, said) = place.fails(&["apply"]);
     assert_eq!(code, 2);
@@ -36,7 +36,7 @@ fn every_secret_that_is_missing_is_named_at_once() {
 
 #[test]
 fn a_limit_is_waited_for_and_not_for_ever() {
-    let place = Place::new();
+    let place = Account::new();
     place.api.project(|p| {
         p.faults = [
             ("sources", 429, Some("0.05"), json!({})),
@@ -60,7 +60,7 @@ fn a_limit_is_waited_for_and_not_for_ever() {
 
 #[test]
 fn a_limit_that_is_reached_on_the_way_is_waited_for_and_nothing_is_done_twice() {
-    let place = Place::new();
+    let place = Account::new();
     let minute = Duration::from_secs(2);
     // The two lists and the trial; what comes then has to wait.
     place.api.project(|p| p.leave(3, minute));
@@ -76,7 +76,7 @@ fn a_limit_that_is_reached_on_the_way_is_waited_for_and_nothing_is_done_twice() 
 
 #[test]
 fn what_was_done_before_a_refusal_is_said_and_the_next_apply_goes_on() {
-    let place = Place::new();
+    let place = Account::new();
     place.api.project(|p| {
         let message = json!({ "code": "x", "status": 422, "message": "Unprocessable Entity", "data": ["\"url\" token-CANARY-0 is bad"] });
         // The list, which has no source yet, asks for no connections.
@@ -99,7 +99,7 @@ fn what_was_done_before_a_refusal_is_said_and_the_next_apply_goes_on() {
 
 #[test]
 fn another_projects_key_makes_no_second_source() {
-    let place = Place::new();
+    let place = Account::new();
     place.configure(1, "https://hkdk.events/elsewhere");
     let (code, said) = place.fails(&["apply"]);
     assert_eq!(code, 2);
@@ -113,7 +113,7 @@ fn another_projects_key_makes_no_second_source() {
 
 #[test]
 fn a_script_that_hookdeck_does_not_run_changes_nothing() {
-    let place = Place::new();
+    let place = Account::new();
     let marked = json!({ "x-codeferry-lane": "0" });
     for (trial, said_of_it) in [
         (
@@ -142,7 +142,7 @@ fn a_script_that_hookdeck_does_not_run_changes_nothing() {
 
 #[test]
 fn a_hookdeck_that_is_not_there_is_said() {
-    let place = Place::new();
+    let place = Account::new();
     let gone = std::net::TcpListener::bind("127.0.0.1:0")
         .and_then(|l| l.local_addr())
         .expect("a port");

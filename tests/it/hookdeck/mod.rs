@@ -3,4 +3,4 @@
 mod api;
 mod apply;
 mod errors;
-mod kit;
+mod test_support;

@@ -12,7 +12,7 @@ pub(super) fn mutations() -> impl Iterator<Item = &'static Mutation> {
 const MUTATIONS: &[Mutation] = &[
     Mutation {
         breaks: "codes are not de-duplicated",
-        file: "src/actors/journal/book/entry.rs",
+        file: "src/actors/journal/open_grants/entry.rs",
         find: "if self.codes.contains_key(hash) {",
         replace: "if false {",
         target: Target::Lib,
@@ -20,7 +20,7 @@ const MUTATIONS: &[Mutation] = &[
     },
     Mutation {
         breaks: "a consent that has completed may complete again",
-        file: "src/actors/journal/book/begin.rs",
+        file: "src/actors/journal/open_grants/begin.rs",
         find: "            if self.nonces.contains_key(nonce) {\n                return Verdict::End(Event::Superseded);",
         replace: "            if false {\n                return Verdict::End(Event::Superseded);",
         target: Target::Lib,
@@ -28,7 +28,7 @@ const MUTATIONS: &[Mutation] = &[
     },
     Mutation {
         breaks: "a dead code is presented all the same",
-        file: "src/actors/journal/book/begin.rs",
+        file: "src/actors/journal/open_grants/begin.rs",
         find: "if now >= grant.deadline {",
         replace: "if false {",
         target: Target::Lib,
@@ -52,7 +52,7 @@ const MUTATIONS: &[Mutation] = &[
     },
     Mutation {
         breaks: "the intent to present a code is not written down",
-        file: "src/actors/journal/book.rs",
+        file: "src/actors/journal/open_grants.rs",
         find: "            changed.changes.push(Change::PutGrant(Box::new(next.clone())));",
         replace: "            if !matches!(next.state, State::Exchanging { .. }) {\n                changed.changes.push(Change::PutGrant(Box::new(next.clone())));\n            }",
         target: Target::It,
@@ -60,7 +60,7 @@ const MUTATIONS: &[Mutation] = &[
     },
     Mutation {
         breaks: "a token is written down only after the fetch",
-        file: "src/actors/journal/book.rs",
+        file: "src/actors/journal/open_grants.rs",
         find: "            changed.changes.push(Change::PutGrant(Box::new(next.clone())));",
         replace: "            if !matches!(next.state, State::Exchanged { .. }) {\n                changed.changes.push(Change::PutGrant(Box::new(next.clone())));\n            }",
         target: Target::It,
@@ -68,19 +68,19 @@ const MUTATIONS: &[Mutation] = &[
     },
     Mutation {
         breaks: "a token is used before it is on the disk",
-        file: "src/actors/journal/book.rs",
+        file: "src/actors/journal/open_grants.rs",
         find: "            self.entries.insert(id, Entry { grant, pending });",
         replace: "            self.entries.insert(id, Entry { grant, pending });\n            self.offer(id, now);",
         target: Target::Lib,
-        caught_by: "actors::journal::book::tests::no_task_is_offered_before_the_last_change_of_its_grant_is_durable",
+        caught_by: "actors::journal::open_grants::tests::no_task_is_offered_before_the_last_change_of_its_grant_is_durable",
     },
     Mutation {
         breaks: "a task is offered while a change of its grant is on the way to the disk",
-        file: "src/actors/journal/book.rs",
+        file: "src/actors/journal/open_grants.rs",
         find: "if entry.pending == 0 {",
         replace: "if true {",
         target: Target::Lib,
-        caught_by: "actors::journal::book::tests::no_task_is_offered_before_the_last_change_of_its_grant_is_durable",
+        caught_by: "actors::journal::open_grants::tests::no_task_is_offered_before_the_last_change_of_its_grant_is_durable",
     },
     Mutation {
         breaks: "a token that could not be stored is left",
@@ -92,7 +92,7 @@ const MUTATIONS: &[Mutation] = &[
     },
     Mutation {
         breaks: "a revocation does not wait for the person's other sign-ins",
-        file: "src/actors/journal/book/begin.rs",
+        file: "src/actors/journal/open_grants/begin.rs",
         find: "if !person::revocation_may_begin(theirs.iter().copied(), unknown, now) {",
         replace: "if false {",
         target: Target::Lib,
@@ -100,7 +100,7 @@ const MUTATIONS: &[Mutation] = &[
     },
     Mutation {
         breaks: "an exchange does not wait for a revocation on the wire",
-        file: "src/actors/journal/book/begin.rs",
+        file: "src/actors/journal/open_grants/begin.rs",
         find: "if person::exchange_may_begin(others, self.revoking.contains_key(&person), now) {",
         replace: "if others.count() < usize::MAX {",
         target: Target::Lib,
@@ -108,11 +108,11 @@ const MUTATIONS: &[Mutation] = &[
     },
     Mutation {
         breaks: "a dead token's revocation counts for other tokens too",
-        file: "src/actors/journal/book/begin.rs",
+        file: "src/actors/journal/open_grants/begin.rs",
         find: "if self.doubtful.contains(&person) {",
         replace: "if false {",
         target: Target::Lib,
-        caught_by: "actors::journal::book::tests::a_revocation_that_an_earlier_process_may_have_made_settles_no_other_token",
+        caught_by: "actors::journal::open_grants::tests::a_revocation_that_an_earlier_process_may_have_made_settles_no_other_token",
     },
     Mutation {
         breaks: "what was received is not revoked",
@@ -300,7 +300,7 @@ const MUTATIONS: &[Mutation] = &[
     },
     Mutation {
         breaks: "the place of a link is not kept",
-        file: "src/actors/journal/book/gate.rs",
+        file: "src/actors/journal/open_grants/gate.rs",
         find: "changed.changes.push(Change::HoldPlace(*place));",
         replace: "let _ = place;",
         target: Target::It,
@@ -348,25 +348,25 @@ const MUTATIONS: &[Mutation] = &[
     },
     Mutation {
         breaks: "a message is removed before its codes are spent",
-        file: "src/actors/journal/book/messages.rs",
-        find: "            && carrier.unspent == 0\n",
+        file: "src/actors/journal/open_grants/messages.rs",
+        find: "            && source_message.unspent == 0\n",
         replace: "",
         target: Target::Lib,
-        caught_by: "actors::listener::tests::removal::a_carrier_goes_once_every_code_in_it_is_exchanged_or_dead",
+        caught_by: "actors::listener::tests::removal::a_source_message_goes_once_every_code_in_it_is_exchanged_or_dead",
     },
     Mutation {
         breaks: "a message is removed before the disk has what it brought",
-        file: "src/actors/journal/book/messages.rs",
-        find: "        changed.changes.push(Change::PutCarrier(carrier));",
-        replace: "        let message = carrier.message;\n        changed.changes.push(Change::PutCarrier(carrier));\n        self.offer_removal(message);",
+        file: "src/actors/journal/open_grants/messages.rs",
+        find: "        changed.changes.push(Change::PutSourceMessage(source_message));",
+        replace: "        let message = source_message.message;\n        changed.changes.push(Change::PutSourceMessage(source_message));\n        self.offer_removal(message);",
         target: Target::Lib,
-        caught_by: "actors::journal::book::tests::a_message_is_not_removed_before_what_it_brought_is_durable",
+        caught_by: "actors::journal::open_grants::tests::a_message_is_not_removed_before_what_it_brought_is_durable",
     },
     Mutation {
         breaks: "the success page comes before the disk has the code",
         file: "src/relay/dispatcher.rs",
         find: "self.pending.insert(waiting.hash, vec![answer]);",
-        replace: "let _ = answer.send(Taken::Safe);\n        self.pending.insert(waiting.hash, Vec::new());",
+        replace: "let _ = answer.send(OfferAnswer::Safe);\n        self.pending.insert(waiting.hash, Vec::new());",
         target: Target::Lib,
         caught_by: "relay::dispatcher::tests::nobody_is_told_and_nothing_is_posted_before_the_disk_has_it",
     },
@@ -396,7 +396,7 @@ const MUTATIONS: &[Mutation] = &[
     },
     Mutation {
         breaks: "the Worker's success page comes without anything being written",
-        file: "src/relay/worker/ferry.js",
+        file: "src/relay/worker/durable_object.js",
         find: "this.storage.put({ [`line:${hash}`]: line, [`known:${hash}`]: known });",
         replace: "",
         target: Target::It,
@@ -404,7 +404,7 @@ const MUTATIONS: &[Mutation] = &[
     },
     Mutation {
         breaks: "the Worker forgets at a restart what it has posted",
-        file: "src/relay/worker/ferry.js",
+        file: "src/relay/worker/durable_object.js",
         find: "this.storage.put(`sent:${posting.lane.channel}`, posting.lane.budget.sentAt(now));",
         replace: "",
         target: Target::It,
@@ -412,7 +412,7 @@ const MUTATIONS: &[Mutation] = &[
     },
     Mutation {
         breaks: "the Worker forgets at a restart what Discord has refused",
-        file: "src/relay/worker/ferry.js",
+        file: "src/relay/worker/durable_object.js",
         find: "if (shut) this.storage.put(\"shut\", shut);",
         replace: "if (shut) return;",
         target: Target::It,

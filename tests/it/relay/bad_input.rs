@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use reqwest::Method;
 
-use super::kit::{Edge, SOON, in_seconds};
-use crate::service::kit::{PERSON, Service, exits, until};
+use super::test_support::{Edge, SOON, in_seconds};
+use crate::service::test_support::{PERSON, Service, exits, until};
 use crate::tally::{Tally, tell};
 
 const CODE: &str = "ABCDEFGHIJKLMNOPQRSTUVWXYZ0123";

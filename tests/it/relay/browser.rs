@@ -9,8 +9,8 @@ use std::time::Duration;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
-use super::kit::{Edge, client, free_port, in_seconds, runtime};
-use crate::service::kit::{PERSON, wait};
+use super::test_support::{Edge, client, free_port, in_seconds, runtime};
+use crate::service::test_support::{PERSON, wait};
 
 const DRIVER: &str = "/usr/bin/chromedriver";
 const CHROMIUM: &str = "/usr/bin/chromium";

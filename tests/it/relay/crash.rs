@@ -4,8 +4,8 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use super::direct::without_lanes;
-use super::kit::Edge;
-use crate::service::kit::until;
+use super::test_support::Edge;
+use crate::service::test_support::until;
 use crate::tally::{Tally, tell};
 
 const KIND: &str = "relay: kill -9 under load";

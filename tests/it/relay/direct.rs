@@ -6,9 +6,9 @@ use std::time::Duration;
 use codeferry::simulator::people::{Behaviour, walk};
 use serde_json::json;
 
-use super::kit::{Edge, SOON, in_seconds};
-use crate::service::kit::{PERSON, exits, until};
+use super::test_support::{Edge, SOON, in_seconds};
 use crate::service::live::metrics;
+use crate::service::test_support::{PERSON, exits, until};
 use crate::tally::{Tally, tell};
 
 /// A site whose service listens on the port of the registered redirect, and has nothing that lanes need.

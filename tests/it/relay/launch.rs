@@ -17,8 +17,8 @@ use reqwest::header::{CONTENT_TYPE, LOCATION};
 use serde_json::Value;
 use tokio::time::{Instant, sleep, sleep_until};
 
-use super::kit::{Edge, client};
-use crate::service::kit::{PERSON, wait};
+use super::test_support::{Edge, client};
+use crate::service::test_support::{PERSON, wait};
 
 /// How many come, evenly spread, within how long.
 struct Load {

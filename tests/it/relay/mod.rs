@@ -5,7 +5,7 @@ mod bad_input;
 mod browser;
 mod crash;
 mod direct;
-pub mod kit;
 mod launch;
 mod outage;
+pub mod test_support;
 mod way;

@@ -6,8 +6,8 @@ use codeferry::simulator::faults::FaultBody;
 use codeferry::simulator::limits::{EdgeForm, Scope};
 use codeferry::simulator::{Endpoint, Fault, FaultRule};
 
-use super::kit::{Edge, SOON};
-use crate::service::kit::{PERSON, until};
+use super::test_support::{Edge, SOON};
+use crate::service::test_support::{PERSON, until};
 
 /// So many people come through the relay while something is wrong; all complete, once.
 #[track_caller]

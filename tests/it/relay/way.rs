@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use codeferry::simulator::people::{Behaviour, browser, walk};
 
-use super::kit::{Edge, SOON, in_seconds, runtime};
-use crate::service::kit::{PERSON, until};
+use super::test_support::{Edge, SOON, in_seconds, runtime};
+use crate::service::test_support::{PERSON, until};
 
 #[test]
 fn people_come_from_their_link_through_the_relay_to_a_result() {
@@ -43,7 +43,7 @@ fn people_come_from_their_link_through_the_relay_to_a_result() {
     service.drain();
     relay.drain();
     let log = std::fs::read_to_string(edge.site.path("relay.log")).expect("a log");
-    for secret in ["s1.", crate::service::kit::KEY] {
+    for secret in ["s1.", crate::service::test_support::KEY] {
         assert!(!log.contains(secret), "{secret}: {log}");
     }
     let codes: Vec<String> = edge.site.simulator.ledger().codes.into_iter().map(|c| c.code).collect();

@@ -20,7 +20,7 @@ use codeferry::steps::port::{Answered, ChannelMessage, ExchangeAnswer, FetchAnsw
 use codeferry::store::Change;
 
 use super::grep::Needles;
-use crate::store::kit;
+use crate::store::test_support;
 use crate::tally::{Tally, tell};
 
 const SECRET: &str = "qX7-CANARY_Zk90vB.0123456789abcdef";
@@ -39,17 +39,17 @@ fn token() -> Token {
 /// Every kind of value that holds a secret, as `Debug` has it.
 fn shown() -> Vec<String> {
     let key = Key::new(SECRET.as_bytes());
-    let mut received = kit::grant(1);
+    let mut received = test_support::grant(1);
     received.requested.raw = Some(RawState::new(SECRET));
     let State::Received { code, .. } = &mut received.state else {
         unreachable!("it was just received");
     };
     *code = AuthorizationCode::new(SECRET);
-    let mut settling = kit::settling(2, 10);
+    let mut settling = test_support::settling(2, 10);
     settling.requested.raw = Some(RawState::new(SECRET));
     let message = ChannelMessage {
-        id: kit::message(1),
-        channel: kit::CHANNEL,
+        id: test_support::message(1),
+        channel: test_support::CHANNEL,
         webhook: Some(WebhookId(5)),
         content: SECRET.to_owned(),
     };

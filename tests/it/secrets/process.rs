@@ -3,7 +3,7 @@
 use std::fs;
 use std::os::unix::fs::MetadataExt as _;
 
-use crate::service::kit::Site;
+use crate::service::test_support::Site;
 use crate::tally::{Tally, tell};
 
 #[test]

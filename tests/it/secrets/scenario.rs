@@ -20,10 +20,10 @@ use codeferry::time::SystemClock;
 use serde_json::json;
 
 use super::grep::{Needles, copy, files};
-use crate::service::kit::{KEY, PERSON, Site, exits, until};
 use crate::service::links::state_of;
 use crate::service::live::metrics;
 use crate::service::network::CALLED;
+use crate::service::test_support::{KEY, PERSON, Site, exits, until};
 use crate::tally::{Tally, tell};
 
 const PATIENCE: Duration = Duration::from_mins(1);

@@ -5,7 +5,7 @@ use std::time::Duration;
 use codeferry::simulator::SimulatorOptions;
 use tokio::time::Instant;
 
-use super::kit::{Site, until};
+use super::test_support::{Site, until};
 
 const SINK: &str =
     "[[delivery]]\nname = \"channel\"\nkind = \"discord_webhook\"\nwebhook_id = \"1536343300000000020\"\n";

@@ -10,8 +10,8 @@ use codeferry::simulator::relay::{Relay, RelaySettings};
 use codeferry::simulator::{Endpoint, Fault, FaultBody, FaultRule, SimulatorOptions, UseRequest};
 use serde_json::{Value, json};
 
-use super::kit::{KEY, PERSON, Site, until, wait};
 use super::live::metrics;
+use super::test_support::{KEY, PERSON, Site, until, wait};
 
 const SOON: Duration = Duration::from_secs(20);
 const COMMAND: &str = "[commands]\nconnect = \"connect\"\n";

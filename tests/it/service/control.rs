@@ -9,7 +9,7 @@ use codeferry::simulator::{CodeRequest, Endpoint, Fault, FaultRule, PostRequest}
 use serde_json::Value;
 use tokio::time::Instant;
 
-use super::kit::{PERSON, Site, exits, until};
+use super::test_support::{PERSON, Site, exits, until};
 
 const LIMITS: &str = "[limits]\nglobal = \"off\"\noauth = \"off\"\n";
 

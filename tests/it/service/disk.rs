@@ -8,7 +8,7 @@ use std::time::Duration;
 use codeferry::simulator::{Endpoint, Fault, FaultRule};
 
 use super::judge::{copy_folder, everything_ended, on_the_way, slow_down};
-use super::kit::{Site, exits, until};
+use super::test_support::{Site, exits, until};
 
 /// A small file system in memory; unmounted when dropped.
 struct Mount(PathBuf);

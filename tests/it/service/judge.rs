@@ -9,7 +9,7 @@ use std::time::Duration;
 use codeferry::simulator::{Endpoint, Fault, FaultRule};
 use serde_json::Value;
 
-use super::kit::{PERSON, Site, exits, until};
+use super::test_support::{PERSON, Site, exits, until};
 use crate::tally::Tally;
 
 /// People whose code was on its way to Discord when the service was stopped, by what the journal on the disk says.

@@ -10,7 +10,7 @@ use codeferry::simulator::{CodeRequest, SimulatorOptions};
 use serde_json::{Value, json};
 use url::Url;
 
-use super::kit::{PERSON, Site, exits, redirect, until};
+use super::test_support::{PERSON, Site, exits, redirect, until};
 
 /// An answer of the control interface: status, headers in small letters, body.
 pub struct Answer {

@@ -8,9 +8,9 @@ use codeferry::simulator::{Endpoint, Fault, FaultBody, FaultRule, SimulatorOptio
 use serde_json::{Value, json};
 
 use super::commands::{asked, open, with_relay};
-use super::kit::{PERSON, Site, redirect, until};
 use super::links::{ask, state_of};
 use super::live::metrics;
+use super::test_support::{PERSON, Site, redirect, until};
 
 const SOON: Duration = Duration::from_secs(20);
 const ON: &str = "[intake]\ncode_lifetime = \"2s\"\n[reinvite]\nenabled = true\n";

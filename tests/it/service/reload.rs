@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use rustix::process::Signal;
 
-use super::kit::{Site, until};
+use super::test_support::{Site, until};
 
 #[test]
 fn sighup_applies_limits_and_log_and_names_what_needs_a_restart() {

@@ -7,8 +7,8 @@ use codeferry::simulator::{Endpoint, Fault, FaultRule};
 use serde_json::Value;
 use standardwebhooks::Webhook;
 
-use super::kit::{Site, exits, until};
 use super::receiver::Receiver;
+use super::test_support::{Site, exits, until};
 
 const LIMITS: &str = "[limits]\nwebhook = \"off\"\nglobal = \"off\"\noauth = \"off\"\n";
 const SECRET: &str = "whsec_MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3ODlhYmNkZWY=";

@@ -5,7 +5,7 @@ use codeferry::secret::Key;
 use codeferry::simulator::{PostAuthor, PostRequest, SimulatorOptions};
 use codeferry::time::{Clock, SystemClock};
 
-use super::kit::{PERSON, Site, until};
+use super::test_support::{PERSON, Site, until};
 
 #[test]
 fn only_the_lanes_own_webhook_in_the_lanes_own_channel_is_believed() {

@@ -5,8 +5,8 @@ use std::collections::BTreeSet;
 use codeferry::simulator::{Endpoint, Fault, FaultBody, FaultRule};
 
 use super::judge::{everything_ended, on_the_way};
-use super::kit::Site;
 use super::shutdown::{GRACE, interrupt, presented};
+use super::test_support::Site;
 
 /// A site whose one code is on its way to Discord while the start still looks at the channel.
 fn site() -> Site {

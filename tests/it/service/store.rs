@@ -7,7 +7,7 @@ use std::process::Command;
 use std::time::Duration;
 
 use super::crash::judge::{Posted, judge, nothing_is_open, on_the_way};
-use super::kit::{Site, exits, until};
+use super::test_support::{Site, exits, until};
 use crate::store::killed::can_trace;
 use crate::tally::{Tally, tell};
 
@@ -141,7 +141,7 @@ fn ways_back(kind: &str, says: &str, damage: impl Fn(&Site)) {
     });
     // A spent code whose message is still there would be read again with the backup.
     let channel = site.lane(0).0;
-    until(Duration::from_secs(20), "no carrier is left", || {
+    until(Duration::from_secs(20), "no source message is left", || {
         site.simulator.message_count(channel) == 0
     });
     service.kill();

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use codeferry::simulator::{Endpoint, Fault, FaultRule};
 
-use super::kit::{Site, until};
+use super::test_support::{Site, until};
 
 #[test]
 fn a_code_that_is_posted_ends_completed_and_leaves_nothing_behind() {
@@ -17,7 +17,7 @@ fn a_code_that_is_posted_ends_completed_and_leaves_nothing_behind() {
     let summary = || site.simulator.summary();
     until(Duration::from_secs(20), "no token left", || summary().tokens_left == 0);
     let channel = site.lane(0).0;
-    until(Duration::from_secs(20), "no carrier left", || {
+    until(Duration::from_secs(20), "no source message left", || {
         site.simulator.message_count(channel) == 0
     });
     service.drain();

@@ -8,7 +8,7 @@ use codeferry::simulator::Summary;
 use serde_json::Value;
 
 use super::people::{Owed, People};
-use crate::service::kit::Site;
+use crate::service::test_support::Site;
 
 /// What came of everything.
 pub struct Account {

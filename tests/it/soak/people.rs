@@ -6,7 +6,7 @@ use codeferry::intake::v1::Redirect;
 use rand::RngExt;
 use rand::rngs::StdRng;
 
-use crate::service::kit::{PERSON, Site, redirect};
+use crate::service::test_support::{PERSON, Site, redirect};
 
 /// Who came, and what they brought.
 pub struct People {

@@ -2,17 +2,17 @@
 
 use codeferry::grant::Outcome;
 use codeferry::ids::{GrantId, Lane};
-use codeferry::store::{Carrier, Change, SeenCode, SeenMessage, Store, UsedNonce};
+use codeferry::store::{Change, SeenCode, SeenMessage, SourceMessage, Store, UsedNonce};
 use codeferry::time::Timestamp;
 use std::time::Duration;
 
-use super::kit::*;
+use super::test_support::*;
 
 #[test]
 fn every_change_reads_back_after_a_clean_end_and_after_a_kill() {
     let dir = tempfile::tempdir().expect("folder");
     let mut store = opened(dir.path()).store;
-    let carrier = Carrier {
+    let source_message = SourceMessage {
         message: message(1),
         lane: Lane(3),
         channel: CHANNEL,
@@ -40,10 +40,10 @@ fn every_change_reads_back_after_a_clean_end_and_after_a_kill() {
             put(1),
             put(2),
             data(2, 100),
-            Change::PutCarrier(carrier.clone()),
-            Change::PutCarrier(Carrier {
+            Change::PutSourceMessage(source_message.clone()),
+            Change::PutSourceMessage(SourceMessage {
                 message: message(2),
-                ..carrier.clone()
+                ..source_message.clone()
             }),
             Change::SeeMessage(seen),
             Change::SeeMessage(SeenMessage {
@@ -69,7 +69,7 @@ fn every_change_reads_back_after_a_clean_end_and_after_a_kill() {
         &mut store,
         &[
             Change::PutGrant(Box::new(exchanged(1))),
-            Change::RemoveCarrier(message(2)),
+            Change::RemoveSourceMessage(message(2)),
             Change::Forget {
                 messages: vec![message(2)],
                 codes: vec![hash(2)],
@@ -87,7 +87,7 @@ fn every_change_reads_back_after_a_clean_end_and_after_a_kill() {
         let mut loaded = again.loaded;
         loaded.grants.sort_by_key(|g| g.id);
         assert_eq!(loaded.grants, [exchanged(1), grant(2)]);
-        assert_eq!(loaded.carriers, std::slice::from_ref(&carrier));
+        assert_eq!(loaded.source_messages, std::slice::from_ref(&source_message));
         assert_eq!(loaded.messages, [seen]);
         assert_eq!(loaded.codes, [code]);
         assert_eq!(loaded.nonces, [nonce]);

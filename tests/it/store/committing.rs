@@ -6,7 +6,7 @@ use codeferry::grant::Outcome;
 use codeferry::store::{Change, Committer, CommitterHandle, Fault, Health, StoreError, StoreOptions, Sync, open};
 use futures_util::future::join_all;
 
-use super::kit::*;
+use super::test_support::*;
 
 fn committer(dir: &std::path::Path, fault: Option<Fault>, hung_after: Duration) -> CommitterHandle {
     let store = open(&StoreOptions { fault, ..options(dir) }).expect("opens").store;

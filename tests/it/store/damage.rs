@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use codeferry::grant::Outcome;
 use codeferry::store::{Change, OpenError, open};
 
-use super::kit::*;
+use super::test_support::*;
 
 /// What was acknowledged, in a comparable form.
 #[derive(Debug, PartialEq, Eq)]

@@ -6,7 +6,7 @@ use std::process::Command;
 
 use codeferry::store::OpenError;
 
-use super::kit::*;
+use super::test_support::*;
 use super::writer::{ARGUMENTS, acknowledged, lost, write, writer};
 
 #[test]

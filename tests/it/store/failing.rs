@@ -12,9 +12,9 @@ use rustix::process::{Pid, Signal, kill_process};
 use tempfile::TempDir;
 
 use super::killed::{can_trace, strace};
-use super::kit::options;
+use super::test_support::options;
 use super::writer::{acknowledged, lost, without_syncs, writer};
-use crate::service::kit::until;
+use crate::service::test_support::until;
 use crate::tally::{Tally, tell};
 
 /// One fault that was made, and what was wrong afterwards.

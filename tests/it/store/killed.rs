@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::process::Command;
 
-use super::kit::{copy, refused};
+use super::test_support::{copy, refused};
 use super::writer::{ARGUMENTS, acknowledged, lost, write, writer};
 use crate::tally::{Tally, tell};
 

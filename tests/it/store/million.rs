@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
 
-use codeferry::actors::journal::book::{Beginning, Book, BookRules, Carried, Changed, Redirected};
+use codeferry::actors::journal::open_grants::{Beginning, Carried, Changed, OpenGrants, OpenGrantsRules, Redirected};
 use codeferry::grant::state::{Requested, Token};
 use codeferry::grant::{Event, Grant, Policy, Task};
 use codeferry::ids::{CodeHash, Lane, MessageId, UserId, snowflake_at};
@@ -19,7 +19,7 @@ use rand::rngs::StdRng;
 
 use tokio::time::Instant;
 
-use super::kit::{CHANNEL, NOON, hash, id_at, options, person};
+use super::test_support::{CHANNEL, NOON, hash, id_at, options, person};
 
 const FOLDER: &str = "CODEFERRY_TEST_MILLION_CHILD";
 const GRANTS: &str = "CODEFERRY_TEST_MILLION_GRANTS";
@@ -41,7 +41,7 @@ impl Clock for Moving {
 }
 
 struct Journal {
-    book: Book,
+    open_grants: OpenGrants,
     store: Box<dyn Store>,
     now: Timestamp,
 }
@@ -49,11 +49,11 @@ struct Journal {
 impl Journal {
     /// Makes changes durable, in groups as large as the committer's.
     fn commit(&mut self, all: Vec<Changed>) {
-        let (mut changes, mut grants, mut carriers) = (Vec::new(), Vec::new(), Vec::new());
+        let (mut changes, mut grants, mut source_messages) = (Vec::new(), Vec::new(), Vec::new());
         for changed in all {
             changes.extend(changed.changes);
             grants.extend(changed.grants);
-            carriers.extend(changed.carriers);
+            source_messages.extend(changed.source_messages);
             if changes.len() >= MOST_CHANGES {
                 self.store.commit(&changes).expect("commits");
                 changes.clear();
@@ -61,16 +61,16 @@ impl Journal {
         }
         self.store.commit(&changes).expect("commits");
         self.store.housekeep().expect("keeps house");
-        self.book.durable(&grants, &carriers, self.now);
+        self.open_grants.durable(&grants, &source_messages, self.now);
     }
 
     /// Takes everything that wants a task through it.
     fn step(&mut self, task: Task, event: impl Fn(&Grant) -> (Event, Option<PersonalData>)) {
-        let claimed = self.book.claim(task, AT_ONCE as usize, self.now);
+        let claimed = self.open_grants.claim(task, AT_ONCE as usize, self.now);
         assert_eq!(claimed.len() as u64, AT_ONCE, "{task:?}");
         let begun = claimed
             .iter()
-            .map(|grant| match self.book.begin(grant.id, task, self.now) {
+            .map(|grant| match self.open_grants.begin(grant.id, task, self.now) {
                 Beginning::Go(changed) => changed,
                 Beginning::Stale(_) => panic!("{task:?} may begin"),
             });
@@ -78,7 +78,7 @@ impl Journal {
         self.commit(begun);
         let reported = claimed.iter().map(|grant| {
             let (event, data) = event(grant);
-            self.book
+            self.open_grants
                 .report(grant.id, task, event, data, self.now)
                 .expect("it may happen")
         });
@@ -103,7 +103,7 @@ impl Journal {
             }],
         });
         let carried = carried.collect();
-        let (_, received) = self.book.append(carried, self.now);
+        let (_, received) = self.open_grants.append(carried, self.now);
         self.commit(vec![received]);
         self.step(Task::Exchange, |grant| {
             let token = Token {
@@ -122,13 +122,15 @@ impl Journal {
         let sink = "results".to_owned();
         self.step(Task::Deliver(0), |_| (Event::Delivered { sink: sink.clone() }, None));
         self.step(Task::Revoke, |_| (Event::Revoked, None));
-        let removals = self.book.claim_removals(AT_ONCE as usize, self.now);
-        let removed = removals.iter().map(|carrier| self.book.removed(carrier.message, None));
+        let removals = self.open_grants.claim_removals(AT_ONCE as usize, self.now);
+        let removed = removals
+            .iter()
+            .map(|source_message| self.open_grants.removed(source_message.message, None));
         let mut last: Vec<Changed> = removed.collect();
-        last.push(self.book.move_cursor(CHANNEL, MessageId(snowflake_at(self.now))));
-        last.push(self.book.age(self.now));
+        last.push(self.open_grants.move_cursor(CHANNEL, MessageId(snowflake_at(self.now))));
+        last.push(self.open_grants.age(self.now));
         self.commit(last);
-        assert!(self.book.is_empty() && self.book.carriers() == 0);
+        assert!(self.open_grants.is_empty() && self.open_grants.source_messages() == 0);
     }
 }
 
@@ -166,14 +168,14 @@ fn million_child() {
         reinvite: false,
     };
     let gate = GateRules::unlimited(policy.code_lifetime);
-    let rules = BookRules {
+    let rules = OpenGrantsRules {
         policy,
         keep_messages: false,
         gate,
     };
-    let (book, at_start) = Book::new(opened.loaded, rules, StdRng::seed_from_u64(1), NOON);
+    let (open_grants, at_start) = OpenGrants::new(opened.loaded, rules, StdRng::seed_from_u64(1), NOON);
     let mut journal = Journal {
-        book,
+        open_grants,
         store: opened.store,
         now: NOON,
     };

@@ -6,6 +6,6 @@ mod damage;
 mod ends;
 mod failing;
 pub mod killed;
-pub mod kit;
 mod million;
+pub mod test_support;
 mod writer;

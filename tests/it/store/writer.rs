@@ -10,7 +10,7 @@ use codeferry::grant::Outcome;
 use codeferry::store::{Change, StoreOptions, Sync, open};
 use codeferry::time::Timestamp;
 
-use super::kit::*;
+use super::test_support::*;
 
 const FOLDER: &str = "CODEFERRY_TEST_STORE_CHILD";
 const NUMBERS: &str = "CODEFERRY_TEST_STORE_NUMBERS";

@@ -5,7 +5,7 @@ use std::time::Duration;
 use codeferry::actors::governor::WebhookLimit;
 use codeferry::actors::governor::moment::Moment;
 use codeferry::ids::ChannelId;
-use codeferry::relay::budget::Budget;
+use codeferry::relay::budget::LaneBudget;
 use codeferry::time::Timestamp;
 use rand::rngs::StdRng;
 use rand::{RngExt as _, SeedableRng as _};
@@ -17,7 +17,7 @@ const ROUNDING: u64 = 3;
 
 struct Both {
     engine: Engine,
-    theirs: Budget,
+    theirs: LaneBudget,
 }
 
 impl Both {
@@ -31,7 +31,7 @@ impl Both {
                 "var budget = new Budget({{ perMinute: {all}, burst: {burst} }}, [], {FROM}); var open = {{}}; ''"
             ))
             .expect("a budget");
-        let theirs = Budget::new(ChannelId(1), &[], Some(limit), moment(FROM));
+        let theirs = LaneBudget::new(ChannelId(1), &[], Some(limit), moment(FROM));
         Self { engine, theirs }
     }
 

@@ -11,8 +11,8 @@ use std::time::Duration;
 use serde_json::Value;
 
 use crate::conformance::engine::literal;
-use crate::relay::kit::Edge;
-use crate::service::kit::{PERSON, Service, until, wait};
+use crate::relay::test_support::Edge;
+use crate::service::test_support::{PERSON, Service, until, wait};
 use crate::tally::{Tally, tell};
 
 /// Where `.ci/run` puts it: the binary itself, not npm's launcher, which a kill would leave it behind.
@@ -129,7 +129,7 @@ fn everybody_who_comes_through_the_worker_completes_and_its_limits_hold() {
     assert_eq!(told.len() as u64, people);
     let denied = edge.get(&format!(
         "/callback?error=access_denied&state={}",
-        Edge::state(PERSON + 7_000, 0, crate::relay::kit::in_seconds(500), 7)
+        Edge::state(PERSON + 7_000, 0, crate::relay::test_support::in_seconds(500), 7)
     ));
     assert!(denied.body.contains("<main id=\"denied\">"), "{}", denied.body);
     let all = wait(Duration::from_mins(1), || edge.completed().len() as u64 == people);

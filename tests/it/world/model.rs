@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
 
-use codeferry::actors::journal::book::{Beginning, Book, BookRules, Carried, Changed, Redirected};
+use codeferry::actors::journal::open_grants::{Beginning, Carried, Changed, OpenGrants, OpenGrantsRules, Redirected};
 use codeferry::grant::event::Uninvited;
 use codeferry::grant::retry::FETCH_GIVE_UP;
 use codeferry::grant::state::{Requested, Token};
@@ -105,7 +105,7 @@ struct Bench {
     folder: tempfile::TempDir,
     clock: Hand,
     store: Option<Box<dyn Store>>,
-    book: Book,
+    open_grants: OpenGrants,
     /// Calls that have left: the task, the grant, and its code.
     under_way: Vec<(Task, GrantId, u8)>,
     facts: BTreeMap<u8, Fact>,
@@ -117,12 +117,12 @@ struct Bench {
     off_ms: i64,
 }
 
-fn load(folder: &Path, clock: &Hand, chance: u64) -> (Box<dyn Store>, Book, Changed) {
+fn load(folder: &Path, clock: &Hand, chance: u64) -> (Box<dyn Store>, OpenGrants, Changed) {
     let options = StoreOptions {
         cache_mb: 1,
         sync: Sync::Counted,
         reserve_bytes: 4_096,
-        sizes: crate::store::kit::SMALL,
+        sizes: crate::store::test_support::SMALL,
         ..StoreOptions::new(folder.join("journal"), Arc::new(clock.clone()))
     };
     let opened = open(&options).expect("it opens");
@@ -133,25 +133,25 @@ fn load(folder: &Path, clock: &Hand, chance: u64) -> (Box<dyn Store>, Book, Chan
         reinvite: true,
     };
     let gate = GateRules::unlimited(policy.code_lifetime);
-    let rules = BookRules {
+    let rules = OpenGrantsRules {
         policy,
         keep_messages: false,
         gate,
     };
-    let (book, changed) = Book::new(opened.loaded, rules, StdRng::seed_from_u64(chance), clock.now());
-    (opened.store, book, changed)
+    let (open_grants, changed) = OpenGrants::new(opened.loaded, rules, StdRng::seed_from_u64(chance), clock.now());
+    (opened.store, open_grants, changed)
 }
 
 impl Bench {
     fn new() -> Self {
         let folder = tempfile::tempdir().expect("a folder");
         let clock = Hand(Arc::new(AtomicI64::new(1_786_363_204_000)));
-        let (store, book, _) = load(folder.path(), &clock, 0);
+        let (store, open_grants, _) = load(folder.path(), &clock, 0);
         Self {
             folder,
             clock,
             store: Some(store),
-            book,
+            open_grants,
             under_way: Vec::new(),
             facts: (0..CODES).map(|code| (code, Fact::default())).collect(),
             codes: BTreeMap::new(),
@@ -185,7 +185,8 @@ impl Bench {
         }
         let store = self.store.as_mut().expect("it is open");
         store.commit(&changed.changes).expect("it commits");
-        self.book.durable(&changed.grants, &changed.carriers, self.now());
+        self.open_grants
+            .durable(&changed.grants, &changed.source_messages, self.now());
     }
 
     fn play(&mut self, op: Op) {
@@ -228,16 +229,16 @@ impl Bench {
                 }),
             }],
         };
-        let (_, changed) = self.book.append(vec![carried], now);
+        let (_, changed) = self.open_grants.append(vec![carried], now);
         self.commit(changed);
     }
 
     fn begin(&mut self, task: Task) {
         let now = self.now();
-        let Some(grant) = self.book.claim(task, 1, now).pop() else {
+        let Some(grant) = self.open_grants.claim(task, 1, now).pop() else {
             return;
         };
-        let changed = match self.book.begin(grant.id, task, now) {
+        let changed = match self.open_grants.begin(grant.id, task, now) {
             Beginning::Stale(changed) => return self.commit(changed),
             Beginning::Go(changed) => changed,
         };
@@ -341,7 +342,7 @@ impl Bench {
                 uncertain: matches!(answer, Answer::Cut),
             },
         };
-        match self.book.report(id, task, event, data, self.now()) {
+        match self.open_grants.report(id, task, event, data, self.now()) {
             Ok(changed) => self.commit(changed),
             // The grant had moved on while the call was under way: whoever holds a token revokes it.
             Err(_) => self.fact(code).alive &= task != Task::Exchange,
@@ -357,28 +358,28 @@ impl Bench {
             drop(store);
         }
         self.starts += 1;
-        let (store, book, changed) = load(self.folder.path(), &self.clock, self.starts);
-        (self.store, self.book) = (Some(store), book);
+        let (store, open_grants, changed) = load(self.folder.path(), &self.clock, self.starts);
+        (self.store, self.open_grants) = (Some(store), open_grants);
         self.commit(changed);
     }
 
     fn pass(&mut self, ms: u64) {
         self.clock.0.fetch_add(ms.cast_signed(), Ordering::Relaxed);
-        let expired = self.book.expire(self.now());
+        let expired = self.open_grants.expire(self.now());
         self.commit(expired);
-        let aged = self.book.age(self.now());
+        let aged = self.open_grants.age(self.now());
         self.commit(aged);
     }
 
     /// Nothing fails any more: everything ends, and what was promised holds.
     fn settle(mut self) {
         let mut rounds = 0;
-        while !self.book.is_empty() {
+        while !self.open_grants.is_empty() {
             rounds += 1;
             assert!(
                 rounds < 2_000,
                 "it never ends: {:?}",
-                self.book.open().collect::<Vec<_>>()
+                self.open_grants.open().collect::<Vec<_>>()
             );
             while !self.under_way.is_empty() {
                 self.end(0, Answer::Fine);
@@ -400,11 +401,14 @@ impl Bench {
             );
         }
         let any_time = self.now() + Duration::from_hours(10_000);
-        for carrier in self.book.claim_removals(usize::MAX, any_time) {
-            let removed = self.book.removed(carrier.message, None);
+        for source_message in self.open_grants.claim_removals(usize::MAX, any_time) {
+            let removed = self.open_grants.removed(source_message.message, None);
             self.commit(removed);
         }
-        assert_eq!((self.book.outstanding(), self.book.indexed()), ((0, 0), 0));
+        assert_eq!(
+            (self.open_grants.outstanding(), self.open_grants.indexed()),
+            ((0, 0), 0)
+        );
         assert_eq!(self.store.expect("it is open").verify().expect("it answers"), []);
     }
 }

@@ -16,7 +16,7 @@ use codeferry::config::{Config, Environment, Secrets};
 use codeferry::delivery::discord_webhook::DiscordWebhook;
 use codeferry::grant::{Event, Outcome};
 use codeferry::secret::{AccessToken, ClientSecret, Key};
-use codeferry::service::wiring::{self, Actors, Journalled, Told};
+use codeferry::service::wiring::{self, Actors, Callbacks, Journalled};
 use codeferry::steps::port::{ChannelMessage, GatewayNote};
 use codeferry::store::{self, Committer, CommitterHandle, StoreOptions, Sync};
 use codeferry::time::{Timestamp, VirtualClock};
@@ -322,7 +322,7 @@ impl World {
                 continue;
             };
             let passed = outside.with(|d| d.now()).since(began);
-            let quiet = stats.open.is_empty() && stats.carrier_messages == 0 && passed > Duration::from_mins(1);
+            let quiet = stats.open.is_empty() && stats.source_messages == 0 && passed > Duration::from_mins(1);
             if quiet || passed > QUIET_WITHIN {
                 break;
             }
@@ -355,7 +355,7 @@ pub fn service(
         cache_mb: 1,
         sync: Sync::Counted,
         reserve_bytes: 4_096,
-        sizes: crate::store::kit::SMALL,
+        sizes: crate::store::test_support::SMALL,
         ..StoreOptions::new(folder.join("journal"), wall.clone())
     };
     let opened = store::open(&options).expect("it opens");
@@ -395,7 +395,7 @@ pub fn service(
             clock: wall.clone(),
             random,
         },
-        Told {
+        Callbacks {
             on_ready: Rc::new(|| {}),
             on_closed: None,
         },

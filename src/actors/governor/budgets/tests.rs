@@ -52,7 +52,7 @@ fn greedy(seed: u64, limit: WebhookLimit, restarts: Option<(u64, u64)>, latency_
             born + random.random_range(least * 1000..=most * 1000)
         });
         let mut budgets = Budgets::new(limits.clone(), &disk, NOW);
-        let mut calls: Vec<(u64, u64, Taken)> = Vec::new();
+        let mut calls: Vec<(u64, u64, Reservation)> = Vec::new();
         while now_ms < dies.min(1_800_000) {
             let now = NOW + Duration::from_millis(now_ms - born);
             if steps && random.random_range(0..200) == 0 {

@@ -118,7 +118,7 @@ fn nothing_is_claimed_once_anybodys_commit_has_failed() {
         let site = Site::with(None, 10, Some(Fault::FullAtCommit(1)));
         assert_eq!(claim(&site, Task::Revoke, 1).await, []);
         let somebody_elses = crate::store::Change::MoveCursor {
-            channel: crate::actors::kit::CHANNEL,
+            channel: crate::actors::test_support::CHANNEL,
             read_to: crate::ids::MessageId(1),
         };
         assert_eq!(site.store.commit(vec![somebody_elses]).await, Err(StoreError::Full));

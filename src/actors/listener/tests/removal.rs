@@ -1,4 +1,4 @@
-//! The removal of carrier messages.
+//! The removal of source messages.
 
 use super::*;
 
@@ -10,7 +10,7 @@ fn deleting() -> Options {
 }
 
 #[test]
-fn a_carrier_goes_once_every_code_in_it_is_exchanged_or_dead() {
+fn a_source_message_goes_once_every_code_in_it_is_exchanged_or_dead() {
     paused(|| async {
         let site = Site::listening(&deleting());
         let redirect = |result| Redirect {
@@ -22,17 +22,17 @@ fn a_carrier_goes_once_every_code_in_it_is_exchanged_or_dead() {
             redirect(Err("access_denied".to_owned())),
             redirect(Ok("a-code-that-nobody-takes".to_owned())),
         ];
-        let carrier = site.put(START, Some(WEBHOOK), v1::encode(BOT, &redirects, &key()));
+        let source_message = site.put(START, Some(WEBHOOK), v1::encode(BOT, &redirects, &key()));
         sleep(seconds(95)).await;
         assert_eq!(site.received().await, 2);
         assert_eq!(
             site.outside.ids(),
-            [carrier],
+            [source_message],
             "the channel is the second copy of a live code"
         );
         sleep(seconds(10)).await;
         assert!(site.outside.ids().is_empty());
-        assert_eq!(site.stats().await.carrier_messages, 0);
+        assert_eq!(site.stats().await.source_messages, 0);
     });
 }
 
@@ -91,7 +91,7 @@ fn a_refused_removal_is_named_once_and_means_keep_without_piling_up() {
             }
             assert_eq!(site.outside.ids(), posted);
             assert_eq!(site.outside.removals.borrow().len(), 1, "Discord has said no");
-            assert_eq!(site.stats().await.carrier_messages, 0, "their records are settled");
+            assert_eq!(site.stats().await.source_messages, 0, "their records are settled");
         });
     });
     assert_eq!(log.matches("MANAGE_MESSAGES").count(), 1, "{log}");
@@ -105,7 +105,7 @@ fn a_message_that_is_gone_already_is_removed() {
         site.put(START, Some(WEBHOOK), "not a code".to_owned());
         sleep(seconds(60)).await;
         assert_eq!(site.outside.removals.borrow().len(), 1);
-        assert_eq!(site.stats().await.carrier_messages, 0);
+        assert_eq!(site.stats().await.source_messages, 0);
     });
 }
 

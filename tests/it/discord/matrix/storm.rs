@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use actix::{Actor, Addr, System};
 use codeferry::actors::governor::{
-    Acquire, Budget, Governor, LedgerError, Limits, Observe, Permit, Settings, SpendingLedger, Urgency,
+    Acquire, Budget, Governor, GovernorSettings, LedgerError, Limits, Observe, Permit, SpendingLedger, Urgency,
 };
 use codeferry::ids::ChannelId;
 use codeferry::steps::HttpFeedback;
@@ -138,7 +138,7 @@ fn paused<T>(test: impl Future<Output = T>) -> T {
 }
 
 fn governor() -> Addr<Governor> {
-    Governor::new(Settings {
+    Governor::new(GovernorSettings {
         limits: Limits::default(),
         lanes: BTreeMap::new(),
         spending: BTreeMap::new(),

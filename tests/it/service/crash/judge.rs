@@ -9,8 +9,8 @@ use codeferry::store::{StoreOptions, open};
 use codeferry::time::SystemClock;
 use serde_json::Value;
 
-use super::super::kit::{PERSON, Site, until};
-use crate::store::kit::copy;
+use super::super::test_support::{PERSON, Site, until};
+use crate::store::test_support::copy;
 use crate::tally::Tally;
 
 /// What was posted in one trial. People are fresh in each, so results can be told apart by them.
@@ -145,7 +145,7 @@ pub fn judge(site: &Site, posted: &Posted) -> (Tally, Vec<String>) {
         let summary = site.simulator.summary();
         summary.tokens_left == 0 && summary.orphans == 0
     };
-    if !super::super::kit::wait(Duration::from_secs(30), clean) {
+    if !super::super::test_support::wait(Duration::from_secs(30), clean) {
         let summary = site.simulator.summary();
         tally.left_behind += (summary.tokens_left + summary.orphans) as u64;
         faults.push(format!("tokens are left: {summary:?}"));
@@ -162,7 +162,7 @@ pub fn nothing_is_open(site: &Site, channel_holds: usize) {
         site.json(&["debug", "queue", "list"])["total"] == 0
     });
     let channel = site.lane(0).0;
-    until(Duration::from_secs(30), "no carrier is left", || {
+    until(Duration::from_secs(30), "no source message is left", || {
         site.simulator.message_count(channel) <= channel_holds
     });
 }

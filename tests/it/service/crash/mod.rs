@@ -14,7 +14,17 @@ use crate::tally::{Tally, tell};
 
 /// Commits, by the kind of change that is in them. (`forget` takes ten minutes to come about; nothing depends on it.)
 const COMMITS: [&str; 12] = [
-    "cursor", "receive", "intent", "token", "data", "nonce", "settle", "close", "carrier", "identify", "code",
+    "cursor",
+    "receive",
+    "intent",
+    "token",
+    "data",
+    "nonce",
+    "settle",
+    "close",
+    "source_message",
+    "identify",
+    "code",
     "spending",
 ];
 /// Outside calls.

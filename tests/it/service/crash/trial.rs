@@ -12,7 +12,7 @@ use codeferry::simulator::limits::Scope;
 use codeferry::simulator::{Endpoint, Fault, FaultBody, FaultRule, PostAuthor, PostRequest, SimulatorOptions};
 use codeferry::time::{Clock, SystemClock};
 
-use super::super::kit::{KEY, PERSON, Service, Site, until, wait};
+use super::super::test_support::{KEY, PERSON, Service, Site, until, wait};
 use super::judge::{Posted, judge, nothing_is_open, on_the_way};
 use crate::tally::Tally;
 

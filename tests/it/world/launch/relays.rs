@@ -17,8 +17,8 @@ use codeferry::intake::state::StateKey;
 use codeferry::intake::v1::{self, Redirect};
 use codeferry::relay::counts::Counts;
 use codeferry::relay::dispatcher::{Dispatcher, Offer, Parts, Post};
-use codeferry::relay::schedule::{LaneSettings, Look, Now, Schedule, Settings};
-use codeferry::relay::shelf;
+use codeferry::relay::journal;
+use codeferry::relay::post_plan::{LaneSettings, Now, PostPlan, RelaySettings, WebhookState};
 use codeferry::secret::Key;
 use codeferry::steps::HttpFeedback;
 use codeferry::steps::port::{Answered, GatewayNote};
@@ -111,7 +111,7 @@ pub enum Way {
         clock: Arc<VirtualClock>,
         offers: mpsc::Sender<Offer>,
         counts: Arc<Counts>,
-        /// Told never: it ends with the runtime.
+        /// Callbacks never: it ends with the runtime.
         _end: watch::Sender<Option<Instant>>,
     },
 }
@@ -240,8 +240,8 @@ impl Post for ToChannel {
         .boxed_local()
     }
 
-    fn look(&self, _: WebhookId) -> LocalBoxFuture<'static, Look> {
-        async { Look::There }.boxed_local()
+    fn look(&self, _: WebhookId) -> LocalBoxFuture<'static, WebhookState> {
+        async { WebhookState::There }.boxed_local()
     }
 }
 
@@ -253,9 +253,9 @@ fn own(config: &Config, folder: &Path, wall: &Arc<VirtualClock>, channel: &Rc<Ch
         ..StoreOptions::new(folder.join("relay/store"), wall.clone())
     };
     std::fs::create_dir_all(folder.join("relay")).expect("a folder");
-    let (shelf, found) = shelf::open_inline(&options).expect("it opens");
+    let (journal, found) = journal::open_inline(&options).expect("it opens");
     let limit = config.limits.webhook.expect("a limit");
-    let settings = Settings {
+    let settings = RelaySettings {
         lanes: config
             .intake
             .lanes
@@ -280,8 +280,8 @@ fn own(config: &Config, folder: &Path, wall: &Arc<VirtualClock>, channel: &Rc<Ch
     };
     let counts: Arc<Counts> = Arc::default();
     let dispatcher = Dispatcher::new(Parts {
-        schedule: Schedule::new(settings, found, now),
-        shelf,
+        schedule: PostPlan::new(settings, found, now),
+        journal,
         post: Rc::new(ToChannel(Rc::clone(channel))),
         clock: wall.clone(),
         counts: Arc::clone(&counts),

@@ -8,12 +8,12 @@ use crate::actors::journal::Journal;
 use crate::actors::journal::message::{Mint, MintRefused};
 use crate::ids::UserId;
 use crate::intake::mint::Link;
-use crate::steps::contact::{Mints, NoLink};
+use crate::steps::contact::{LinkIssuer, NoLink};
 
 /// Asks the journal.
-pub struct JournalMints(pub Addr<Journal>);
+pub struct JournalLinkIssuer(pub Addr<Journal>);
 
-impl Mints for JournalMints {
+impl LinkIssuer for JournalLinkIssuer {
     fn mint(&self, user: UserId, purpose: u8, again: bool) -> LocalBoxFuture<'_, Result<Link, NoLink>> {
         let asked = self.0.send(Mint { user, purpose, again });
         async move {

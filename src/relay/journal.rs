@@ -26,7 +26,7 @@ const NO_MESSAGE: MessageId = MessageId(1_000_000_000_000_000_000);
 
 /// Why the journal cannot be had.
 #[derive(Debug, thiserror::Error)]
-pub enum ShelfError {
+pub enum RelayJournalError {
     /// The store.
     #[error("the relay's journal cannot be opened")]
     Open(#[from] OpenError),
@@ -40,13 +40,13 @@ pub enum ShelfError {
 
 /// The journal, for everybody who changes it.
 #[derive(Clone)]
-pub struct Shelf {
+pub struct RelayJournal {
     store: CommitterHandle,
 }
 
 /// What an earlier process left.
 #[derive(Debug, Default)]
-pub struct Found {
+pub struct Recovered {
     /// Lines that wait.
     pub waiting: Vec<Waiting>,
     /// Callbacks that are known.
@@ -67,29 +67,36 @@ pub struct Known {
 }
 
 /// Opens the journal in a folder, with the key under which callbacks are hashed.
-pub fn open(folder: &Path, clock: SharedClock, hung_after: Duration) -> Result<(Shelf, Found, Key), ShelfError> {
-    let (shelf, found) = open_on_its_thread(&StoreOptions::new(folder.join("store"), clock), hung_after)?;
+pub fn open(
+    folder: &Path,
+    clock: SharedClock,
+    hung_after: Duration,
+) -> Result<(RelayJournal, Recovered, Key), RelayJournalError> {
+    let (journal, found) = open_on_its_thread(&StoreOptions::new(folder.join("store"), clock), hung_after)?;
     let key = code_hash_key(folder)?;
-    Ok((shelf, found, key))
+    Ok((journal, found, key))
 }
 
 /// Opens it with a thread of its own.
-pub fn open_on_its_thread(options: &StoreOptions, hung_after: Duration) -> Result<(Shelf, Found), ShelfError> {
+pub fn open_on_its_thread(
+    options: &StoreOptions,
+    hung_after: Duration,
+) -> Result<(RelayJournal, Recovered), RelayJournalError> {
     let (store, found) = read(options)?;
-    let store = Committer::spawn(store, hung_after).map_err(ShelfError::Thread)?;
-    Ok((Shelf { store }, found))
+    let store = Committer::spawn(store, hung_after).map_err(RelayJournalError::Thread)?;
+    Ok((RelayJournal { store }, found))
 }
 
 /// Opens it for virtual time: everything is done in the caller.
-pub fn open_inline(options: &StoreOptions) -> Result<(Shelf, Found), OpenError> {
+pub fn open_inline(options: &StoreOptions) -> Result<(RelayJournal, Recovered), OpenError> {
     let (store, found) = read(options)?;
     let store = Committer::inline(store);
-    Ok((Shelf { store }, found))
+    Ok((RelayJournal { store }, found))
 }
 
-fn read(options: &StoreOptions) -> Result<(Box<dyn Store>, Found), OpenError> {
+fn read(options: &StoreOptions) -> Result<(Box<dyn Store>, Recovered), OpenError> {
     let opened = store::open(options)?;
-    let found = Found {
+    let found = Recovered {
         waiting: opened.loaded.grants.iter().filter_map(waiting).collect(),
         known: opened
             .loaded
@@ -103,7 +110,7 @@ fn read(options: &StoreOptions) -> Result<(Box<dyn Store>, Found), OpenError> {
     Ok((opened.store, found))
 }
 
-impl Shelf {
+impl RelayJournal {
     /// A new line, and the callback that brought it; both are on the disk when it answers.
     pub fn accept(&self, waiting: &Waiting, known: Known) -> impl Future<Output = Result<(), StoreError>> + use<> {
         self.store.commit(vec![
@@ -159,7 +166,7 @@ impl Shelf {
     }
 
     /// Removes traces and destroys keys that nothing needs.
-    pub async fn keep_house(&self, now: Timestamp) -> Result<(), StoreError> {
+    pub async fn maintain(&self, now: Timestamp) -> Result<(), StoreError> {
         self.store.sweep(now - TRACE).await?;
         self.store.destroy_idle_keys(now).await.map(drop)
     }
@@ -273,7 +280,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn what_is_put_on_the_shelf_is_found_again_and_what_is_settled_is_gone() {
+    async fn what_the_relay_journals_is_found_again_and_what_is_settled_is_gone() {
         let folder = tempfile::tempdir().expect("a folder");
         let options = StoreOptions {
             sync: Sync::Counted,
@@ -287,29 +294,29 @@ mod tests {
         let until = Timestamp::from_millis(1_700_000_700_000);
         let known = Known { until, nonce: [9; 8] };
         {
-            let (shelf, found) = open_inline(&options).expect("opens");
+            let (journal, found) = open_inline(&options).expect("opens");
             assert!(found.waiting.is_empty() && found.known.is_empty());
             for line in &lines {
-                shelf.accept(line, known).await.expect("kept");
+                journal.accept(line, known).await.expect("kept");
             }
-            shelf.spend(ChannelId(7), vec![until]).await.expect("kept");
-            shelf
+            journal.spend(ChannelId(7), vec![until]).await.expect("kept");
+            journal
                 .settle(&lines[1..2], Outcome::Denied, until)
                 .await
                 .expect("settled");
-            shelf.close().await.expect("closed");
+            journal.close().await.expect("closed");
         }
-        let (shelf, mut found) = open_inline(&options).expect("opens again");
+        let (journal, mut found) = open_inline(&options).expect("opens again");
         found.waiting.sort_by_key(Waiting::rank);
         assert_eq!(found.waiting, [lines[0].clone(), lines[2].clone()]);
         assert_eq!(found.known.len(), 3, "a repetition is known after it is posted too");
         assert!(found.known.values().all(|k| *k == known));
         assert_eq!(found.spending[&ChannelId(7)], [until]);
-        shelf
+        journal
             .forget(found.known.keys().copied().collect())
             .await
             .expect("forgotten");
-        shelf.close().await.expect("closed");
+        journal.close().await.expect("closed");
         let bytes = std::fs::read(folder.path().join("store/engine/db")).expect("the engine's file");
         assert!(!bytes.windows(8).any(|w| w == b"CODE-THA"), "codes are sealed");
         let (_, found) = open_inline(&options).expect("opens again");

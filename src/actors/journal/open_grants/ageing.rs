@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::{Book, Changed};
+use super::{Changed, OpenGrants};
 use crate::grant::state::DeliveryState;
 use crate::grant::{Event, Grant, State, Task};
 use crate::ids::{ChannelId, GrantId, MessageId};
@@ -12,7 +12,7 @@ use crate::time::Timestamp;
 /// How long a code or message is remembered past a code's life, at least.
 pub(super) const REMEMBER_FOR: Duration = Duration::from_mins(10);
 
-impl Book {
+impl OpenGrants {
     /// Closes what time has ended: codes past their life, and deliveries parked for too long.
     pub fn expire(&mut self, now: Timestamp) -> Changed {
         let mut changed = Changed::default();

@@ -13,13 +13,13 @@ pub const RELAY_KEY: &str = "relay-key-CANARY-relay-key-CANARY-1";
 pub const STATE_KEY: &str = "state-key-CANARY-state-key-CANARY-1";
 
 /// The place that commands run in.
-pub struct Place {
+pub struct Account {
     pub api: Api,
     pub variables: Vec<(String, String)>,
     folder: TempDir,
 }
 
-impl Place {
+impl Account {
     /// With one lane.
     pub fn new() -> Self {
         let place = Self {

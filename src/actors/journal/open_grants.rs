@@ -20,7 +20,7 @@ use crate::ids::{ChannelId, CodeHash, GrantId, MessageId, UserId};
 use crate::intake::gate::{Gate, GateRules};
 use crate::intake::state::expiry_of;
 use crate::secret::PersonalData;
-use crate::store::{Carrier, Change, Loaded, SeenCode, UsedNonce};
+use crate::store::{Change, Loaded, SeenCode, SourceMessage, UsedNonce};
 use crate::time::Timestamp;
 
 pub use self::begin::Beginning;
@@ -33,8 +33,8 @@ pub struct Changed {
     pub changes: Vec<Change>,
     /// The grants they touch, once per change of memory.
     pub grants: Vec<GrantId>,
-    /// The carrier messages they touch, likewise.
-    pub carriers: Vec<MessageId>,
+    /// The source messages they touch, likewise.
+    pub source_messages: Vec<MessageId>,
     /// Grants that closed with this.
     pub closed: Vec<ClosedGrant>,
     /// Deliveries that were given up after having been parked, with their sinks.
@@ -44,12 +44,12 @@ pub struct Changed {
 /// Fetched data up to this many bytes in all is kept in memory until it is delivered; more is read back from the store.
 const DATA_IN_MEMORY: usize = 4 << 20;
 
-/// What the book goes by.
+/// What the open grants go by.
 #[derive(Debug, Clone)]
-pub struct BookRules {
+pub struct OpenGrantsRules {
     /// The rules of a grant's life.
     pub policy: Policy,
-    /// Carrier messages are neither removed nor marked.
+    /// Source messages are neither removed nor marked.
     pub keep_messages: bool,
     /// How many links may be outstanding.
     pub gate: GateRules,
@@ -65,9 +65,9 @@ struct Entry {
 
 /// The open grants and every index over them.
 #[derive(Debug)]
-pub struct Book {
+pub struct OpenGrants {
     policy: Policy,
-    /// Carrier messages are neither removed nor marked.
+    /// Source messages are neither removed nor marked.
     keep_messages: bool,
     rng: StdRng,
     entries: HashMap<GrantId, Entry>,
@@ -84,10 +84,10 @@ pub struct Book {
     /// of theirs is revoked by itself, until none is left.
     doubtful: HashSet<UserId>,
     held: BTreeMap<UserId, BTreeSet<(GrantId, Task)>>,
-    carriers: HashMap<MessageId, Carrier>,
-    /// Carriers with changes that are not durable yet: a message is the only other copy of what it brought.
-    carriers_pending: HashMap<MessageId, u32>,
-    /// Carriers whose removal is owed, durably, and not under way; by the moment from which on it may be tried.
+    source_messages: HashMap<MessageId, SourceMessage>,
+    /// SourceMessages with changes that are not durable yet: a message is the only other copy of what it brought.
+    source_messages_pending: HashMap<MessageId, u32>,
+    /// SourceMessages whose removal is owed, durably, and not under way; by the moment from which on it may be tried.
     removals: BTreeSet<(Timestamp, MessageId)>,
     removing: HashSet<MessageId>,
     messages: HashMap<MessageId, ChannelId>,
@@ -102,15 +102,15 @@ pub struct Book {
     draining: bool,
 }
 
-impl Book {
+impl OpenGrants {
     /// Builds the memory from what the store held. Exchanges that were under way when the process ended are put back.
-    pub fn new(loaded: Loaded, rules: BookRules, rng: StdRng, now: Timestamp) -> (Self, Changed) {
-        let BookRules {
+    pub fn new(loaded: Loaded, rules: OpenGrantsRules, rng: StdRng, now: Timestamp) -> (Self, Changed) {
+        let OpenGrantsRules {
             policy,
             keep_messages,
             gate,
         } = rules;
-        let mut book = Self {
+        let mut open_grants = Self {
             policy,
             keep_messages,
             rng,
@@ -124,8 +124,8 @@ impl Book {
             revoking: HashMap::new(),
             doubtful: HashSet::new(),
             held: BTreeMap::new(),
-            carriers: loaded.carriers.into_iter().map(|c| (c.message, c)).collect(),
-            carriers_pending: HashMap::new(),
+            source_messages: loaded.source_messages.into_iter().map(|c| (c.message, c)).collect(),
+            source_messages_pending: HashMap::new(),
             removals: BTreeSet::new(),
             removing: HashSet::new(),
             messages: loaded.messages.into_iter().map(|m| (m.message, m.channel)).collect(),
@@ -137,31 +137,31 @@ impl Book {
             data_bytes: 0,
             draining: false,
         };
-        let owed = book.carriers.values().filter(|c| c.unspent == 0);
-        book.removals = owed.map(|c| (c.not_before, c.message)).collect();
+        let owed = open_grants.source_messages.values().filter(|c| c.unspent == 0);
+        open_grants.removals = owed.map(|c| (c.not_before, c.message)).collect();
         let mut changed = Changed::default();
         for grant in loaded.grants {
             let id = grant.id;
             // What was on the wire when the process ended has an unknown outcome.
             let interrupted = matches!(grant.state, State::Exchanging { .. } | State::Settling(_));
-            book.index(&grant);
+            open_grants.index(&grant);
             let before = Rc::new(grant);
             let entry = Entry {
                 grant: Rc::clone(&before),
                 pending: 0,
             };
-            book.entries.insert(id, entry);
-            book.doubt(before.person);
+            open_grants.entries.insert(id, entry);
+            open_grants.doubt(before.person);
             let event = if interrupted { Event::FoundAtStart } else { Event::Aged };
-            if let Ok(next) = before.apply(event, now, &book.policy) {
+            if let Ok(next) = before.apply(event, now, &open_grants.policy) {
                 if next == *before {
-                    book.offer(id, now);
+                    open_grants.offer(id, now);
                 } else {
-                    book.replace(next, now, &mut changed);
+                    open_grants.replace(next, now, &mut changed);
                 }
             }
         }
-        (book, changed)
+        (open_grants, changed)
     }
 
     /// Leases up to `slots` grants that want this task done.
@@ -282,13 +282,13 @@ impl Book {
         Ok(changed)
     }
 
-    /// Told that the changes of these grants and carriers are durable: tasks are offered, messages may be removed.
-    pub fn durable(&mut self, grants: &[GrantId], carriers: &[MessageId], now: Timestamp) {
-        for message in carriers {
-            if let Some(pending) = self.carriers_pending.get_mut(message) {
+    /// Told that the changes of these grants and source messages are durable: tasks are offered, messages may be removed.
+    pub fn durable(&mut self, grants: &[GrantId], source_messages: &[MessageId], now: Timestamp) {
+        for message in source_messages {
+            if let Some(pending) = self.source_messages_pending.get_mut(message) {
                 *pending -= 1;
                 if *pending == 0 {
-                    self.carriers_pending.remove(message);
+                    self.source_messages_pending.remove(message);
                     self.offer_removal(*message);
                 }
             }
@@ -326,7 +326,7 @@ impl Book {
             }
             self.unindex(before);
             if !before.is_spent() && next.is_spent() {
-                self.spend_carrier(before.origin.message, changed);
+                self.spend_source_message(before.origin.message, changed);
             }
         }
         if let (State::Settling(s), Some(nonce)) = (&next.state, next.requested.nonce)
@@ -438,11 +438,11 @@ impl Book {
         )
     }
 
-    /// Entries of the indexes over open grants and of what belongs to carrier messages: none is left once all is settled.
+    /// Entries of the indexes over open grants and of what belongs to source messages: none is left once all is settled.
     pub fn indexed(&self) -> usize {
         let of_grants = self.schedule.len() + self.leases.len() + self.expiring.len() + self.data.len();
         let of_people = self.by_person.len() + self.held.len() + self.revoking.len() + self.doubtful.len();
-        let of_messages = self.carriers.len() + self.carriers_pending.len() + self.removing.len();
+        let of_messages = self.source_messages.len() + self.source_messages_pending.len() + self.removing.len();
         of_grants + of_people + of_messages + self.by_nonce.len() + self.unknown_in_flight.len()
     }
 

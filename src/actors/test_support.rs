@@ -20,8 +20,8 @@ use tempfile::TempDir;
 
 pub use self::fake::{Fake, exchanged};
 use super::governor::{self, Governor, Inspect, LedgerError, Limits, SpendingLedger};
-use super::journal::book::{Appended, Book, BookRules, Carried, Redirected};
 use super::journal::message::{Append, JournalError, Release};
+use super::journal::open_grants::{Appended, Carried, OpenGrants, OpenGrantsRules, Redirected};
 use super::journal::view::{Filter, GrantView, List};
 use super::journal::{self, Journal};
 use crate::grant::state::Requested;
@@ -112,7 +112,7 @@ impl Site {
         let random = StdRng::seed_from_u64(1);
         let closed: Rc<RefCell<Vec<ClosedGrant>>> = Rc::default();
         let told = Rc::clone(&closed);
-        let settings = journal::Settings {
+        let settings = journal::JournalSettings {
             store: store.clone(),
             clock: Arc::clone(&fuses[0]) as SharedClock,
             max_open,
@@ -121,13 +121,13 @@ impl Site {
             minter: minter(),
         };
         let gate = GateRules::unlimited(policy.code_lifetime);
-        let rules = BookRules {
+        let rules = OpenGrantsRules {
             policy,
             keep_messages: true,
             gate,
         };
-        let book = Book::new(opened.loaded, rules, random, clock.now());
-        let governor = Governor::new(governor::Settings {
+        let open_grants = OpenGrants::new(opened.loaded, rules, random, clock.now());
+        let governor = Governor::new(governor::GovernorSettings {
             limits: Limits {
                 webhook: None,
                 global: None,
@@ -140,7 +140,7 @@ impl Site {
             clock: Arc::clone(&fuses[1]) as SharedClock,
         });
         Self {
-            journal: Journal::new(settings, book).start(),
+            journal: Journal::new(settings, open_grants).start(),
             governor: governor.start(),
             clock,
             store,

@@ -15,7 +15,7 @@ use codeferry::simulator::{PortalChange, SimulatorOptions};
 use codeferry::time::{Clock as _, SystemClock, Timestamp};
 use serde_json::Value;
 
-use crate::service::kit::{KEY, PERSON, Service, Site};
+use crate::service::test_support::{KEY, PERSON, Service, Site};
 
 /// A site with a relay before it.
 pub struct Edge {

@@ -1,4 +1,4 @@
-//! The `Usher`: shows whoever uses the bot's own slash command the way, privately and within Discord's 3 s. It owns that
+//! The `CommandResponder`: shows whoever uses the bot's own slash command the way, privately and within Discord's 3 s. It owns that
 //! command and looks at no other: another program may serve the same bot.
 //!
 //! A link takes a place that another sign-in could have, so none is made for a use that is too old to be answered, and
@@ -16,7 +16,7 @@ use tokio::sync::mpsc;
 use super::calls::Calls;
 use crate::ids::InteractionId;
 use crate::metrics::{self, CommandAnswer};
-use crate::steps::contact::{Button, CommandUse, Contact, Mints, NoLink, Note, minutes_left};
+use crate::steps::contact::{Button, CommandUse, Contact, LinkIssuer, NoLink, Note, minutes_left};
 use crate::steps::port::BotError;
 use crate::text::{Phrases, TextError};
 use crate::time::{SharedClock, Timestamp};
@@ -32,8 +32,8 @@ const REMEMBER: Duration = Duration::from_mins(1);
 /// `Interaction has already been acknowledged`.
 const ALREADY_ACKNOWLEDGED: u32 = 40060;
 
-/// What the usher is made of.
-pub struct Settings {
+/// What the command responder is made of.
+pub struct ResponderSettings {
     /// The command's name.
     pub command: String,
     /// Its texts.
@@ -43,7 +43,7 @@ pub struct Settings {
     /// Uses of slash commands, as the gateway tells of them.
     pub uses: mpsc::Receiver<CommandUse>,
     /// Where links come from.
-    pub mints: Rc<dyn Mints>,
+    pub link_issuer: Rc<dyn LinkIssuer>,
     /// Takes answers to Discord.
     pub contact: Rc<dyn Contact>,
     /// Discord's time as far as it is known.
@@ -51,7 +51,7 @@ pub struct Settings {
 }
 
 /// See the file's head.
-pub struct Usher {
+pub struct CommandResponder {
     uses: Option<mpsc::Receiver<CommandUse>>,
     desk: Rc<Desk>,
     /// What was taken up; a resumed session may bring it again.
@@ -66,7 +66,7 @@ struct Desk {
     command: String,
     phrases: Vec<Phrases>,
     purposes: Vec<String>,
-    mints: Rc<dyn Mints>,
+    link_issuer: Rc<dyn LinkIssuer>,
     contact: Rc<dyn Contact>,
     clock: SharedClock,
 }
@@ -74,16 +74,16 @@ struct Desk {
 /// One use is done with.
 struct Served;
 
-impl Usher {
-    /// An usher that takes up uses as soon as it is started.
-    pub fn new(settings: Settings) -> Self {
+impl CommandResponder {
+    /// A command responder that takes up uses as soon as it is started.
+    pub fn new(settings: ResponderSettings) -> Self {
         Self {
             uses: Some(settings.uses),
             desk: Rc::new(Desk {
                 command: settings.command,
                 phrases: settings.phrases,
                 purposes: settings.purposes,
-                mints: settings.mints,
+                link_issuer: settings.link_issuer,
                 contact: settings.contact,
                 clock: settings.clock,
             }),
@@ -138,7 +138,7 @@ impl Desk {
                 Err(error) => not_filled_in(&error),
             };
         };
-        let minted = self.mints.mint(used.person, purpose, false).await;
+        let minted = self.link_issuer.mint(used.person, purpose, false).await;
         let (note, meant) = match minted {
             Ok(link) => {
                 let minutes = minutes_left(&link, self.clock.now());
@@ -215,7 +215,7 @@ fn not_filled_in(error: &TextError) -> CommandAnswer {
     CommandAnswer::Lost
 }
 
-impl Actor for Usher {
+impl Actor for CommandResponder {
     type Context = Context<Self>;
 
     fn started(&mut self, ctx: &mut Self::Context) {
@@ -226,7 +226,7 @@ impl Actor for Usher {
     }
 }
 
-impl StreamHandler<CommandUse> for Usher {
+impl StreamHandler<CommandUse> for CommandResponder {
     fn handle(&mut self, used: CommandUse, _: &mut Self::Context) {
         if !self.is_new(&used) {
             return;
@@ -245,7 +245,7 @@ impl StreamHandler<CommandUse> for Usher {
     }
 }
 
-impl StreamHandler<Served> for Usher {
+impl StreamHandler<Served> for CommandResponder {
     fn handle(&mut self, Served: Served, _: &mut Self::Context) {
         self.busy -= 1;
         self.take_up();

@@ -1,15 +1,15 @@
-//! The gate's side of the book: who holds a place, and that it is durable and freed.
+//! The gate's side of the open grants: who holds a place, and that it is durable and freed.
 
 use rand::RngExt;
 
-use super::{Book, Changed, Redirected};
+use super::{Changed, OpenGrants, Redirected};
 use crate::ids::Lane;
 use crate::intake::gate::{GateRules, Minted};
 use crate::intake::mint::{Minter, Wanted};
 use crate::store::Change;
 use crate::time::Timestamp;
 
-impl Book {
+impl OpenGrants {
     /// A link, where its code can still be carried and presented. A new one may be handed out once the changes are durable.
     pub fn mint(&mut self, minter: &Minter, wanted: Wanted, now: Timestamp) -> (Minted, Changed) {
         let mut changed = Changed::default();

@@ -1,20 +1,20 @@
-//! What enters the journal's memory: carrier messages and their redirects, each once.
+//! What enters the journal's memory: source messages and their redirects, each once.
 
 use rand::RngExt;
 
-use super::{Book, Changed};
+use super::{Changed, OpenGrants};
 use crate::grant::state::{Origin, Presentations, Requested};
 use crate::grant::{Event, Grant, Outcome, Reason, State};
 use crate::ids::{ChannelId, CodeHash, GrantId, Lane, MessageId, snowflake_at};
 use crate::secret::AuthorizationCode;
-use crate::store::{Carrier, Change, SeenCode, SeenMessage};
+use crate::store::{Change, SeenCode, SeenMessage, SourceMessage};
 use crate::time::Timestamp;
 
 /// The error with which a relay tells that a code died while it waited there. It stands where the authorization server's
 /// own errors do (RFC 6749 section 4.1.2.1), and is none of them.
 pub const RELAY_EXPIRED: &str = "relay_expired";
 
-/// What is read from one carrier message.
+/// What is read from one source message.
 #[derive(Debug)]
 pub struct Carried {
     /// The message.
@@ -61,7 +61,7 @@ pub struct Appended {
     pub left_out: usize,
 }
 
-impl Book {
+impl OpenGrants {
     /// How many of these messages, from the first on, fit while at most `max_open` grants are open. Known ones need no
     /// room, and one message always fits where nothing is open: else a full one would never enter a small journal.
     pub fn fitting(&self, carried: &[Carried], max_open: usize) -> usize {
@@ -81,7 +81,7 @@ impl Book {
             .count()
     }
 
-    /// Takes in what was read from carrier messages; what is known already changes nothing.
+    /// Takes in what was read from source messages; what is known already changes nothing.
     pub fn append(&mut self, carried: Vec<Carried>, now: Timestamp) -> (Appended, Changed) {
         let mut appended = Appended::default();
         let mut changed = Changed::default();
@@ -137,7 +137,7 @@ impl Book {
             appended.received += fresh.len();
             if !self.keep_messages && !direct {
                 let unspent = fresh.iter().filter(|g| !g.is_spent()).count() as u16;
-                let carrier = Carrier {
+                let source_message = SourceMessage {
                     message,
                     lane,
                     channel,
@@ -145,8 +145,8 @@ impl Book {
                     attempts: 0,
                     not_before: now,
                 };
-                self.carriers.insert(message, carrier.clone());
-                self.put_carrier(carrier, &mut changed);
+                self.source_messages.insert(message, source_message.clone());
+                self.put_source_message(source_message, &mut changed);
             }
             for grant in fresh {
                 self.replace(grant, now, &mut changed);

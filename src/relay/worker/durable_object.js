@@ -1,7 +1,7 @@
 // The Durable Object: there is one, and it alone knows what waits and what was sent. Nothing it says leaves it, neither an
 // answer nor a post, before what it has written is on the disk: the platform holds back both until then.
 
-const KEEP_HOUSE = 60_000; // milliseconds
+const MAINTAIN_EVERY = 60_000; // milliseconds
 const ANSWER_CAP = 262_144; // characters of an answer that are looked at
 const KEYS_AT_ONCE = 128; // the storage takes no more in one call
 const LONGEST_WAIT = 3_600_000; // no wait is believed beyond this
@@ -56,7 +56,7 @@ export class Ferry {
   async alarm() {
     this.alarmAt = null;
     if (this.plan) this.act();
-    else this.storage.setAlarm(Date.now() + KEEP_HOUSE);
+    else this.storage.setAlarm(Date.now() + MAINTAIN_EVERY);
   }
 
   // Does all that may be done now, and sees to it that it is called again.
@@ -83,7 +83,7 @@ export class Ferry {
       else this.delete(["shut"]);
     }
     if (now >= this.housekeepingAt) {
-      this.housekeepingAt = now + KEEP_HOUSE;
+      this.housekeepingAt = now + MAINTAIN_EVERY;
       this.delete(this.plan.forget(now).map((hash) => `known:${hash}`));
     }
     this.arm(now);

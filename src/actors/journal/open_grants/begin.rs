@@ -4,7 +4,7 @@
 use std::rc::Rc;
 use std::time::Duration;
 
-use super::{Book, Changed};
+use super::{Changed, OpenGrants};
 use crate::grant::{Event, Grant, State, Task, person};
 use crate::ids::{GrantId, UserId};
 use crate::time::Timestamp;
@@ -21,7 +21,7 @@ pub enum Beginning {
 /// A task that must wait for another grant of the same person is offered again after this, or when that grant moves.
 const HELD_FOR: Duration = Duration::from_millis(500);
 
-impl Book {
+impl OpenGrants {
     /// Whether a claimed step may begin now; an exchange becomes an intent that must be durable first.
     pub fn begin(&mut self, id: GrantId, task: Task, now: Timestamp) -> Beginning {
         let mut changed = Changed::default();

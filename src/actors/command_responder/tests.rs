@@ -1,4 +1,4 @@
-//! The usher alone, in paused time: what it answers to whom, and what it lets go.
+//! The command responder alone, in paused time: what it answers to whom, and what it lets go.
 
 use std::cell::RefCell;
 
@@ -31,7 +31,7 @@ struct World {
     slow: RefCell<Duration>,
 }
 
-impl Mints for World {
+impl LinkIssuer for World {
     fn mint(&self, person: UserId, purpose: u8, _: bool) -> LocalBoxFuture<'_, Result<Link, NoLink>> {
         self.minted.borrow_mut().push((person, purpose));
         let refusal = self.refusals.borrow_mut().pop_front();
@@ -46,7 +46,7 @@ impl Mints for World {
 
 impl Contact for World {
     fn set_command<'a>(&'a self, _: ApplicationId, _: &'a OwnCommand<'a>) -> LocalBoxFuture<'a, Result<(), BotError>> {
-        unreachable!("the usher sets no command")
+        unreachable!("the command responder sets no command")
     }
 
     fn answer<'a>(&'a self, _: &'a CommandUse, note: &'a Note) -> LocalBoxFuture<'a, Result<(), BotError>> {
@@ -61,11 +61,11 @@ impl Contact for World {
     }
 
     fn open_direct(&self, _: UserId) -> LocalBoxFuture<'_, Result<ChannelId, BotError>> {
-        unreachable!("the usher writes to nobody")
+        unreachable!("the command responder writes to nobody")
     }
 
     fn send_direct<'a>(&'a self, _: ChannelId, _: &'a Note, _: &'a str) -> LocalBoxFuture<'a, Result<(), BotError>> {
-        unreachable!("the usher writes to nobody")
+        unreachable!("the command responder writes to nobody")
     }
 }
 
@@ -73,7 +73,7 @@ struct Site {
     world: Rc<World>,
     clock: SharedClock,
     uses: mpsc::Sender<CommandUse>,
-    _usher: Addr<Usher>,
+    _responder: Addr<CommandResponder>,
 }
 
 impl Site {
@@ -83,12 +83,12 @@ impl Site {
         let (uses, taken) = mpsc::channel(1000);
         let example = include_str!("../../../config/example.toml");
         let config = Config::from_text(example, "x.toml".as_ref(), &Environment::default()).expect("good");
-        let settings = Settings {
+        let settings = ResponderSettings {
             command: "connect".to_owned(),
             phrases: config.commands.texts,
             purposes: ["default", "linked-role"].map(ToOwned::to_owned).into(),
             uses: taken,
-            mints: Rc::clone(&world) as Rc<dyn Mints>,
+            link_issuer: Rc::clone(&world) as Rc<dyn LinkIssuer>,
             contact: Rc::clone(&world) as Rc<dyn Contact>,
             clock: clock.clone(),
         };
@@ -96,7 +96,7 @@ impl Site {
             world,
             clock,
             uses,
-            _usher: Usher::new(settings).start(),
+            _responder: CommandResponder::new(settings).start(),
         }
     }
 

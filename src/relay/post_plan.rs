@@ -7,9 +7,9 @@
 use std::collections::HashMap;
 use std::time::Duration;
 
-use super::budget::Budget;
+use super::budget::LaneBudget;
+use super::journal::{Known, Recovered};
 use super::queue::{Queue, Rank, Waiting, Word};
-use super::shelf::{Found, Known};
 use crate::actors::governor::WebhookLimit;
 use crate::actors::governor::feedback::{Closure, closure};
 use crate::actors::governor::moment::Moment;
@@ -49,7 +49,7 @@ pub struct Now {
 
 /// What a schedule is made for.
 #[derive(Debug, Clone)]
-pub struct Settings {
+pub struct RelaySettings {
     /// The lanes, numbered from 0 as the service numbers them.
     pub lanes: Vec<LaneSettings>,
     /// The limit of each channel.
@@ -87,7 +87,7 @@ struct Lane {
 
 /// What becomes of a callback.
 #[derive(Debug, PartialEq, Eq)]
-pub enum Admission {
+pub enum CallbackAdmission {
     /// It is new, and counts as known from now on: to be journalled.
     New(Waiting, Known),
     /// It came before.
@@ -138,7 +138,7 @@ pub struct Due {
 
 /// What looking at a webhook told.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Look {
+pub enum WebhookState {
     /// It is there.
     There,
     /// It is not, or refuses its token.
@@ -148,10 +148,10 @@ pub enum Look {
 }
 
 /// The whole plan.
-pub struct Schedule {
-    settings: Settings,
+pub struct PostPlan {
+    settings: RelaySettings,
     lanes: Vec<Lane>,
-    budgets: Vec<Budget>,
+    budgets: Vec<LaneBudget>,
     /// Discord refused the machine, or everything: nothing goes before this moment.
     closed_until: Option<Moment>,
     queue: Queue,
@@ -161,16 +161,16 @@ pub struct Schedule {
     in_hand: usize,
 }
 
-impl Schedule {
+impl PostPlan {
     /// Goes on where an earlier process ended.
-    pub fn new(settings: Settings, found: Found, now: Now) -> Self {
-        let mut budgets: Vec<Budget> = Vec::new();
+    pub fn new(settings: RelaySettings, found: Recovered, now: Now) -> Self {
+        let mut budgets: Vec<LaneBudget> = Vec::new();
         let mut lanes = Vec::new();
         for lane in &settings.lanes {
             let key = lane.channel.unwrap_or(ChannelId(lane.webhook.0));
             let budget = budgets.iter().position(|b| b.key == key).unwrap_or_else(|| {
                 let sent_at = found.spending.get(&key).map_or(&[][..], Vec::as_slice);
-                budgets.push(Budget::new(key, sent_at, settings.limit, now.moment));
+                budgets.push(LaneBudget::new(key, sent_at, settings.limit, now.moment));
                 budgets.len() - 1
             });
             lanes.push(Lane {
@@ -208,17 +208,17 @@ impl Schedule {
     }
 
     /// Judges a callback by what is known and by what can still be carried.
-    pub fn admit(&mut self, callback: Callback, hash: CodeHash, id: GrantId, now: Now) -> Admission {
+    pub fn admit(&mut self, callback: Callback, hash: CodeHash, id: GrantId, now: Now) -> CallbackAdmission {
         if self.known.contains_key(&hash) {
-            return Admission::Known;
+            return CallbackAdmission::Known;
         }
         let nonce = callback.token.nonce;
         if self.links.get(&nonce).is_some_and(|count| *count >= MOST_PER_LINK) {
-            return Admission::TooMany;
+            return CallbackAdmission::TooMany;
         }
         let deadline = now.wall + self.settings.code_lifetime;
         if self.waiting() >= MOST_WAITING || (callback.result.is_ok() && !self.has_room(now)) {
-            return Admission::Busy;
+            return CallbackAdmission::Busy;
         }
         let known = Known {
             until: callback.accepted_until,
@@ -241,7 +241,7 @@ impl Schedule {
             nonce,
             alone: false,
         };
-        Admission::New(waiting, known)
+        CallbackAdmission::New(waiting, known)
     }
 
     /// Whether one more code that comes now can be posted while enough of its life is left.
@@ -381,10 +381,10 @@ impl Schedule {
     }
 
     /// Takes in what a look told; whether the lane is back.
-    pub fn looked(&mut self, lane: usize, look: Look, now: Now) -> bool {
+    pub fn looked(&mut self, lane: usize, look: WebhookState, now: Now) -> bool {
         let lane = &mut self.lanes[lane];
         lane.busy = false;
-        let back = look == Look::There;
+        let back = look == WebhookState::There;
         lane.out = (!back).then(|| now.moment + LOOK_EVERY);
         back
     }

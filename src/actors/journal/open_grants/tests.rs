@@ -1,0 +1,404 @@
+//! The journal's memory where no actor is needed to see it.
+
+use std::time::Duration;
+
+use rand::SeedableRng;
+
+use super::*;
+use crate::grant::Reason;
+use crate::grant::state::{Invitation, Requested, Token};
+use crate::ids::{Lane, snowflake_at};
+use crate::secret::{AccessToken, AuthorizationCode};
+
+const NOW: Timestamp = Timestamp::from_secs(1_786_363_204);
+
+fn open_grants() -> OpenGrants {
+    OpenGrants::new(Loaded::default(), rules(), StdRng::seed_from_u64(1), NOW).0
+}
+
+fn rules() -> OpenGrantsRules {
+    let policy = Policy {
+        code_lifetime: Duration::from_secs(100),
+        sinks: vec!["results".to_owned()],
+        keep_parked: Duration::from_hours(168),
+        reinvite: false,
+    };
+    let gate = GateRules::unlimited(policy.code_lifetime);
+    OpenGrantsRules {
+        policy,
+        keep_messages: false,
+        gate,
+    }
+}
+
+/// A denial is spent from the start, and the channel holds the only other copy of it. A message was once removed while
+/// its receipt was still on the way to the disk: a kill at that moment left no trace of it anywhere.
+#[test]
+fn a_message_is_not_removed_before_what_it_brought_is_durable() {
+    let mut open_grants = open_grants();
+    let denied = Carried {
+        message: MessageId(1_536_343_372_988_416_000),
+        channel: ChannelId(1),
+        lane: Lane(0),
+        redirects: vec![Redirected {
+            redirected_at: None,
+            result: Err(Reason::new("access_denied")),
+            requested: Ok(Requested::default()),
+        }],
+    };
+    let (_, changed) = open_grants.append(vec![denied], NOW);
+    assert_eq!(open_grants.claim_removals(4, NOW), []);
+    open_grants.durable(&changed.grants, &changed.source_messages, NOW);
+    assert_eq!(open_grants.claim_removals(4, NOW).len(), 1);
+}
+
+fn approved(n: u64) -> Carried {
+    Carried {
+        message: MessageId(1_536_343_372_988_416_000 + n),
+        channel: ChannelId(1),
+        lane: Lane(0),
+        redirects: vec![Redirected {
+            redirected_at: None,
+            result: Ok((AuthorizationCode::new(format!("code-{n}")), CodeHash([n as u8; 16]))),
+            requested: Ok(Requested {
+                user: Some(UserId(7)),
+                ..Requested::default()
+            }),
+        }],
+    }
+}
+
+fn step(open_grants: &mut OpenGrants, id: GrantId, task: Task, event: Event, data: Option<PersonalData>) -> Changed {
+    let Beginning::Go(begun) = open_grants.begin(id, task, NOW) else {
+        panic!("{task:?} of {id} may begin")
+    };
+    open_grants.durable(&begun.grants, &begun.source_messages, NOW);
+    open_grants.report(id, task, event, data, NOW).expect("it may happen")
+}
+
+/// Two sign-ins of one person, both with their token on the disk.
+fn two_exchanged(open_grants: &mut OpenGrants) -> Vec<GrantId> {
+    let (_, received) = open_grants.append(vec![approved(1), approved(2)], NOW);
+    open_grants.durable(&received.grants, &received.source_messages, NOW);
+    let ids: Vec<GrantId> = open_grants.claim(Task::Exchange, 2, NOW).iter().map(|g| g.id).collect();
+    for id in &ids {
+        let token = Token {
+            access: AccessToken::new(format!("token-{id}")),
+            scopes: Vec::new(),
+        };
+        let stored = step(open_grants, *id, Task::Exchange, Event::Exchanged(token), None);
+        open_grants.durable(&stored.grants, &stored.source_messages, NOW);
+    }
+    ids
+}
+
+/// A kill takes back what is on its way to the disk, so no step may have seen it: a fetch would use a token that is lost,
+/// and a revocation would end a token that the disk still has in use.
+#[test]
+fn no_task_is_offered_before_the_last_change_of_its_grant_is_durable() {
+    let mut open_grants = open_grants();
+    let (_, received) = open_grants.append(vec![approved(1)], NOW);
+    open_grants.durable(&received.grants, &received.source_messages, NOW);
+    let id = open_grants.claim(Task::Exchange, 1, NOW)[0].id;
+    let token = Token {
+        access: AccessToken::new("token"),
+        scopes: Vec::new(),
+    };
+    let stored = step(&mut open_grants, id, Task::Exchange, Event::Exchanged(token), None);
+    assert_eq!(open_grants.claim(Task::Fetch, 1, NOW), []);
+    let dropped = open_grants.operate(id, Event::Dropped, NOW).expect("it may happen");
+    open_grants.durable(&stored.grants, &stored.source_messages, NOW);
+    assert_eq!(open_grants.claim(Task::Revoke, 1, NOW), []);
+    open_grants.durable(&dropped.grants, &dropped.source_messages, NOW);
+    assert_eq!(open_grants.claim(Task::Revoke, 1, NOW).len(), 1);
+}
+
+/// Two sign-ins of one person. The first one's revocation once left while the second one's data was still on the way to
+/// the disk: a kill at that moment left a dead token in use there, and the sign-in failed with `token_dead`.
+#[test]
+fn a_revocation_waits_until_no_token_of_that_person_is_in_use_on_the_disk() {
+    let mut open_grants = open_grants();
+    let now = NOW;
+    let ids = two_exchanged(&mut open_grants);
+    assert_eq!(open_grants.claim(Task::Fetch, 2, now).len(), 2);
+    let fetched = Event::Fetched {
+        person: UserId(7),
+        missing: Vec::new(),
+    };
+    let data = || Some(PersonalData::new("{}"));
+    let first = step(&mut open_grants, ids[0], Task::Fetch, fetched.clone(), data());
+    let second = step(&mut open_grants, ids[1], Task::Fetch, fetched, data());
+    open_grants.durable(&first.grants, &first.source_messages, now);
+    assert_eq!(open_grants.claim(Task::Revoke, 2, now).len(), 1);
+    assert!(matches!(
+        open_grants.begin(ids[0], Task::Revoke, now),
+        Beginning::Stale(_)
+    ));
+    open_grants.durable(&second.grants, &second.source_messages, now);
+    assert_eq!(
+        open_grants.claim(Task::Revoke, 2, now).len(),
+        2,
+        "it is offered again at once"
+    );
+    assert!(matches!(open_grants.begin(ids[0], Task::Revoke, now), Beginning::Go(_)));
+}
+
+/// Somebody else had approved the second link, and the fetch that would have told failed. The first one's revocation once
+/// settled it as well: it was of the same person by its state, and its token stayed alive.
+#[test]
+fn a_token_whose_owner_is_not_known_is_revoked_by_itself() {
+    let mut open_grants = open_grants();
+    let ids = two_exchanged(&mut open_grants);
+    assert_eq!(open_grants.claim(Task::Fetch, 2, NOW).len(), 2);
+    let fetched = Event::Fetched {
+        person: UserId(7),
+        missing: Vec::new(),
+    };
+    let refused = Event::FetchRefused(Reason::new("http_403"));
+    let data = Some(PersonalData::new("{}"));
+    for (id, event, data) in [(ids[0], fetched, data), (ids[1], refused, None)] {
+        let stored = step(&mut open_grants, id, Task::Fetch, event, data);
+        open_grants.durable(&stored.grants, &stored.source_messages, NOW);
+    }
+    assert_eq!(open_grants.claim(Task::Revoke, 2, NOW).len(), 2);
+    let revoked = step(&mut open_grants, ids[0], Task::Revoke, Event::Revoked, None);
+    open_grants.durable(&revoked.grants, &revoked.source_messages, NOW);
+    let holds_token = |open_grants: &OpenGrants, id| open_grants.get(id).expect("open").holds_token();
+    assert!(!holds_token(&open_grants, ids[0]));
+    assert!(holds_token(&open_grants, ids[1]));
+    step(&mut open_grants, ids[1], Task::Revoke, Event::Revoked, None);
+    assert!(open_grants.outstanding().0 == 0);
+}
+
+/// Both sign-ins fetched, and both revocations claimed.
+fn two_revocations_claimed(open_grants: &mut OpenGrants) -> Vec<GrantId> {
+    let ids = two_exchanged(open_grants);
+    assert_eq!(open_grants.claim(Task::Fetch, 2, NOW).len(), 2);
+    for id in &ids {
+        let fetched = Event::Fetched {
+            person: UserId(7),
+            missing: Vec::new(),
+        };
+        let stored = step(open_grants, *id, Task::Fetch, fetched, Some(PersonalData::new("{}")));
+        open_grants.durable(&stored.grants, &stored.source_messages, NOW);
+    }
+    assert_eq!(open_grants.claim(Task::Revoke, 2, NOW).len(), 2);
+    ids
+}
+
+/// The tokens that are left once the first one's revocation was answered.
+fn left_after_a_revocation(open_grants: &mut OpenGrants, first: GrantId, now: Timestamp) -> usize {
+    let Beginning::Go(_) = open_grants.begin(first, Task::Revoke, now) else {
+        panic!("it may begin")
+    };
+    let revoked = open_grants
+        .report(first, Task::Revoke, Event::Revoked, None, now)
+        .expect("it may happen");
+    open_grants.durable(&revoked.grants, &revoked.source_messages, now);
+    open_grants.outstanding().0
+}
+
+#[test]
+fn one_revocation_ends_every_token_that_a_person_had_when_it_left() {
+    let mut open_grants = open_grants();
+    let ids = two_revocations_claimed(&mut open_grants);
+    assert_eq!(left_after_a_revocation(&mut open_grants, ids[0], NOW), 0);
+    assert!(open_grants.doubtful.is_empty());
+}
+
+/// The first revocation had done its work when the process was killed. Made again, of a token that was dead by then, it ended
+/// nothing; and yet it once settled the token of a code that was exchanged in between, which stayed alive.
+#[test]
+fn a_revocation_that_an_earlier_process_may_have_made_settles_no_other_token() {
+    let mut open_grants = open_grants();
+    two_revocations_claimed(&mut open_grants);
+    let grants = open_grants.open().cloned().collect();
+    let loaded = Loaded {
+        grants,
+        ..Loaded::default()
+    };
+    let (mut open_grants, changed) = OpenGrants::new(loaded, rules(), StdRng::seed_from_u64(1), NOW);
+    open_grants.durable(&changed.grants, &changed.source_messages, NOW);
+    let ids: Vec<GrantId> = open_grants.claim(Task::Revoke, 2, NOW).iter().map(|g| g.id).collect();
+    assert_eq!(left_after_a_revocation(&mut open_grants, ids[0], NOW), 1);
+    assert_eq!(left_after_a_revocation(&mut open_grants, ids[1], NOW), 0);
+    assert!(open_grants.doubtful.is_empty(), "a new sign-in is beyond doubt");
+}
+
+/// The same by an answer that was lost, and by a stage that died with the revocation on its way.
+#[test]
+fn a_revocation_after_one_without_an_answer_settles_no_other_token() {
+    for stage_dies in [false, true] {
+        let mut open_grants = open_grants();
+        let ids = two_revocations_claimed(&mut open_grants);
+        if stage_dies {
+            assert!(matches!(open_grants.begin(ids[0], Task::Revoke, NOW), Beginning::Go(_)));
+            open_grants.release_stage(Task::Revoke, NOW);
+        } else {
+            let event = Event::RevocationFailed { after: None };
+            let stored = step(&mut open_grants, ids[0], Task::Revoke, event, None);
+            open_grants.durable(&stored.grants, &stored.source_messages, NOW);
+        }
+        let later = NOW + Duration::from_hours(1);
+        open_grants.is_ready(Task::Revoke, later);
+        while !open_grants.claim(Task::Revoke, 2, later).is_empty() {}
+        assert_eq!(left_after_a_revocation(&mut open_grants, ids[0], later), 1);
+        assert_eq!(left_after_a_revocation(&mut open_grants, ids[1], later), 0);
+        assert!(open_grants.doubtful.is_empty());
+    }
+}
+
+/// Forgetting once went by the wall clock alone: stepped an hour ahead, a code that the relay posted again was taken in
+/// a second time.
+#[test]
+fn a_wall_clock_that_is_stepped_ahead_forgets_no_code_that_may_be_posted_again() {
+    let after = |seconds| NOW + Duration::from_secs(seconds);
+    let posted = |code, seconds| Carried {
+        message: MessageId(snowflake_at(after(seconds))),
+        ..approved(code)
+    };
+    let mut open_grants = open_grants();
+    open_grants.append(vec![posted(1, 0), posted(2, 60)], after(60));
+    open_grants.move_cursor(ChannelId(1), posted(2, 60).message);
+    let an_hour_ahead = after(3_600 + 61);
+    open_grants.age(an_hour_ahead);
+    let (again, _) = open_grants.append(vec![posted(1, 62)], an_hour_ahead);
+    assert_eq!((again.received, again.known), (0, 1));
+    // A channel that is read on forgets what no history reading can bring back.
+    open_grants.move_cursor(ChannelId(1), posted(3, 3_600).message);
+    let forgotten = open_grants.age(after(3_700)).changes;
+    let [Change::Forget { codes, .. }] = &forgotten[..] else {
+        panic!("{forgotten:?}")
+    };
+    assert_eq!(codes.len(), 2);
+}
+
+/// Open grants whose people are invited anew, with two codes of one consent.
+fn two_codes_of_one_consent() -> (OpenGrants, Vec<GrantId>) {
+    let mut open_grants = open_grants();
+    open_grants.policy.reinvite = true;
+    let codes = [1, 2].map(|n| {
+        let mut carried = approved(n);
+        if let Ok(requested) = &mut carried.redirects[0].requested {
+            requested.nonce = Some([9; 8]);
+        }
+        carried
+    });
+    let (_, received) = open_grants.append(codes.into(), NOW);
+    open_grants.durable(&received.grants, &received.source_messages, NOW);
+    (open_grants, received.grants)
+}
+
+#[test]
+fn nobody_is_invited_while_another_code_of_the_same_consent_may_yet_come_through_or_has() {
+    let (mut open_grants, ids) = two_codes_of_one_consent();
+    let grant = Rc::clone(&open_grants.entries[&ids[0]].grant);
+    // The first one dies: its person is owed a link, unless the second one makes it.
+    let next = grant
+        .apply(Event::Expired, NOW, &open_grants.policy)
+        .expect("it may happen");
+    let mut changed = Changed::default();
+    open_grants.replace(next, NOW, &mut changed);
+    open_grants.durable(&changed.grants, &changed.source_messages, NOW);
+    assert_eq!(open_grants.claim(Task::Invite, 9, NOW).len(), 1);
+    assert!(matches!(
+        open_grants.begin(ids[0], Task::Invite, NOW),
+        Beginning::Stale(_)
+    ));
+    assert!(matches!(&open_grants.entries[&ids[0]].grant.state,
+        State::Settling(s) if matches!(s.invitation, Invitation::Owed(_))));
+    // It has.
+    open_grants.nonces.insert([9; 8], NOW);
+    let later = NOW + Duration::from_secs(1);
+    open_grants.offer(ids[0], later);
+    assert_eq!(open_grants.claim(Task::Invite, 9, later).len(), 1);
+    assert!(matches!(
+        open_grants.begin(ids[0], Task::Invite, later),
+        Beginning::Stale(_)
+    ));
+    assert!(matches!(&open_grants.entries[&ids[0]].grant.state,
+        State::Settling(s) if s.invitation == Invitation::NotNeeded));
+}
+
+#[test]
+fn a_result_goes_after_a_minute_and_then_nobody_is_invited_any_more() {
+    let (mut open_grants, ids) = two_codes_of_one_consent();
+    let dead = NOW + Duration::from_secs(100);
+    let expired = open_grants.expire(dead);
+    open_grants.durable(&expired.grants, &expired.source_messages, dead);
+    assert_eq!(open_grants.claim(Task::Invite, 9, dead).len(), 2);
+    assert_eq!(
+        open_grants.claim(Task::Deliver(0), 9, dead).len(),
+        0,
+        "it waits for the invitation"
+    );
+    let over = dead + Duration::from_mins(1);
+    assert_eq!(open_grants.claim(Task::Deliver(0), 9, over).len(), 2);
+    assert!(matches!(
+        open_grants.begin(ids[0], Task::Deliver(0), over),
+        Beginning::Go(_)
+    ));
+    assert!(matches!(&open_grants.entries[&ids[0]].grant.state,
+        State::Settling(s) if s.invitation == Invitation::Failed));
+    assert!(matches!(
+        open_grants.begin(ids[0], Task::Invite, over),
+        Beginning::Stale(_)
+    ));
+    open_grants
+        .report(ids[0], Task::Invite, Event::Invited, None, over)
+        .expect_err("the result has told otherwise");
+}
+
+/// A relay cannot know whether a post without a clear answer arrived. Its word about that code's death once ended a
+/// sign-in that had completed as expired, and would have invited its person anew. The same word that arrives twice once made
+/// two results, and took a place for a second link.
+#[test]
+fn a_relays_word_of_a_death_is_a_duplicate_where_the_code_has_come() {
+    for completed in [false, true] {
+        let mut open_grants = open_grants();
+        let mut carried = approved(1);
+        let nonce = [5; 8];
+        carried.redirects[0].requested.as_mut().expect("good").nonce = Some(nonce);
+        let (_, changed) = open_grants.append(vec![carried], NOW);
+        open_grants.durable(&changed.grants, &changed.source_messages, NOW);
+        if completed {
+            open_grants.nonces.insert(nonce, NOW + Duration::from_mins(10));
+        }
+        let word = |nonce| Carried {
+            redirects: vec![Redirected {
+                redirected_at: None,
+                result: Err(Reason::new(super::entry::RELAY_EXPIRED)),
+                requested: Ok(Requested {
+                    user: Some(UserId(7)),
+                    nonce: Some(nonce),
+                    ..Requested::default()
+                }),
+            }],
+            ..approved(u64::from(nonce[0]))
+        };
+        let (_, changed) = open_grants.append(vec![word(nonce)], NOW);
+        let outcomes: Vec<_> = changed.closed.iter().map(|closed| closed.outcome).collect();
+        assert_eq!(outcomes, [Outcome::Duplicate]);
+        let (_, changed) = open_grants.append(vec![word([6; 8])], NOW);
+        let dead = open_grants.get(changed.grants[0]).expect("its result is owed");
+        assert!(matches!(&dead.state, State::Settling(s) if s.outcome == Outcome::Expired));
+        let (id, delivered) = (
+            dead.id,
+            Event::Delivered {
+                sink: "results".to_owned(),
+            },
+        );
+        open_grants.durable(&changed.grants, &changed.source_messages, NOW);
+        assert_eq!(open_grants.claim(Task::Deliver(0), 9, NOW).len(), 1);
+        step(&mut open_grants, id, Task::Deliver(0), delivered, None);
+        assert!(open_grants.get(id).is_none(), "it is closed");
+        // Told once more it is still one death, and its person is invited once.
+        let again = Carried {
+            message: MessageId(1_536_343_372_988_416_100),
+            ..word([6; 8])
+        };
+        let (_, changed) = open_grants.append(vec![again], NOW);
+        let outcomes: Vec<_> = changed.closed.iter().map(|closed| closed.outcome).collect();
+        assert_eq!(outcomes, [Outcome::Duplicate]);
+    }
+}
