@@ -17,12 +17,11 @@ use rand::rngs::StdRng;
 use tokio::sync::{mpsc, oneshot, watch};
 
 use self::wiring::{Callbacks, IDENTIFIES_A_DAY, Journalled, Outside, watched, wire};
-use crate::actors::governor::{Governor, Limits, Observe, RateLimit, WebhookLimit};
+use crate::actors::governor::{Governor, Observe};
 use crate::actors::journal::Journal;
 use crate::actors::listener::{Fatal, WatchedLane};
 use crate::actors::pipeline::{Ended, Pipeline};
 use crate::config::{Config, LimitsConfig, Secrets, SinkKind};
-use crate::delivery::Sink;
 use crate::delivery::discord_webhook::DiscordWebhook;
 use crate::delivery::http::Callback;
 use crate::delivery::jsonl::JsonLines;
@@ -35,9 +34,11 @@ use crate::discord::token_endpoint::{HttpTokenEndpoint, TokenEndpointSettings};
 use crate::discord::webhook_post::HttpWebhookPost;
 use crate::ids::{ChannelId, UserId, WebhookId};
 use crate::lifecycle::{Exit, Failure};
+use crate::port::contact::{Contact, MOST_CHOICES, OwnCommand};
+use crate::port::discord::{ApplicationFacts, BotApi, BotError, RevokeAnswer, TokenEndpoint};
+use crate::port::sink::Sink;
+use crate::rate::limits::{Limits, RateLimit, WebhookLimit};
 use crate::secret::{AccessToken, BotToken, Key};
-use crate::steps::contact::{Contact, MOST_CHOICES, OwnCommand};
-use crate::steps::port::{ApplicationFacts, BotApi, BotError, RevokeAnswer, TokenEndpoint};
 use crate::store::{self, Committer, CommitterHandle, StoreOptions};
 use crate::time::SharedClock;
 

@@ -16,8 +16,8 @@ use tokio::sync::mpsc;
 use super::calls::Calls;
 use crate::ids::InteractionId;
 use crate::metrics::{self, CommandAnswer};
-use crate::steps::contact::{Button, CommandUse, Contact, LinkIssuer, NoLink, Note, minutes_left};
-use crate::steps::port::BotError;
+use crate::port::contact::{Button, CommandUse, Contact, LinkIssuer, NoLink, Note, minutes_left};
+use crate::port::discord::BotError;
 use crate::text::{Phrases, TextError};
 use crate::time::{SharedClock, Timestamp};
 

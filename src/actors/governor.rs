@@ -3,15 +3,7 @@
 //! It owns the queue of those who wait, the one timer that wakes them, and the order in which spending becomes durable. The
 //! books themselves are [`Budgets`], which knows no actors. It waits for nothing but time and the ledger, and never for a caller.
 
-pub mod breaker;
-pub mod bucket;
-pub mod budgets;
-pub mod feedback;
-pub mod limits;
-pub mod moment;
-pub mod permit;
-pub mod rates;
-pub mod window;
+mod reply;
 
 use std::collections::BTreeMap;
 use std::pin::Pin;
@@ -19,30 +11,21 @@ use std::task::Poll;
 use std::time::Duration;
 
 use actix::{Actor, ActorFutureExt, AsyncContext, Context, Handler, Message, SpawnHandle, WrapFuture};
-use futures_util::future::LocalBoxFuture;
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use tokio::time::Instant;
 
-use self::budgets::{Budgets, Key, Reservation, Verdict, Want};
-use self::moment::Moment;
-use self::permit::{Answer, Ending, Reply, Return, Slot};
+use self::reply::{Reply, Slot};
 use crate::ids::{ChannelId, Lane};
 use crate::metrics;
-use crate::steps::HttpFeedback;
+use crate::port::permit::{Ending, Permit, PermitAnswer, Refused, Return, SpendingLedger};
+use crate::rate::budgets::{BudgetView, Budgets, Key, Reservation, Verdict, Want};
+use crate::rate::feedback::HttpFeedback;
+use crate::rate::limits::{Budget, Limits, Urgency};
+use crate::rate::moment::Moment;
 use crate::time::{SharedClock, Timestamp};
-
-pub use self::budgets::BudgetView;
-pub use self::limits::{Budget, LedgerError, Limits, RateLimit, Refused, Urgency, WebhookLimit};
-pub use self::permit::Permit;
 
 /// A waiter rises one step of urgency for each of these.
 const AGEING: Duration = Duration::from_secs(10);
-
-/// Where the send times of webhook budgets become durable before each post.
-pub trait SpendingLedger {
-    /// Replaces a channel's send times; answers once they are on disk. Never called twice at once for one channel.
-    fn persist(&self, channel: ChannelId, sent_at: Vec<Timestamp>) -> LocalBoxFuture<'static, Result<(), LedgerError>>;
-}
 
 /// What a governor is made of.
 pub struct GovernorSettings {
@@ -131,7 +114,7 @@ pub struct Acquire {
 }
 
 impl Message for Acquire {
-    type Result = Answer;
+    type Result = PermitAnswer;
 }
 
 impl Handler<Acquire> for Governor {
@@ -147,7 +130,7 @@ impl Handler<Acquire> for Governor {
 pub struct TryAcquire(pub Acquire);
 
 impl Message for TryAcquire {
-    type Result = Answer;
+    type Result = PermitAnswer;
 }
 
 impl Handler<TryAcquire> for Governor {

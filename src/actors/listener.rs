@@ -32,7 +32,7 @@ use super::journal::message::{Append, JournalError};
 use super::journal::open_grants::{Appended, Carried};
 use crate::ids::{ChannelId, Lane, MessageId, WebhookId};
 use crate::metrics::{self, MessageResult};
-use crate::steps::port::{BotApi, BotError, ChannelMessage, GatewayNote};
+use crate::port::discord::{BotApi, BotError, ChannelMessage, GatewayNote};
 use crate::store::{Change, CommitterHandle};
 use crate::time::{SharedClock, Timestamp};
 

@@ -21,9 +21,9 @@ use super::journal::message::{Close, Drain, OutstandingWork, ReleaseStage, Resum
 use super::listener::{DrainIntake, Fatal, Listener};
 use super::stage::{DrainStage, Stage};
 use crate::grant::Task;
+use crate::port::discord::{RevokeAnswer, TokenEndpoint};
 use crate::secret::AccessToken;
 use crate::steps::Step;
-use crate::steps::port::{RevokeAnswer, TokenEndpoint};
 use crate::store::{CommitterHandle, Health, StoreError};
 
 /// How often the actors are looked at.

@@ -13,10 +13,11 @@ use futures_util::FutureExt;
 use futures_util::future::LocalBoxFuture;
 
 use super::calls::Calls;
-use super::governor::{Acquire, Governor, Permit};
+use super::governor::{Acquire, Governor};
 use super::journal::Journal;
 use super::journal::message::{Begin, Begun, Claim, Lease, Release, Report, Reported, Watch, WorkAvailable};
 use crate::grant::Task;
+use crate::port::permit::Permit;
 use crate::steps::Step;
 
 /// The exchanging stage.

@@ -19,7 +19,7 @@ use rand::rngs::StdRng;
 use tempfile::TempDir;
 
 pub use self::fake::{Fake, exchanged};
-use super::governor::{self, Governor, Inspect, LedgerError, Limits, SpendingLedger};
+use super::governor::{self, Governor, Inspect};
 use super::journal::message::{Append, JournalError, Release};
 use super::journal::open_grants::{Appended, Carried, OpenGrants, OpenGrantsRules, Redirected};
 use super::journal::view::{Filter, GrantView, List};
@@ -28,6 +28,8 @@ use crate::grant::state::Requested;
 use crate::grant::{ClosedGrant, Outcome, Policy, Task};
 use crate::ids::{ChannelId, CodeHash, GrantId, Lane, MessageId, UserId, snowflake_at};
 use crate::intake::gate::GateRules;
+use crate::port::permit::{LedgerError, SpendingLedger};
+use crate::rate::limits::Limits;
 use crate::secret::{AuthorizationCode, RawState};
 use crate::store::{self, Committer, CommitterHandle, Fault, StoreOptions, Sync};
 use crate::testing::minter;

@@ -15,9 +15,9 @@ use crate::actors::journal::message::SetGate;
 use crate::actors::pipeline::{Ended, Shutdown, time_to_revoke_after_store_failure};
 use crate::config::{Config, Secrets};
 use crate::control::server::{ControlServer, ControlSettings};
+use crate::front::pages::Pages;
 use crate::lifecycle::{self, Exit, Failure, Request, Signals};
 use crate::metrics;
-use crate::relay::pages::Pages;
 use crate::service::{self, Service, direct, wiring};
 use crate::time::SystemClock;
 

@@ -7,9 +7,9 @@ use std::time::Duration;
 
 use url::Url;
 
+use crate::front::address::Network;
 use crate::ids::{ApplicationId, ChannelId, GuildId, Lane, UserId, WebhookId};
-use crate::relay::address::Network;
-use crate::steps::port::Resource;
+use crate::port::discord::Resource;
 use crate::text::{Phrases, Template};
 
 /// Everything the operator decided, without secrets.

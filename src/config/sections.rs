@@ -15,7 +15,7 @@ use super::raw::{
 };
 use super::walk::for_example;
 use crate::ids::Lane;
-use crate::steps::port::Resource;
+use crate::port::discord::Resource;
 
 /// A century: more than anybody means, and far from overflowing a timestamp.
 const LONGEST: Duration = Duration::from_hours(24 * 36_500);

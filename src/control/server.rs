@@ -19,10 +19,10 @@ use crate::actors::governor::{Governor, Inspect};
 use crate::actors::journal::Journal;
 use crate::actors::journal::message::{JournalError, Mint, MintRefused, Operate};
 use crate::actors::journal::view::{CountAll, Filter, GrantView, List, Show};
+use crate::front::counts::Counts;
 use crate::grant::Event;
 use crate::ids::GrantId;
 use crate::metrics;
-use crate::relay::counts::Counts;
 use crate::secret::ControlToken;
 use crate::store::CommitterHandle;
 

@@ -5,7 +5,6 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 use super::ask::{Ask, LinkRequest, Refusal, verified};
-use crate::actors::governor::BudgetView;
 use crate::actors::journal::message::MintRefused;
 use crate::actors::journal::view::{GrantView, Listing, Stats};
 use crate::config::Config;
@@ -13,6 +12,7 @@ use crate::grant::{Event, Grant, Policy, State};
 use crate::ids::GrantId;
 use crate::intake::gate::{Gate, Minted};
 use crate::intake::mint::{Link, Minter, Wanted};
+use crate::rate::budgets::BudgetView;
 use crate::service::wiring;
 use crate::store::{self, Change, Loaded, OpenError, Store, StoreError, StoreOptions};
 use crate::time::{SharedClock, Timestamp};

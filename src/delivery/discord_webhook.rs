@@ -10,13 +10,12 @@ use futures_util::FutureExt;
 use futures_util::future::LocalBoxFuture;
 use serde_json::{Value, json};
 
-use super::port::{Delivery, DeliveryAnswer, Sink};
-use crate::actors::governor::Permit;
 use crate::crash;
 use crate::grant::Reason;
 use crate::ids::{ChannelId, MessageId, WebhookId, snowflake_at};
-use crate::steps::port::{Answered, BotError};
-use crate::steps::step::settle_permit;
+use crate::port::discord::{Answered, BotError};
+use crate::port::permit::Permit;
+use crate::port::sink::{Delivery, DeliveryAnswer, Sink};
 
 /// An earlier post is looked for this long before the result was settled: Discord's clock is not ours.
 const CLOCKS_DIFFER: Duration = Duration::from_mins(2);
@@ -114,7 +113,7 @@ impl Sink for DiscordWebhook {
             crash::point("deliver.discord_webhook.before");
             let answer = self.posts.execute(self.webhook, &embed(delivery, &mark)).await;
             crash::point("deliver.discord_webhook.after");
-            settle_permit(permit, answer.feedback);
+            permit.settle(answer.feedback);
             let again = |after, uncertain, reason| DeliveryAnswer::Retry {
                 after,
                 uncertain,

@@ -8,9 +8,9 @@ use futures_util::FutureExt;
 use futures_util::future::LocalBoxFuture;
 use standardwebhooks::Webhook;
 
-use super::port::{Delivery, DeliveryAnswer, Sink};
-use crate::actors::governor::Permit;
 use crate::crash;
+use crate::port::permit::Permit;
+use crate::port::sink::{Delivery, DeliveryAnswer, Sink};
 use crate::secret::CallbackSecret;
 use crate::time::SharedClock;
 

@@ -13,9 +13,9 @@ use futures_util::FutureExt;
 use futures_util::future::LocalBoxFuture;
 use tokio::sync::{mpsc, oneshot};
 
-use super::port::{Delivery, DeliveryAnswer, Sink};
-use crate::actors::governor::Permit;
 use crate::crash;
+use crate::port::permit::Permit;
+use crate::port::sink::{Delivery, DeliveryAnswer, Sink};
 use crate::time::SharedClock;
 
 /// Ids of this many bytes of the file's end are remembered, so that a repeat after a crash is not written again.

@@ -3,7 +3,4 @@
 pub mod discord_webhook;
 pub mod http;
 pub mod jsonl;
-pub mod port;
 pub mod result;
-
-pub use port::{Delivery, DeliveryAnswer, Sink};

@@ -6,9 +6,9 @@ use std::rc::Rc;
 use serde_json::value::RawValue;
 use serde_json::{Value, json};
 
-use super::port::Delivery;
 use crate::grant::Grant;
 use crate::grant::state::{Invitation, Settling};
+use crate::port::sink::Delivery;
 use crate::secret::PersonalData;
 
 /// What the configuration says about results.

@@ -15,9 +15,9 @@ use url::Url;
 use super::bot_call::{Call, Caller, odd};
 use super::http::{ApiBase, SetupError};
 use crate::ids::{ApplicationId, ChannelId, MessageId, UserId, WebhookId};
+use crate::port::discord::{ApplicationFacts, BotApi, BotError, ChannelMessage, HistoryPage};
+use crate::rate::feedback::HttpFeedback;
 use crate::secret::{BotToken, WebhookToken};
-use crate::steps::HttpFeedback;
-use crate::steps::port::{ApplicationFacts, BotApi, BotError, ChannelMessage, HistoryPage};
 
 /// `Unknown Message`.
 const UNKNOWN_MESSAGE: u32 = 10008;

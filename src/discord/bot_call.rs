@@ -19,9 +19,9 @@ use zeroize::Zeroizing;
 
 use super::http::{self, ApiBase, CallFailure, Connections, SetupError};
 use crate::ids::{InteractionId, MessageId, WebhookId};
+use crate::port::discord::BotError;
+use crate::rate::feedback::HttpFeedback;
 use crate::secret::{BotToken, InteractionToken, WebhookToken};
-use crate::steps::HttpFeedback;
-use crate::steps::port::BotError;
 
 /// A full page of 100 messages with embeds stays below 1 MB.
 const ANSWER_CAP: usize = 4 * 1024 * 1024;

@@ -8,8 +8,8 @@ use serenity::model::id as model;
 use super::bot::{HttpBotApi, id_of};
 use super::bot_call::{Call, odd};
 use crate::ids::{ApplicationId, ChannelId, UserId};
-use crate::steps::contact::{CommandUse, Contact, LONGEST_BUTTON_URL, MOST_CHOICES, Note, OwnCommand, PURPOSE};
-use crate::steps::port::BotError;
+use crate::port::contact::{CommandUse, Contact, LONGEST_BUTTON_URL, MOST_CHOICES, Note, OwnCommand, PURPOSE};
+use crate::port::discord::BotError;
 use crate::text::{BASE, LONGEST_MESSAGE, Phrases, Template};
 
 /// `CHANNEL_MESSAGE_WITH_SOURCE` (Discord Docs/Interactions/Receiving and Responding).
@@ -143,7 +143,7 @@ fn message(note: &Note, flags: u64) -> Map<String, Value> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::steps::contact::Button;
+    use crate::port::contact::Button;
 
     fn note(url: &str) -> Note {
         let button = Button {

@@ -29,12 +29,12 @@ use tokio::time::{Instant, sleep, timeout};
 use url::Url;
 
 use super::bot::HttpBotApi;
-use super::gateway_pace::Pace;
 use super::{gateway_event, http};
 use crate::ids::ChannelId;
+use crate::port::contact::CommandUse;
+use crate::port::discord::{BotError, GatewayNote};
+use crate::rate::gateway_pace::Pace;
 use crate::secret::BotToken;
-use crate::steps::contact::CommandUse;
-use crate::steps::port::{BotError, GatewayNote};
 
 /// For TCP, TLS and the WebSocket upgrade; serenity sets no limit.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);

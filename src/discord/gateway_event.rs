@@ -9,9 +9,9 @@ use serenity::model::event::Event;
 
 use super::bot;
 use crate::ids::{ChannelId, InteractionId, MessageId, UserId, WebhookId};
+use crate::port::contact::{CommandUse, PURPOSE};
+use crate::port::discord::{ChannelMessage, GatewayNote};
 use crate::secret::InteractionToken;
-use crate::steps::contact::{CommandUse, PURPOSE};
-use crate::steps::port::{ChannelMessage, GatewayNote};
 
 /// The note that an event is worth; `None` for everything outside the watched channels.
 pub fn note(event: Event, watched: &BTreeSet<ChannelId>) -> Option<GatewayNote> {

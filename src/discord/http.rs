@@ -10,7 +10,7 @@ use url::{Host, Url};
 use zeroize::Zeroizing;
 
 use crate::grant::Reason;
-use crate::steps::HttpFeedback;
+use crate::rate::feedback::HttpFeedback;
 
 /// How long opening a connection may take: longer, and Discord is better asked again.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);

@@ -6,7 +6,6 @@ pub mod callback_post;
 pub mod contact;
 pub mod gateway;
 pub mod gateway_event;
-pub mod gateway_pace;
 pub mod http;
 pub mod relay_post;
 pub mod resources;

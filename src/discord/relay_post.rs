@@ -14,10 +14,10 @@ use super::webhook_post::{execute, unsent};
 use crate::delivery::discord_webhook::PostAnswer;
 use crate::grant::Reason;
 use crate::ids::{UserId, WebhookId};
+use crate::port::discord::Answered;
 use crate::relay::dispatcher::Post;
 use crate::relay::post_plan::WebhookState;
 use crate::secret::WebhookToken;
-use crate::steps::port::Answered;
 
 /// A code lives 100 s: a post that takes longer is better made again.
 const TIMEOUT: Duration = Duration::from_secs(8);

@@ -13,9 +13,9 @@ use zeroize::Zeroizing;
 use super::http::{self, ApiBase, CallFailure, Connections, SetupError};
 use crate::grant::Reason;
 use crate::ids::{GuildId, UserId};
+use crate::port::discord::{Answered, FetchAnswer, Resource, ResourceServer};
+use crate::rate::feedback::HttpFeedback;
 use crate::secret::{AccessToken, PersonalData};
-use crate::steps::HttpFeedback;
-use crate::steps::port::{Answered, FetchAnswer, Resource, ResourceServer};
 
 /// 200 guilds, the most Discord lists, are about 100 KiB.
 const ANSWER_CAP: usize = 1024 * 1024;

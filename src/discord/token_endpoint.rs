@@ -23,9 +23,9 @@ use super::http::{self, ApiBase, CallFailure, Connections, SetupError};
 use crate::grant::Reason;
 use crate::grant::state::Token;
 use crate::ids::ApplicationId;
+use crate::port::discord::{Answered, ExchangeAnswer, RevokeAnswer, TokenEndpoint};
+use crate::rate::feedback::HttpFeedback;
 use crate::secret::{AccessToken, AuthorizationCode, ClientSecret, CodeVerifier};
-use crate::steps::HttpFeedback;
-use crate::steps::port::{Answered, ExchangeAnswer, RevokeAnswer, TokenEndpoint};
 
 /// No honest answer of the token endpoint comes near it.
 const ANSWER_CAP: usize = 64 * 1024;

@@ -18,9 +18,9 @@ use super::http::{self, ApiBase, CallFailure, Connections, SetupError};
 use crate::delivery::discord_webhook::{PostAnswer, RecentPost, WebhookPost};
 use crate::grant::Reason;
 use crate::ids::{ChannelId, MessageId, WebhookId};
+use crate::port::discord::{Answered, BotError, HistoryPage};
+use crate::rate::feedback::HttpFeedback;
 use crate::secret::WebhookToken;
-use crate::steps::HttpFeedback;
-use crate::steps::port::{Answered, BotError, HistoryPage};
 
 /// A message with ten embeds stays below 64 KiB.
 const ANSWER_CAP: usize = 256 * 1024;

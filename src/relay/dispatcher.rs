@@ -15,17 +15,17 @@ use rand::rngs::StdRng;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::{Instant, MissedTickBehavior};
 
-use super::counts::Counts;
 use super::journal::{Known, RelayJournal};
 use super::post_plan::{CallbackAdmission, Now, PostPlan, Posting, WebhookState};
 use super::queue::{Waiting, Word};
-use crate::actors::governor::moment::Moment;
 use crate::delivery::discord_webhook::PostAnswer;
+use crate::front::counts::Counts;
 use crate::grant::Outcome;
 use crate::ids::{CodeHash, GrantId, WebhookId};
 use crate::intake::callback::Callback;
+use crate::port::discord::Answered;
+use crate::rate::moment::Moment;
 use crate::secret::Key;
-use crate::steps::port::Answered;
 use crate::store::StoreError;
 use crate::time::SharedClock;
 

@@ -5,14 +5,9 @@
 //!
 //! Beside it stand the scripts that other relays run (`script`), and the setting up of Hookdeck.
 
-pub mod address;
-pub mod budget;
-pub mod counts;
 pub mod dispatcher;
-pub mod front;
 pub mod hookdeck;
 pub mod journal;
-pub mod pages;
 pub mod post_plan;
 pub mod queue;
 pub mod script;

@@ -7,19 +7,19 @@
 use std::collections::HashMap;
 use std::time::Duration;
 
-use super::budget::LaneBudget;
 use super::journal::{Known, Recovered};
 use super::queue::{Queue, Rank, Waiting, Word};
-use crate::actors::governor::WebhookLimit;
-use crate::actors::governor::feedback::{Closure, closure};
-use crate::actors::governor::moment::Moment;
-use crate::actors::governor::window::Ticket;
 use crate::delivery::discord_webhook::PostAnswer;
 use crate::ids::{ChannelId, CodeHash, GrantId, UserId, WebhookId};
 use crate::intake::callback::{Callback, MOST_PER_LINK};
 use crate::intake::v1::{self, Redirect};
+use crate::port::discord::Answered;
+use crate::rate::feedback::{Closure, closure};
+use crate::rate::lane_budget::LaneBudget;
+use crate::rate::limits::WebhookLimit;
+use crate::rate::moment::Moment;
+use crate::rate::window::Ticket;
 use crate::secret::Key;
-use crate::steps::port::Answered;
 use crate::time::Timestamp;
 
 /// Lines that may wait where no limit says less; each takes about a kilobyte.

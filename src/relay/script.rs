@@ -1,7 +1,7 @@
 //! Scripts for other relays, put together from their parts. They hold no key: keys come from their runtime's settings.
 
-use super::pages::Pages;
 use crate::discord::http::USER_AGENT;
+use crate::front::pages::Pages;
 
 /// How a callback is judged; shared by every script.
 const CALLBACK: &str = include_str!("script/callback.js");

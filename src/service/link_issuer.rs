@@ -8,7 +8,7 @@ use crate::actors::journal::Journal;
 use crate::actors::journal::message::{Mint, MintRefused};
 use crate::ids::UserId;
 use crate::intake::mint::Link;
-use crate::steps::contact::{LinkIssuer, NoLink};
+use crate::port::contact::{LinkIssuer, NoLink};
 
 /// Asks the journal.
 pub struct JournalLinkIssuer(pub Addr<Journal>);

@@ -5,10 +5,11 @@ use std::rc::Rc;
 use futures_util::future::LocalBoxFuture;
 
 use super::step::{Need, Performed, Step};
-use crate::actors::governor::{Budget, Permit, Urgency};
 use crate::delivery::result::ResultFormat;
-use crate::delivery::{DeliveryAnswer, Sink};
 use crate::grant::{Event, Grant, State};
+use crate::port::permit::Permit;
+use crate::port::sink::{DeliveryAnswer, Sink};
+use crate::rate::limits::{Budget, Urgency};
 use crate::secret::PersonalData;
 
 /// The delivery to one sink.

@@ -5,12 +5,13 @@ use std::time::Duration;
 
 use futures_util::future::LocalBoxFuture;
 
-use super::port::{ExchangeAnswer, RevokeAnswer, TokenEndpoint};
-use super::step::{Need, Performed, Step, settle_permit};
-use crate::actors::governor::{Budget, Permit, Urgency};
+use super::step::{Need, Performed, Step};
 use crate::crash;
 use crate::grant::{Event, Grant, State};
 use crate::intake::pkce;
+use crate::port::discord::{ExchangeAnswer, RevokeAnswer, TokenEndpoint};
+use crate::port::permit::Permit;
+use crate::rate::limits::{Budget, Urgency};
 use crate::secret::{AccessToken, AuthorizationCode, Key, PersonalData, RawState};
 
 /// The exchange.
@@ -64,7 +65,7 @@ impl Step for Exchange {
             crash::point("exchange.before");
             let answer = self.endpoint.exchange(&work.code, verifier.as_ref()).await;
             crash::point("exchange.after");
-            settle_permit(permit, answer.feedback);
+            permit.settle(answer.feedback);
             let event = match answer.outcome {
                 ExchangeAnswer::Token(token) => Event::Exchanged(token),
                 ExchangeAnswer::NotSent => Event::NotSent,

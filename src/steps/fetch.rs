@@ -6,14 +6,16 @@ use std::time::Duration;
 use actix::Addr;
 use futures_util::future::LocalBoxFuture;
 
-use super::port::{FetchAnswer, Resource, ResourceServer};
-use super::step::{Need, Performed, Step, settle_permit};
-use crate::actors::governor::{Acquire, Budget, Governor, Permit, Urgency};
+use super::step::{Need, Performed, Step};
+use crate::actors::governor::{Acquire, Governor};
 use crate::crash;
 use crate::grant::retry::FETCH_GIVE_UP;
 use crate::grant::state::Token;
 use crate::grant::{Event, Grant, Reason, State};
 use crate::ids::UserId;
+use crate::port::discord::{FetchAnswer, Resource, ResourceServer};
+use crate::port::permit::Permit;
+use crate::rate::limits::{Budget, Urgency};
 use crate::secret::{AccessToken, PersonalData};
 use crate::time::{SharedClock, Timestamp};
 
@@ -61,7 +63,7 @@ impl Fetch {
         crash::point("fetch.before");
         let answer = self.server.fetch(token, resource).await;
         crash::point("fetch.after");
-        settle_permit(permit, answer.feedback);
+        permit.settle(answer.feedback);
         match answer.outcome {
             FetchAnswer::Data { json, user } => Attempt::Got { json, user },
             FetchAnswer::Unauthorized => Attempt::Ends(Event::Unauthorized),

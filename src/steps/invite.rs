@@ -6,15 +6,15 @@ use std::time::Duration;
 
 use futures_util::future::LocalBoxFuture;
 
-use super::contact::{Button, Contact, LinkIssuer, NoLink, Note, minutes_left};
-use super::port::BotError;
 use super::step::{Need, Performed, Step};
-use crate::actors::governor::Permit;
 use crate::crash;
 use crate::grant::event::Uninvited;
 use crate::grant::{Event, Grant};
 use crate::ids::{GrantId, UserId};
 use crate::intake::mint::Link;
+use crate::port::contact::{Button, Contact, LinkIssuer, NoLink, Note, minutes_left};
+use crate::port::discord::BotError;
+use crate::port::permit::Permit;
 use crate::secret::PersonalData;
 use crate::text::{Template, TextError};
 use crate::time::SharedClock;

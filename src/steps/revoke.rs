@@ -4,12 +4,13 @@ use std::rc::Rc;
 
 use futures_util::future::LocalBoxFuture;
 
-use super::port::{RevokeAnswer, TokenEndpoint};
-use super::step::{Need, Performed, Step, settle_permit};
-use crate::actors::governor::{Budget, Permit, Urgency};
+use super::step::{Need, Performed, Step};
 use crate::crash;
 use crate::grant::state::Revocation;
 use crate::grant::{Event, Grant, State};
+use crate::port::discord::{RevokeAnswer, TokenEndpoint};
+use crate::port::permit::Permit;
+use crate::rate::limits::{Budget, Urgency};
 use crate::secret::{AccessToken, PersonalData};
 
 /// The revocation.
@@ -50,7 +51,7 @@ impl Step for Revoke {
             crash::point("revoke.before");
             let answer = self.endpoint.revoke(token).await;
             crash::point("revoke.after");
-            settle_permit(permit, answer.feedback);
+            permit.settle(answer.feedback);
             match answer.outcome {
                 RevokeAnswer::Revoked => Event::Revoked.into(),
                 RevokeAnswer::Retry { after, reason } => {

@@ -4,8 +4,8 @@ use std::rc::Rc;
 
 use futures_util::future::LocalBoxFuture;
 
-use super::HttpFeedback;
-use super::port::{Answered, ExchangeAnswer, RevokeAnswer, TokenEndpoint};
+use crate::port::discord::{Answered, ExchangeAnswer, RevokeAnswer, TokenEndpoint};
+use crate::rate::feedback::HttpFeedback;
 use crate::secret::{AccessToken, AuthorizationCode, CodeVerifier};
 use crate::time::{SharedClock, Timestamp};
 

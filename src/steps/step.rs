@@ -2,9 +2,10 @@
 
 use futures_util::future::LocalBoxFuture;
 
-use crate::actors::governor::{Budget, Permit, Urgency};
 use crate::grant::{Event, Grant};
 use crate::ids::ChannelId;
+use crate::port::permit::Permit;
+use crate::rate::limits::{Budget, Urgency};
 use crate::secret::{AccessToken, PersonalData};
 
 /// One outside call.
@@ -60,13 +61,5 @@ pub struct Performed {
 impl From<Event> for Performed {
     fn from(event: Event) -> Self {
         Self { event, data: None }
-    }
-}
-
-/// Ends a permit with what an answer said, or without one.
-pub fn settle_permit(permit: Permit, feedback: Option<super::HttpFeedback>) {
-    match feedback {
-        Some(feedback) => permit.complete(feedback),
-        None => permit.fail(),
     }
 }

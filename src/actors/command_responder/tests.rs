@@ -10,8 +10,8 @@ use super::*;
 use crate::config::{Config, Environment};
 use crate::ids::{ApplicationId, ChannelId, Lane, UserId, snowflake_at};
 use crate::intake::mint::Link;
+use crate::port::contact::OwnCommand;
 use crate::secret::InteractionToken;
-use crate::steps::contact::OwnCommand;
 use crate::testing::paused;
 use crate::time::VirtualClock;
 

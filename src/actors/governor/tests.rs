@@ -6,8 +6,11 @@ use futures_util::FutureExt;
 use tokio::time::{sleep, timeout};
 
 use super::*;
+use crate::port::permit::LedgerError;
+use crate::rate::limits::RateLimit;
 use crate::testing::paused;
 use crate::time::{Clock, VirtualClock};
+use futures_util::future::LocalBoxFuture;
 
 mod answers;
 

@@ -8,8 +8,8 @@ use crate::ids::{ChannelId, UserId};
 use crate::intake::hash::code_hash;
 use crate::intake::message::{Accept, Malformed, parse};
 use crate::intake::state::StateRules;
+use crate::port::discord::ChannelMessage;
 use crate::secret::Key;
-use crate::steps::port::ChannelMessage;
 use crate::time::Timestamp;
 
 /// What may enter.

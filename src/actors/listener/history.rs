@@ -3,7 +3,7 @@
 use super::super::journal::message::JournalError;
 use crate::crash;
 use crate::ids::ChannelId;
-use crate::steps::port::{BotApi, BotError, ChannelMessage, HistoryPage};
+use crate::port::discord::{BotApi, BotError, ChannelMessage, HistoryPage};
 
 /// A page of this many messages may hide more.
 pub const FULL_PAGE: usize = 100;
@@ -85,7 +85,7 @@ async fn page(bot: &dyn BotApi, channel: ChannelId, at: HistoryPage, low: u64, u
 mod tests {
     use super::*;
     use crate::ids::{MessageId, WebhookId};
-    use crate::steps::port::ApplicationFacts;
+    use crate::port::discord::ApplicationFacts;
     use futures_util::FutureExt;
     use futures_util::future::LocalBoxFuture;
 

@@ -9,7 +9,7 @@ use actix::{ActorFutureExt, AsyncContext, Context, WrapFuture};
 use super::{Fatal, Listener};
 use crate::actors::journal::message::LaneWorks;
 use crate::ids::{ChannelId, Lane, WebhookId};
-use crate::steps::port::BotError;
+use crate::port::discord::BotError;
 
 /// How often each lane's webhook is looked at: a deleted one is noticed by nothing else, for no message comes.
 pub(super) const LOOK_EVERY: Duration = Duration::from_mins(1);

@@ -12,7 +12,7 @@ use super::{Listener, TakeIn};
 use crate::actors::journal::Journal;
 use crate::actors::journal::message::{Cursor, MoveCursor, Position};
 use crate::ids::{ChannelId, MessageId};
-use crate::steps::port::{BotApi, BotError, ChannelMessage};
+use crate::port::discord::{BotApi, BotError, ChannelMessage};
 
 impl Listener {
     pub(super) fn read_all(&mut self, ctx: &mut Context<Self>) {

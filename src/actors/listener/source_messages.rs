@@ -11,7 +11,7 @@ use crate::actors::journal::message::{ClaimRemovals, Removed};
 use crate::crash;
 use crate::grant::retry::LONGEST_WAIT;
 use crate::ids::WebhookId;
-use crate::steps::port::{BotApi, BotError};
+use crate::port::discord::{BotApi, BotError};
 use crate::store::SourceMessage;
 
 /// Removals under way at once; Discord's limit on deletions is a few a second.

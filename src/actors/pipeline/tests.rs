@@ -7,8 +7,8 @@ use super::*;
 use crate::actors::test_support::{Fake, PERSON, Site, exchanged, until as comes_true};
 use crate::grant::{Event, Outcome, Reason};
 use crate::ids::UserId;
+use crate::port::discord::{Answered, ExchangeAnswer};
 use crate::secret::{AuthorizationCode, CodeVerifier};
-use crate::steps::port::{Answered, ExchangeAnswer};
 use crate::store::Fault;
 use crate::testing::paused;
 

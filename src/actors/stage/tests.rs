@@ -4,9 +4,9 @@ use std::collections::BTreeSet;
 use tokio::time::{Instant, sleep};
 
 use super::*;
-use crate::actors::governor::{Budget, Urgency};
 use crate::actors::test_support::{Fake, Site, exchanged, until};
 use crate::grant::{Event, Outcome, Reason};
+use crate::rate::limits::{Budget, Urgency};
 use crate::steps::Need;
 use crate::store::Fault;
 use crate::testing::paused;

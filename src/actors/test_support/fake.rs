@@ -7,10 +7,10 @@ use std::time::Duration;
 use futures_util::future::LocalBoxFuture;
 use tokio::time::Instant;
 
-use crate::actors::governor::Permit;
 use crate::grant::state::Token;
 use crate::grant::{Event, Grant};
 use crate::ids::GrantId;
+use crate::port::permit::Permit;
 use crate::secret::{AccessToken, PersonalData};
 use crate::steps::{Exchange, Need, Performed, Step};
 

@@ -7,15 +7,15 @@ use rand::SeedableRng as _;
 use tempfile::TempDir;
 
 use super::*;
-use crate::actors::governor::WebhookLimit;
 use crate::grant::Reason;
 use crate::ids::{ChannelId, Lane, MessageId, UserId};
 use crate::intake::message::{Accept, Entry, parse};
 use crate::intake::state::{StateKey, StateToken};
+use crate::rate::feedback::HttpFeedback;
+use crate::rate::limits::WebhookLimit;
 use crate::relay::journal;
 use crate::relay::post_plan::{LaneSettings, RelaySettings};
 use crate::secret::{AuthorizationCode, RawState};
-use crate::steps::HttpFeedback;
 use crate::store::{Fault, StoreOptions, Sync};
 use crate::time::{Clock as _, Timestamp, VirtualClock};
 

@@ -6,9 +6,9 @@ use std::time::Duration;
 
 use codeferry::discord::bot::{BotSettings, HttpBotApi};
 use codeferry::ids::{ApplicationId, ChannelId, MessageId, UserId, WebhookId};
+use codeferry::port::discord::{BotApi, BotError, HistoryPage};
+use codeferry::rate::feedback::HttpFeedback;
 use codeferry::secret::{BotToken, WebhookToken};
-use codeferry::steps::HttpFeedback;
-use codeferry::steps::port::{BotApi, BotError, HistoryPage};
 use tokio::sync::mpsc;
 
 use tokio::time::Instant;

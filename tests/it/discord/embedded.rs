@@ -12,13 +12,13 @@ use codeferry::discord::resources::HttpResourceServer;
 use codeferry::discord::token_endpoint::{HttpTokenEndpoint, TokenEndpointSettings};
 use codeferry::discord::webhook_post::HttpWebhookPost;
 use codeferry::ids::{ApplicationId, ChannelId, GuildId, MessageId, UserId, WebhookId};
-use codeferry::secret::{AccessToken, AuthorizationCode, BotToken, ClientSecret, WebhookToken};
-use codeferry::simulator::gateway::GatewayFault;
-use codeferry::simulator::{CodeRequest, Description, PostRequest, Simulator, SimulatorOptions};
-use codeferry::steps::port::{
+use codeferry::port::discord::{
     BotApi, BotError, ExchangeAnswer, FetchAnswer, GatewayNote, HistoryPage, Resource, ResourceServer, RevokeAnswer,
     TokenEndpoint,
 };
+use codeferry::secret::{AccessToken, AuthorizationCode, BotToken, ClientSecret, WebhookToken};
+use codeferry::simulator::gateway::GatewayFault;
+use codeferry::simulator::{CodeRequest, Description, PostRequest, Simulator, SimulatorOptions};
 use serde_json::json;
 use tokio::sync::mpsc;
 use tokio::time::timeout;

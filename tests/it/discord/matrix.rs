@@ -7,8 +7,8 @@ mod storm;
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use codeferry::steps::HttpFeedback;
-use codeferry::steps::port::Resource;
+use codeferry::port::discord::Resource;
+use codeferry::rate::feedback::HttpFeedback;
 use futures_util::future::join_all;
 use futures_util::{StreamExt, stream};
 use tokio::time::Instant;

@@ -5,9 +5,9 @@ use std::time::Duration;
 
 use codeferry::discord::resources::HttpResourceServer;
 use codeferry::ids::{GuildId, UserId};
+use codeferry::port::discord::{FetchAnswer, Resource, ResourceServer};
+use codeferry::rate::feedback::HttpFeedback;
 use codeferry::secret::AccessToken;
-use codeferry::steps::HttpFeedback;
-use codeferry::steps::port::{FetchAnswer, Resource, ResourceServer};
 
 use tokio::time::Instant;
 

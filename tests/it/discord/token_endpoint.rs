@@ -5,9 +5,9 @@ use std::time::Duration;
 
 use codeferry::discord::token_endpoint::{HttpTokenEndpoint, TokenEndpointSettings};
 use codeferry::ids::ApplicationId;
+use codeferry::port::discord::{Answered, ExchangeAnswer, RevokeAnswer, TokenEndpoint};
+use codeferry::rate::feedback::HttpFeedback;
 use codeferry::secret::{AccessToken, AuthorizationCode, ClientSecret, CodeVerifier};
-use codeferry::steps::HttpFeedback;
-use codeferry::steps::port::{Answered, ExchangeAnswer, RevokeAnswer, TokenEndpoint};
 
 use tokio::time::Instant;
 

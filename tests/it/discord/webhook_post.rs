@@ -7,8 +7,8 @@ use std::rc::Rc;
 use codeferry::delivery::discord_webhook::{PostAnswer, WebhookPost};
 use codeferry::discord::webhook_post::HttpWebhookPost;
 use codeferry::ids::{ChannelId, MessageId, WebhookId};
+use codeferry::rate::feedback::HttpFeedback;
 use codeferry::secret::WebhookToken;
-use codeferry::steps::HttpFeedback;
 use serde_json::json as value;
 
 use super::bot::bot_at;

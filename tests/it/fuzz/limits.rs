@@ -3,13 +3,13 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use codeferry::actors::governor::budgets::{Budgets, Verdict, Want};
-use codeferry::actors::governor::feedback::{Closure, LONGEST, closure};
-use codeferry::actors::governor::moment::Moment;
-use codeferry::actors::governor::{Budget, Limits, Urgency};
 use codeferry::discord::http;
 use codeferry::ids::ChannelId;
-use codeferry::steps::HttpFeedback;
+use codeferry::rate::budgets::{Budgets, Verdict, Want};
+use codeferry::rate::feedback::HttpFeedback;
+use codeferry::rate::feedback::{Closure, LONGEST, closure};
+use codeferry::rate::limits::{Budget, Limits, Urgency};
+use codeferry::rate::moment::Moment;
 use rand::RngExt as _;
 use rand::rngs::StdRng;
 

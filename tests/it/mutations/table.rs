@@ -252,11 +252,11 @@ const MUTATIONS: &[Mutation] = &[
     },
     Mutation {
         breaks: "31 posts a minute are let through",
-        file: "src/actors/governor/window.rs",
+        file: "src/rate/window.rs",
         find: "if count < total {",
         replace: "if count <= total {",
         target: Target::Lib,
-        caught_by: "actors::governor::window::tests::room_comes_when_enough_posts_have_gone",
+        caught_by: "rate::window::tests::room_comes_when_enough_posts_have_gone",
     },
     Mutation {
         breaks: "a post leaves before its slot is on the disk",
@@ -276,7 +276,7 @@ const MUTATIONS: &[Mutation] = &[
     },
     Mutation {
         breaks: "the breaker never opens",
-        file: "src/actors/governor/breaker.rs",
+        file: "src/rate/breaker.rs",
         find: "if self.limit == 0 || self.answers.is_empty() {",
         replace: "if true {",
         target: Target::Lib,
@@ -284,7 +284,7 @@ const MUTATIONS: &[Mutation] = &[
     },
     Mutation {
         breaks: "the wait of a 429 is ignored",
-        file: "src/actors/governor/budgets.rs",
+        file: "src/rate/budgets.rs",
         find: "        self.close(key, until);\n        Some((key, until))",
         replace: "        Some((key, until))",
         target: Target::Lib,
@@ -380,7 +380,7 @@ const MUTATIONS: &[Mutation] = &[
     },
     Mutation {
         breaks: "a restart of the relay forgets what was posted",
-        file: "src/relay/budget.rs",
+        file: "src/rate/lane_budget.rs",
         find: "Window::replay(sent_at, now)",
         replace: "Window::replay(&sent_at[..0], now)",
         target: Target::Lib,

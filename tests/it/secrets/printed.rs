@@ -12,11 +12,11 @@ use codeferry::grant::{Event, State};
 use codeferry::ids::{ApplicationId, ChannelId, UserId, WebhookId};
 use codeferry::intake::message::{Accept, Entry, Parsed};
 use codeferry::intake::state::StateKey;
+use codeferry::port::discord::{Answered, ChannelMessage, ExchangeAnswer, FetchAnswer, GatewayNote};
 use codeferry::secret::{
     AccessToken, AuthorizationCode, BotToken, CallbackSecret, ClientSecret, CodeVerifier, ControlToken, Key,
     PersonalData, RawState, WebhookToken,
 };
-use codeferry::steps::port::{Answered, ChannelMessage, ExchangeAnswer, FetchAnswer, GatewayNote};
 use codeferry::store::Change;
 
 use super::grep::Needles;

@@ -2,10 +2,10 @@
 
 use std::time::Duration;
 
-use codeferry::actors::governor::WebhookLimit;
-use codeferry::actors::governor::moment::Moment;
 use codeferry::ids::ChannelId;
-use codeferry::relay::budget::LaneBudget;
+use codeferry::rate::lane_budget::LaneBudget;
+use codeferry::rate::limits::WebhookLimit;
+use codeferry::rate::moment::Moment;
 use codeferry::time::Timestamp;
 use rand::rngs::StdRng;
 use rand::{RngExt as _, SeedableRng as _};

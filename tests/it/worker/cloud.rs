@@ -2,10 +2,10 @@
 
 use std::collections::BTreeMap;
 
+use codeferry::front::pages::Pages;
 use codeferry::ids::{Lane, UserId};
 use codeferry::intake::message::{self, Accept, Entry};
 use codeferry::intake::state::{StateKey, StateToken};
-use codeferry::relay::pages::Pages;
 use codeferry::relay::script;
 use codeferry::secret::Key;
 use codeferry::time::Timestamp;

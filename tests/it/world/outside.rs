@@ -7,11 +7,11 @@ use std::time::{Duration, UNIX_EPOCH};
 
 use codeferry::grant::Reason;
 use codeferry::grant::state::Token;
-use codeferry::secret::{AccessToken, AuthorizationCode, CodeVerifier, PersonalData};
-use codeferry::steps::HttpFeedback;
-use codeferry::steps::port::{
+use codeferry::port::discord::{
     Answered, ExchangeAnswer, FetchAnswer, Resource, ResourceServer, RevokeAnswer, TokenEndpoint,
 };
+use codeferry::rate::feedback::HttpFeedback;
+use codeferry::secret::{AccessToken, AuthorizationCode, CodeVerifier, PersonalData};
 use futures_util::future::LocalBoxFuture;
 use rand::RngExt;
 use tokio::time::sleep;

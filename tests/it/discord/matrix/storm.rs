@@ -6,11 +6,11 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use actix::{Actor, Addr, System};
-use codeferry::actors::governor::{
-    Acquire, Budget, Governor, GovernorSettings, LedgerError, Limits, Observe, Permit, SpendingLedger, Urgency,
-};
+use codeferry::actors::governor::{Acquire, Governor, GovernorSettings, Observe};
 use codeferry::ids::ChannelId;
-use codeferry::steps::HttpFeedback;
+use codeferry::port::permit::{LedgerError, Permit, SpendingLedger};
+use codeferry::rate::feedback::HttpFeedback;
+use codeferry::rate::limits::{Budget, Limits, Urgency};
 use codeferry::time::{Timestamp, VirtualClock};
 use futures_util::future::{FutureExt, LocalBoxFuture, join_all};
 use tokio::time::{Instant, sleep, timeout};

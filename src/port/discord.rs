@@ -5,10 +5,10 @@ use std::time::Duration;
 
 use futures_util::future::LocalBoxFuture;
 
-use super::HttpFeedback;
 use crate::grant::Reason;
 use crate::grant::state::Token;
 use crate::ids::{ApplicationId, ChannelId, MessageId, UserId, WebhookId};
+use crate::rate::feedback::HttpFeedback;
 use crate::secret::{AccessToken, AuthorizationCode, CodeVerifier, PersonalData};
 
 /// A judged answer, with what it tells the governor (`None` where no HTTP answer came).

@@ -12,7 +12,7 @@ use super::moment::Moment;
 use super::rates::{Channel, Rate, webhook_bucket};
 use super::window::{Ticket, Window};
 use crate::ids::ChannelId;
-use crate::steps::HttpFeedback;
+use crate::rate::feedback::HttpFeedback;
 use crate::time::Timestamp;
 
 pub use self::view::BudgetView;

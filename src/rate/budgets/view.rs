@@ -5,9 +5,9 @@ use std::collections::BTreeMap;
 use serde::{Serialize, Serializer};
 
 use super::{Budgets, Want};
-use crate::actors::governor::limits::{Budget, Urgency};
-use crate::actors::governor::moment::Moment;
 use crate::ids::{ChannelId, Lane};
+use crate::rate::limits::{Budget, Urgency};
+use crate::rate::moment::Moment;
 use crate::time::Timestamp;
 
 /// One budget as people see it.

@@ -3,11 +3,11 @@
 use std::collections::VecDeque;
 use std::time::Duration;
 
-use crate::actors::governor::WebhookLimit;
-use crate::actors::governor::moment::Moment;
-use crate::actors::governor::rates::Channel;
-use crate::actors::governor::window::{Ticket, Window};
 use crate::ids::ChannelId;
+use crate::rate::limits::WebhookLimit;
+use crate::rate::moment::Moment;
+use crate::rate::rates::Channel;
+use crate::rate::window::{Ticket, Window};
 use crate::time::Timestamp;
 
 /// A webhook takes five posts in two seconds (Discord's headers say so); a little more for the way between.

@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use futures_util::future::LocalBoxFuture;
 
-use crate::actors::governor::Permit;
 use crate::ids::{ChannelId, GrantId, UserId};
+use crate::port::permit::Permit;
 use crate::secret::PersonalData;
 use crate::time::Timestamp;
 

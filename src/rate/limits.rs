@@ -1,7 +1,5 @@
 //! The words callers and the configuration speak to the governor in: budgets, urgencies, limits. Plain values.
 
-use crate::time::Timestamp;
-
 /// The limits in force. `None` switches a limit off.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Limits {
@@ -78,31 +76,3 @@ pub enum Urgency {
     /// Results can wait.
     Deliver,
 }
-
-/// Why there is no permit.
-#[derive(Debug, thiserror::Error)]
-pub enum Refused {
-    /// Too many invalid answers lately; only a caller that does not wait is told.
-    #[error("too many refused requests: no calls before {until}")]
-    BreakerOpen {
-        /// When enough of them are ten minutes old.
-        until: Timestamp,
-    },
-    /// No slot is free; only a caller that does not wait is told.
-    #[error("no slot is free")]
-    NotNow {
-        /// When one will be, as far as is known.
-        until: Option<Timestamp>,
-    },
-    /// A webhook permit was asked for without its channel.
-    #[error("a webhook permit needs the webhook's channel")]
-    NoChannel,
-    /// The slot could not be made durable, so the post must not leave.
-    #[error("the slot could not be stored")]
-    Ledger(#[source] LedgerError),
-}
-
-/// A ledger that could not store what was spent.
-#[derive(Debug, thiserror::Error)]
-#[error("spending was not stored")]
-pub struct LedgerError(#[source] pub Box<dyn std::error::Error + Send + Sync>);

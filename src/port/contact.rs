@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use futures_util::future::LocalBoxFuture;
 
-use super::port::BotError;
+use super::discord::BotError;
 use crate::ids::{ApplicationId, ChannelId, InteractionId, UserId};
 use crate::intake::mint::Link;
 use crate::secret::InteractionToken;

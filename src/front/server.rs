@@ -19,9 +19,9 @@ use tokio::time::Instant;
 
 use super::address::{JunkLimit, Network, client};
 use super::counts::Counts;
-use super::dispatcher::OfferAnswer;
 use super::pages::{Page, Pages};
 use crate::intake::callback::{Callback, CallbackRules, Refusal};
+use crate::relay::dispatcher::OfferAnswer;
 use crate::time::SharedClock;
 
 /// A browser sends its request at once; whoever takes longer holds a connection for nothing.

@@ -2,8 +2,8 @@ use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 
 use super::*;
-use crate::actors::governor::limits::{RateLimit, WebhookLimit};
-use crate::actors::governor::window::WINDOW;
+use crate::rate::limits::{RateLimit, WebhookLimit};
+use crate::rate::window::WINDOW;
 
 const NOW: Moment = Moment::START;
 const CHANNEL: ChannelId = ChannelId(1_536_343_300_000_000_001);

@@ -1,17 +1,14 @@
 //! A permit: the leave to make one outside call, and the way back of what its answer said. It needs no actor around it.
 
-use std::cell::RefCell;
 use std::fmt;
-use std::rc::Rc;
 
-use actix::dev::{MessageResponse, OneshotSender};
-use actix::{Actor, Message};
+use futures_util::future::LocalBoxFuture;
 use tokio::sync::mpsc::UnboundedSender;
 
-use super::budgets::Reservation;
-use super::feedback;
-use super::limits::Refused;
-use crate::steps::HttpFeedback;
+use crate::ids::ChannelId;
+use crate::rate::budgets::Reservation;
+use crate::rate::feedback::{self, HttpFeedback};
+use crate::time::Timestamp;
 
 /// The leave to make one outside call. End it with [`complete`](Self::complete) or [`fail`](Self::fail); dropping it means
 /// that the call was not made, unless it was [spent](Self::spend) before.
@@ -31,14 +28,16 @@ struct Inner {
 
 /// What became of a permit.
 #[derive(Debug)]
-pub(super) struct Return {
-    pub(super) taken: Reservation,
-    pub(super) ending: Ending,
+pub struct Return {
+    /// What it held.
+    pub taken: Reservation,
+    /// How it ended.
+    pub ending: Ending,
 }
 
 /// How a permit ended.
 #[derive(Debug)]
-pub(super) enum Ending {
+pub enum Ending {
     /// The call was answered.
     Answered(HttpFeedback),
     /// The call was made and brought no answer.
@@ -48,7 +47,8 @@ pub(super) enum Ending {
 }
 
 impl Permit {
-    pub(super) fn new(taken: Reservation, back: UnboundedSender<Return>) -> Self {
+    /// A permit for what was taken; what becomes of it is sent back.
+    pub fn new(taken: Reservation, back: UnboundedSender<Return>) -> Self {
         Self {
             inner: Some(Inner { taken, back }),
             spent: false,
@@ -86,6 +86,14 @@ impl Permit {
             inner.end(Ending::Unanswered);
         }
     }
+
+    /// Ends it with what an answer said, or without one.
+    pub fn settle(self, feedback: Option<HttpFeedback>) {
+        match feedback {
+            Some(feedback) => self.complete(feedback),
+            None => self.fail(),
+        }
+    }
 }
 
 impl Drop for Permit {
@@ -117,66 +125,38 @@ impl fmt::Debug for Permit {
 }
 
 /// What a request for a permit is answered with.
-pub type Answer = Result<Permit, Refused>;
+pub type PermitAnswer = Result<Permit, Refused>;
 
-/// An answer now, or a place that will be given one. Unlike a boxed future it tells when the asker has gone.
-#[derive(Debug)]
-pub enum Reply {
-    /// Known at once.
-    Now(Answer),
-    /// Comes later.
-    Later(Slot),
+/// Why there is no permit.
+#[derive(Debug, thiserror::Error)]
+pub enum Refused {
+    /// Too many invalid answers lately; only a caller that does not wait is told.
+    #[error("too many refused requests: no calls before {until}")]
+    BreakerOpen {
+        /// When enough of them are ten minutes old.
+        until: Timestamp,
+    },
+    /// No slot is free; only a caller that does not wait is told.
+    #[error("no slot is free")]
+    NotNow {
+        /// When one will be, as far as is known.
+        until: Option<Timestamp>,
+    },
+    /// A webhook permit was asked for without its channel.
+    #[error("a webhook permit needs the webhook's channel")]
+    NoChannel,
+    /// The slot could not be made durable, so the post must not leave.
+    #[error("the slot could not be stored")]
+    Ledger(#[source] LedgerError),
 }
 
-impl<A: Actor, M: Message<Result = Answer>> MessageResponse<A, M> for Reply {
-    fn handle(self, _: &mut A::Context, asker: Option<OneshotSender<Answer>>) {
-        match self {
-            Self::Now(answer) => {
-                // An asker that has gone drops the permit, which gives it back.
-                let _ = asker.map(|asker| asker.send(answer));
-            }
-            Self::Later(slot) => slot.asked_by(asker),
-        }
-    }
-}
+/// A ledger that could not store what was spent.
+#[derive(Debug, thiserror::Error)]
+#[error("spending was not stored")]
+pub struct LedgerError(#[source] pub Box<dyn std::error::Error + Send + Sync>);
 
-/// A place in which an asker waits.
-#[derive(Debug, Clone, Default)]
-pub struct Slot(Rc<RefCell<Waiting>>);
-
-#[derive(Debug, Default)]
-enum Waiting {
-    /// The handler that made it has not returned yet.
-    #[default]
-    Unasked,
-    Asked(OneshotSender<Answer>),
-    Answered(Box<Answer>),
-    Gone,
-}
-
-impl Slot {
-    /// Answers the asker, once.
-    pub(super) fn answer(&self, answer: Answer) {
-        match self.0.replace(Waiting::Gone) {
-            Waiting::Unasked => drop(self.0.replace(Waiting::Answered(Box::new(answer)))),
-            Waiting::Asked(asker) => drop(asker.send(answer)),
-            Waiting::Answered(_) | Waiting::Gone => drop(answer),
-        }
-    }
-
-    /// Whether nobody waits here any more.
-    pub(super) fn is_abandoned(&self) -> bool {
-        match &*self.0.borrow() {
-            Waiting::Asked(asker) => asker.is_closed(),
-            Waiting::Gone => true,
-            Waiting::Unasked | Waiting::Answered(_) => false,
-        }
-    }
-
-    fn asked_by(&self, asker: Option<OneshotSender<Answer>>) {
-        let next = asker.map_or(Waiting::Gone, Waiting::Asked);
-        if let Waiting::Answered(answer) = self.0.replace(next) {
-            self.answer(*answer);
-        }
-    }
+/// Where the send times of webhook budgets become durable before each post.
+pub trait SpendingLedger {
+    /// Replaces a channel's send times; answers once they are on disk. Never called twice at once for one channel.
+    fn persist(&self, channel: ChannelId, sent_at: Vec<Timestamp>) -> LocalBoxFuture<'static, Result<(), LedgerError>>;
 }

@@ -1,0 +1,6 @@
+//! What browsers meet: pages, addresses and HTTP. The relay and direct intake both serve it.
+
+pub mod address;
+pub mod counts;
+pub mod pages;
+pub mod server;

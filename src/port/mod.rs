@@ -1,0 +1,7 @@
+//! The traits towards the outside, and the types they speak. Adapters implement them in `discord`, `delivery` and `actors`;
+//! tests have fakes.
+
+pub mod contact;
+pub mod discord;
+pub mod permit;
+pub mod sink;
