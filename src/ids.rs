@@ -96,7 +96,7 @@ snowflakes! {
 }
 
 impl ChannelId {
-    /// Stands for the way of a code that no channel carried. Discord gives no id 0.
+    /// Direct intake: the code came through no channel. Discord assigns no id 0.
     pub const DIRECT: Self = Self(0);
 }
 
@@ -134,7 +134,7 @@ impl de::Visitor<'_> for IdVisitor {
 pub struct GrantId(pub ulid::Ulid);
 
 impl GrantId {
-    /// An id made at a moment from 80 random bits.
+    /// An id from a time and 80 random bits.
     pub fn new(at: Timestamp, random: u128) -> Self {
         Self(ulid::Ulid::from_parts(
             u64::try_from(at.as_millis()).unwrap_or(0),
@@ -167,7 +167,7 @@ impl FromStr for GrantId {
     }
 }
 
-/// A lane's number: its place among `[[intake.lanes]]`, from 0.
+/// A lane's number: its index in `[[intake.lanes]]`, from 0.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct Lane(pub u8);
@@ -178,13 +178,13 @@ impl fmt::Display for Lane {
     }
 }
 
-/// A keyed hash of an authorization code. People see its first six hexadecimal digits.
+/// A keyed hash of an authorization code. Its first six hexadecimal digits are shown.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct CodeHash(pub [u8; 16]);
 
 impl CodeHash {
-    /// The six hexadecimal digits shown to people.
+    /// The six hexadecimal digits that are shown.
     pub fn short(self) -> String {
         let [a, b, c, ..] = self.0;
         format!("{a:02x}{b:02x}{c:02x}")

@@ -9,9 +9,9 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 /// The process's exit code.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Exit {
-    /// 0: all is well.
+    /// 0: success.
     Fine,
-    /// 1: a check failed, the run ended in error, or the surroundings refuse (port in use, second instance).
+    /// 1: a check failed, the run ended in error, or a conflict (port in use, second instance).
     Failed,
     /// 2: what the operator must correct: usage, configuration, secrets, portal settings.
     Usage,
@@ -43,7 +43,7 @@ impl From<Exit> for ExitCode {
     }
 }
 
-/// An error that knows its exit code and the way out. Return it from a command (`Err(failure.into())`).
+/// An error that carries its exit code and what to do about it. A command returns it with `Err(failure.into())`.
 #[derive(Debug, thiserror::Error)]
 #[error("{message}")]
 pub struct Failure {
@@ -55,7 +55,7 @@ pub struct Failure {
 }
 
 impl Failure {
-    /// What failed, as a fragment that reads after "error: ".
+    /// The message, a fragment that reads well after "error: ".
     pub fn new(exit: Exit, message: impl Into<String>) -> Self {
         Self {
             exit,
@@ -65,31 +65,31 @@ impl Failure {
         }
     }
 
-    /// What a person can do about it: key, file, command.
+    /// Adds what the operator can do about it: key, file, command.
     pub fn way_out(mut self, advice: impl Into<String>) -> Self {
         self.way_out = Some(advice.into());
         self
     }
 
-    /// What caused it.
+    /// Adds the cause.
     pub fn source(mut self, source: impl Into<Box<dyn Error + Send + Sync>>) -> Self {
         self.source = Some(source.into());
         self
     }
 
-    /// The exit code it asks for.
+    /// The exit code.
     pub fn exit(&self) -> Exit {
         self.exit
     }
 
-    /// What a person can do about it.
+    /// What the operator can do about it.
     pub fn advice(&self) -> Option<&str> {
         self.way_out.as_deref()
     }
 }
 
-/// Keeps what the process holds to itself: no core dump, and no other process of the same user may attach or read its
-/// memory. What cannot be had is gone without: it protects, and nothing depends on it.
+/// Protects the process's memory: no core dump, and no other process of the same user may attach or read it. Failures are
+/// ignored, because nothing depends on it.
 pub fn keep_memory_private() {
     use rustix::process::{Resource, Rlimit, setrlimit};
     let none = Rlimit {
@@ -102,18 +102,18 @@ pub fn keep_memory_private() {
     let _ = rustix::process::set_dumpable_behavior(rustix::process::DumpableBehavior::NotDumpable);
 }
 
-/// What a signal asks of the service.
+/// A signal's request to the service.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Request {
-    /// The first Ctrl-C or SIGTERM: take nothing new, end what is in hand within the grace.
+    /// The first Ctrl-C or SIGTERM: take nothing new, and finish the work under way within the grace period.
     Drain,
-    /// Every further one: end at once, with [`Exit::Forced`].
+    /// A further one: exit at once with [`Exit::Forced`].
     Force,
     /// SIGHUP: read the configuration again.
     Reload,
 }
 
-/// The signals the service listens to. From the moment it exists they no longer end the process by themselves.
+/// The signals that the service handles. While it exists, they do not end the process by themselves.
 #[derive(Debug)]
 pub struct Signals {
     interrupt: Signal,
@@ -136,7 +136,7 @@ impl Signals {
     /// Waits for the next request. Dropping the future loses no signal.
     pub async fn next(&mut self) -> Request {
         tokio::select! {
-            // An end goes before a reload that arrived with it.
+            // A shutdown takes precedence over a reload that arrived with it.
             biased;
             _ = self.interrupt.recv() => self.end(),
             _ = self.terminate.recv() => self.end(),
@@ -144,7 +144,7 @@ impl Signals {
         }
     }
 
-    /// Notes that a drain has begun for another reason, so that the next Ctrl-C forces.
+    /// Records that a drain has begun for another reason, so that the next Ctrl-C forces the exit.
     pub fn drain_began(&mut self) {
         self.draining = true;
     }

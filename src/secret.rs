@@ -49,7 +49,7 @@ secrets! {
     BotToken,
     /// The token half of a webhook's URL.
     WebhookToken,
-    /// An interaction's token: for 15 minutes whoever has it answers in the bot's name.
+    /// An interaction's token: for 15 minutes its holder can answer in the bot's name.
     InteractionToken,
     /// The control interface's token on TCP.
     ControlToken,
@@ -59,12 +59,12 @@ secrets! {
     CallbackSecret,
 }
 
-/// A symmetric key: the bytes of a text of at least 32 bytes, or made by chance.
+/// A symmetric key: the bytes of a text of at least 32 bytes, or random bytes.
 #[derive(Clone, PartialEq, Eq, Zeroize, ZeroizeOnDrop)]
 pub struct Key(Vec<u8>);
 
 impl Key {
-    /// Takes ownership of the bytes; the caller has checked their length.
+    /// Takes ownership of the bytes. The caller has checked their length.
     pub fn new(bytes: impl Into<Vec<u8>>) -> Self {
         Self(bytes.into())
     }

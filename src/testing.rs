@@ -1,4 +1,4 @@
-//! What unit tests of several modules share.
+//! Helpers shared by the unit tests of several modules.
 #![expect(clippy::disallowed_types, reason = "a log writer is shared with the subscriber")]
 
 use std::io;
@@ -12,7 +12,7 @@ use crate::intake::mint::Minter;
 use crate::intake::state::{StateKey, StateMode};
 use crate::secret::Key;
 
-/// What links are made with in tests.
+/// A link minter for tests.
 pub fn minter() -> Minter {
     let key = Key::new(*b"0123456789abcdef0123456789abcdef");
     Minter {
@@ -41,7 +41,7 @@ pub fn paused<F: Future>(test: impl FnOnce() -> F) -> F::Output {
     system.block_on(async { test().await })
 }
 
-/// Where a log is written to.
+/// Collects a log.
 #[derive(Clone, Default)]
 pub struct Captured(Arc<Mutex<Vec<u8>>>);
 
@@ -56,13 +56,13 @@ impl io::Write for Captured {
 }
 
 impl Captured {
-    /// What was logged.
+    /// The log's text.
     pub fn text(&self) -> String {
         String::from_utf8(self.0.lock().expect("not poisoned").clone()).expect("text")
     }
 }
 
-/// The log of what happens on this thread.
+/// Captures this thread's log.
 pub fn logged(act: impl FnOnce()) -> String {
     let captured = Captured::default();
     let writer = captured.clone();

@@ -1,5 +1,5 @@
-//! Texts that an operator may change: minijinja templates, tried out when the configuration is checked, so that nobody is
-//! ever shown half a sentence. Nothing here knows who reads them.
+//! Texts that an operator may change: minijinja templates. Checking the configuration renders each once with sample values,
+//! so that a broken template never reaches a user.
 
 use minijinja::{AutoEscape, Environment, UndefinedBehavior, Value};
 
@@ -8,13 +8,13 @@ pub const LONGEST_MESSAGE: usize = 2_000;
 /// The longest text on a button, in characters (Discord Docs/Components/Reference, button).
 pub const LONGEST_LABEL: usize = 80;
 
-/// A text with places to be filled in.
+/// A template.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Template {
     source: String,
 }
 
-/// The language whose texts everybody gets who reads none of the others.
+/// The fallback language.
 pub const BASE: &str = "en";
 
 /// One language's texts of the slash command.
@@ -22,24 +22,24 @@ pub const BASE: &str = "en";
 pub struct Phrases {
     /// Discord's name of the language, or [`BASE`].
     pub locale: String,
-    /// What stands beside the command, 1 to 100 characters.
+    /// The command's description, 1 to 100 characters.
     pub description: Template,
-    /// What stands beside the option by which one of several purposes is chosen, 1 to 100 characters.
+    /// The description of the option that selects a purpose, 1 to 100 characters.
     pub purpose: Template,
-    /// What stands above the button; knows `minutes`, which is none where links do not expire.
+    /// The text above the button; may use `minutes`, which is none if links do not expire.
     pub link: Template,
-    /// What stands on the button, 1 to 80 characters.
+    /// The button's label, 1 to 80 characters.
     pub button: Template,
-    /// Said when there is no room for a link; knows `seconds`.
+    /// The answer when the gate is full; may use `seconds`.
     pub later: Template,
-    /// Said when no link could be made.
+    /// The answer when no link could be created.
     pub failed: Template,
-    /// Said when a purpose was chosen that there is not any more.
+    /// The answer when the chosen purpose was removed from the configuration.
     pub gone: Template,
 }
 
 impl Phrases {
-    /// The texts for somebody whose client has this language: the same one, one of the same tongue, or [`BASE`].
+    /// The texts for a client's language: the same locale, another of the same language, or [`BASE`].
     pub fn choose<'a>(all: &'a [Self], locale: &str) -> Option<&'a Self> {
         all.iter()
             .find(|p| p.locale == locale)
@@ -48,35 +48,35 @@ impl Phrases {
     }
 }
 
-/// The tongue of a language: `pt` of `pt-BR`.
+/// The language of a locale: `pt` of `pt-BR`.
 pub fn language(locale: &str) -> &str {
     locale.split('-').next().unwrap_or(locale)
 }
 
-/// What can be filled in, with a value that is as long as any.
+/// A template's variables, each with the longest value it can have.
 pub type Sample<'a> = [(&'a str, Value)];
 
 /// Why a text cannot be used.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum TextError {
-    /// It cannot be read as a template, or fails when it is filled in.
+    /// It is no valid template, or rendering fails.
     #[error("{0}")]
     Broken(String),
-    /// It names something that is not there.
-    #[error("names `{0}`, which is not there")]
+    /// It uses an unknown variable.
+    #[error("uses `{0}`, which is not defined")]
     Unknown(String),
-    /// It says nothing, or too much.
-    #[error("comes to {got} characters, not 1 to {most}")]
+    /// It renders to nothing, or to too many characters.
+    #[error("renders to {got} characters, not 1 to {most}")]
     Length {
-        /// What it came to.
+        /// The number of characters.
         got: usize,
-        /// The most.
+        /// The limit.
         most: usize,
     },
 }
 
 impl Template {
-    /// Tries a text out with each sample.
+    /// Renders the template with each sample.
     pub fn parse(source: &str, samples: &[&Sample<'_>], most: usize) -> Result<Self, TextError> {
         let template = Self {
             source: source.to_owned(),
@@ -103,21 +103,21 @@ impl Template {
         Ok(template)
     }
 
-    /// A text that this program brings along.
+    /// A built-in template.
     pub fn built_in(source: &str) -> Self {
         Self {
             source: source.to_owned(),
         }
     }
 
-    /// The text with everything filled in.
+    /// Renders the template.
     pub fn fill(&self, values: &Sample<'_>) -> Result<String, TextError> {
         let values = Value::from_pairs(values.iter().map(|(name, value)| (*name, value.clone())));
         let filled = environment().render_str(&self.source, values);
         filled.map_err(|error| TextError::Broken(of(&error)))
     }
 
-    /// Whether the text uses one of its places.
+    /// Whether the template uses a variable.
     pub fn uses(&self, name: &str) -> bool {
         let environment = environment();
         let parsed = environment.template_from_str(&self.source);
@@ -127,13 +127,13 @@ impl Template {
 
 fn environment() -> Environment<'static> {
     let mut environment = Environment::new();
-    // What is written goes into JSON, never into HTML.
+    // The output goes into JSON, never into HTML.
     environment.set_auto_escape_callback(|_| AutoEscape::None);
     environment.set_undefined_behavior(UndefinedBehavior::Strict);
     environment
 }
 
-/// The error without its own name for the text, which means nothing to who wrote it.
+/// minijinja's error without its internal template name, which means nothing to the operator.
 fn of(error: &minijinja::Error) -> String {
     let kind = error.kind().to_string();
     let line = error.line().map(|line| format!(" (line {line} of the text)"));
@@ -169,13 +169,13 @@ mod tests {
         };
         check("{{ minutes", "syntax error");
         check("{% if minutes %}", "syntax error");
-        check("in {{ seconds }} s", "names `seconds`, which is not there");
+        check("in {{ seconds }} s", "uses `seconds`, which is not defined");
         check("{{ minutes | nosuch }}", "nosuch");
         check("{{ minutes.x.y }}", "undefined");
-        check("{% if minutes %}{% endif %}", "comes to 0 characters, not 1 to 40");
+        check("{% if minutes %}{% endif %}", "renders to 0 characters, not 1 to 40");
         check(
             "a text that is longer than a person wants to read",
-            "comes to 49 characters",
+            "renders to 49 characters",
         );
         check(
             "only {% if not minutes %}x{{ 1 / 0 }}{% endif %}",

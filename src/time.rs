@@ -7,12 +7,12 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use serde::{Deserialize, Serialize};
 
-/// A moment: milliseconds since the Unix epoch, UTC. Written for people and JSON as RFC 3339 with milliseconds.
+/// A point in time: milliseconds since the Unix epoch, UTC. Displayed, and in JSON, as RFC 3339 with milliseconds.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct Timestamp(i64);
 
-/// The end of the year 9999: RFC 3339 has four digits for a year, and a formatter that fails panics whoever prints.
+/// The end of the year 9999: RFC 3339 has four digits for a year, and a formatter that fails makes its caller panic.
 const LATEST_WRITTEN: i64 = 253_402_300_799_999;
 
 impl Timestamp {
@@ -36,7 +36,7 @@ impl Timestamp {
         self.0.div_euclid(1000)
     }
 
-    /// The time since an earlier moment; zero where that moment is later.
+    /// The time since `earlier`; zero if `earlier` is later.
     pub fn since(self, earlier: Self) -> Duration {
         Duration::from_millis(u64::try_from(self.0.saturating_sub(earlier.0)).unwrap_or(0))
     }
@@ -103,13 +103,13 @@ pub mod rfc3339 {
     }
 }
 
-/// Where time comes from.
+/// A source of time.
 pub trait Clock: Send + Sync {
     /// The wall clock.
     fn now(&self) -> Timestamp;
 }
 
-/// The clock every part shares.
+/// The clock that every part shares.
 pub type SharedClock = Arc<dyn Clock>;
 
 /// The machine's clock.
@@ -150,7 +150,7 @@ impl SteadyClock {
         })
     }
 
-    /// Discord's clock is ahead of this one by so many milliseconds, or behind it.
+    /// Applies Discord's offset: positive milliseconds if its clock is ahead of this one.
     pub fn correct(&self, by_ms: i64) {
         self.base_ms.fetch_add(by_ms, Ordering::Relaxed);
     }

@@ -1,7 +1,7 @@
-//! What a browser brings back from Discord (RFC 6749 section 4.1.2): the query of `GET /callback`, read into a verdict.
+//! Parses the redirect from Discord (RFC 6749 section 4.1.2): the query of `GET /callback`.
 //!
-//! Pure: no I/O, no clock. The state's MAC is checked before anything else is believed, so that a request that nobody
-//! signed costs one hash. Only `state.mode = "signed"` can be read here: a state without a MAC would let anybody in.
+//! Pure: no I/O, no clock. The state's MAC is verified first, so that an unsigned request costs one hash. Only
+//! `state.mode = "signed"` works here: without a MAC anybody could submit codes.
 
 use std::time::Duration;
 
@@ -14,45 +14,45 @@ use crate::ids::CodeHash;
 use crate::secret::{AuthorizationCode, Key, RawState};
 use crate::time::Timestamp;
 
-/// The longest query that is looked at, in bytes. Discord's is about 130.
+/// The longest accepted query, in bytes. Discord's has about 130.
 pub const LONGEST_QUERY: usize = 4096;
 
-/// How far a relay's clock may be from the service's. The service is the judge of a state's age; the relay only keeps out
-/// what is surely too old, so a clock that is some minutes fast must not refuse links that are good.
+/// How far a relay's clock may differ from the service's. The service decides whether a state has expired; the relay only
+/// refuses what surely has, so a clock that is some minutes fast must not refuse good links.
 pub const CLOCK_TOLERANCE: Duration = Duration::from_mins(5);
 
-/// How a callback is judged.
+/// The rules for accepting a callback.
 #[derive(Debug, Clone)]
 pub struct CallbackRules {
-    /// Opens states.
+    /// Verifies states.
     pub key: StateKey,
     /// A state is accepted until its expiry, plus this, plus `tolerance`.
     pub code_lifetime: Duration,
-    /// [`CLOCK_TOLERANCE`] in a relay; zero where the service itself takes callbacks.
+    /// [`CLOCK_TOLERANCE`] in a relay; zero for direct intake.
     pub tolerance: Duration,
-    /// How many lanes there are; `None` where lanes do not matter.
+    /// The number of lanes; `None` if lanes do not matter.
     pub lanes: Option<usize>,
 }
 
-/// A callback whose state is signed and alive.
+/// A callback whose state is signed and has not expired.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Callback {
-    /// What the state says.
+    /// The state's contents.
     pub token: StateToken,
     /// The state's text.
     pub state: RawState,
     /// The code, or the error that came instead.
     pub result: Result<AuthorizationCode, Reason>,
-    /// Until when a repetition of it would be accepted.
+    /// Until when a repeat would be accepted.
     pub accepted_until: Timestamp,
 }
 
-/// Different callbacks that are taken from one link. Two codes from one consent do happen, and a person may refuse first;
-/// more is somebody who has a link and makes up codes.
+/// How many different callbacks one link may produce. One consent can yield two codes, and a user may deny first; more
+/// means that somebody has a link and makes up codes.
 pub const MOST_PER_LINK: usize = 4;
 
 impl Callback {
-    /// By what a repetition is recognised: the code, or the error together with its state.
+    /// The key that identifies a repeat: the code, or the error together with its state.
     pub fn hash(&self, key: &Key) -> CodeHash {
         match &self.result {
             Ok(code) => code_hash(key, code),
@@ -64,7 +64,7 @@ impl Callback {
     }
 }
 
-/// Why a callback is refused. It never carries content.
+/// Why a callback is refused. Never contains user input.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, thiserror::Error)]
 pub enum Refusal {
     /// The query is longer than [`LONGEST_QUERY`].
@@ -73,19 +73,19 @@ pub enum Refusal {
     /// The state holds a stray `%`, or no UTF-8.
     #[error("not_encoded")]
     NotEncoded,
-    /// A parameter stands twice (RFC 6749 section 3.1 forbids it).
+    /// A parameter occurs twice (RFC 6749 section 3.1 forbids it).
     #[error("doubled")]
     Doubled,
     /// No state, or an empty one.
     #[error("state_missing")]
     StateMissing,
-    /// The state is no token of ours.
+    /// The state is not one of our tokens.
     #[error("state_malformed")]
     StateMalformed,
     /// The state's MAC is wrong.
     #[error("state_forged")]
     StateForged,
-    /// The link is too old.
+    /// The link has expired.
     #[error("state_expired")]
     StateExpired,
     /// The state names a lane that is not configured.
@@ -97,16 +97,16 @@ pub enum Refusal {
     /// A code and an error.
     #[error("code_and_error")]
     CodeAndError,
-    /// The code cannot be one of Discord's.
+    /// The code has the wrong form.
     #[error("not_a_code")]
     NotACode,
-    /// The error is no word of OAuth2's.
+    /// The error is not a valid OAuth2 error code.
     #[error("not_an_error")]
     NotAnError,
 }
 
 impl Refusal {
-    /// Every refusal, in the order in which they are found.
+    /// Every refusal, in the order of the checks.
     pub const ALL: [Self; 12] = [
         Self::TooLong,
         Self::NotEncoded,
@@ -122,7 +122,7 @@ impl Refusal {
         Self::NotAnError,
     ];
 
-    /// Whether nobody has shown that they were given a link: such requests count against their address.
+    /// Whether the request lacks a valid signature: such requests count against their address.
     pub const fn is_unsigned(self) -> bool {
         matches!(
             self,
@@ -136,7 +136,7 @@ impl Refusal {
     }
 }
 
-/// The three parameters that matter, as they stand.
+/// The three relevant parameters, undecoded.
 #[derive(Default)]
 struct Parameters<'q> {
     code: Option<&'q str>,
@@ -168,7 +168,7 @@ impl<'q> Parameters<'q> {
 }
 
 impl CallbackRules {
-    /// Judges a raw query, without its question mark.
+    /// Parses a raw query, without its question mark.
     pub fn read(&self, query: &str, now: Timestamp) -> Result<Callback, Refusal> {
         if query.len() > LONGEST_QUERY {
             return Err(Refusal::TooLong);
@@ -197,7 +197,7 @@ impl CallbackRules {
             (None, Some(error)) => {
                 let error = percent_decode(error).ok_or(Refusal::NotAnError)?;
                 let reason = Reason::new(&error);
-                // `relay_…` are a relay's own words to the service, and nobody else's.
+                // Only a relay may send `relay_…` errors to the service.
                 if reason.as_str() != error || error.starts_with("relay_") {
                     return Err(Refusal::NotAnError);
                 }
@@ -380,7 +380,7 @@ mod tests {
             at_home.read(&query, NOW + Duration::from_secs(400)),
             Err(Refusal::StateExpired)
         );
-        // A clock that is behind accepts: the service refuses what is too old.
+        // A clock that is behind accepts the state; the service refuses it if it has expired.
         assert!(rules().read(&query, NOW - Duration::from_hours(1)).is_ok());
     }
 }

@@ -1,8 +1,8 @@
-//! The gate: a link is handed out only while its code can still be carried and exchanged before it dies. Pure.
+//! The gate: a link is handed out only while its code can still be carried and exchanged before it expires. Pure.
 //!
-//! A code lives for `code_lifetime` and works once, while a channel takes 30 messages a minute: what comes on top dies on
-//! the way. So load is shed before a code exists. Each link holds a place from minting until its code or denial arrives,
-//! or until it can bring none any more.
+//! A code lives for `code_lifetime` and works once, while a channel takes 30 messages a minute: the excess expires in
+//! transit. So load is shed before a code exists. Each link holds a place from issue until its code or denial arrives, or
+//! until the link can no longer be used.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::time::Duration;
@@ -12,21 +12,21 @@ use super::state::{StateMode, StateToken};
 use crate::ids::{Lane, UserId};
 use crate::time::Timestamp;
 
-/// Kept free of each code's life: the way through relay, listener and exchange takes that long when everything is slow.
+/// Reserved from each code's lifetime: relay, listener and exchange take that long when everything is slow.
 const WAY: Duration = Duration::from_secs(15);
 
-/// Places that one person may hold. Who asks again gets their newest link again: one person's clicks starve nobody.
+/// Places that one user may hold. A further request returns the newest link, so that one user cannot starve others.
 const PLACES_A_PERSON: usize = 3;
 
-/// When every lane is out, somebody is told to come back after this.
+/// The retry time while every lane is out of service.
 const NO_LANE: Duration = Duration::from_mins(1);
 
-/// What the gate lets through is computed from these.
+/// The limits from which the gate computes its places.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct GateRules {
-    /// How many codes a message of each lane may carry, by the lane's number. Empty where no channel is used.
+    /// How many codes a message of each lane may carry, by lane number. Empty if no channel is used.
     pub packs: Vec<u8>,
-    /// Messages that one channel takes in any minute, and how many of them at once; `None` for no limit.
+    /// Messages that one channel accepts in any minute, and how many of them at once; `None` for no limit.
     pub webhook: Option<(u32, u32)>,
     /// Calls a second to the OAuth2 endpoints, of which each code needs two; `None` for no limit.
     pub oauth_per_second: Option<u32>,
@@ -37,7 +37,7 @@ pub struct GateRules {
 }
 
 impl GateRules {
-    /// No limit but one for each person.
+    /// No limit except the one for each user.
     pub fn unlimited(code_lifetime: Duration) -> Self {
         Self {
             packs: vec![1],
@@ -64,7 +64,7 @@ impl GateRules {
         rate.map_or(usize::MAX, |room| self.shared(room))
     }
 
-    /// Places a second that come free under load: what is carried and exchanged. The share narrows the room, not the way.
+    /// Places freed per second under load: codes carried and exchanged. The share limits the places, not the rate.
     fn rate(&self, lanes: usize) -> f64 {
         let packs: u32 = self.packs.iter().take(lanes).map(|pack| u32::from(*pack)).sum();
         let carried = self
@@ -89,30 +89,30 @@ impl GateRules {
     }
 }
 
-/// A link that is outstanding, as the journal keeps it.
+/// An outstanding link, as the journal keeps it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct HeldPlace {
     /// The link's state.
     pub token: StateToken,
-    /// Nothing can come of the link after this moment.
+    /// The link cannot be used after this time.
     pub until: Timestamp,
 }
 
-/// What a request for a link came to.
+/// The answer to a request for a link.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Minted {
-    /// A new link, and the place it holds, where links hold one.
+    /// A new link, and the place it holds, if links hold one.
     New(Link, Option<HeldPlace>),
-    /// The person's own link, which is still good.
+    /// The user's earlier link, which is still valid.
     Again(Link),
     /// Not now.
     Later {
-        /// To be asked again after this.
+        /// When to ask again.
         after: Duration,
     },
 }
 
-/// Who holds a place.
+/// The places and their holders.
 #[derive(Debug)]
 pub struct Gate {
     rules: GateRules,
@@ -120,16 +120,16 @@ pub struct Gate {
     by_lane: BTreeMap<Lane, usize>,
     by_person: HashMap<UserId, BTreeSet<(Timestamp, [u8; 8])>>,
     ending: BTreeSet<(Timestamp, [u8; 8])>,
-    /// Lanes that carry nothing now.
+    /// Lanes that are out of service.
     out: BTreeSet<Lane>,
-    /// When the last of those who were told to wait may come back.
+    /// The latest retry time handed out.
     told: Timestamp,
-    /// Who was told to wait, and until when: asking again meanwhile gets the same answer and puts nobody back.
+    /// Retry times by user: asking again meanwhile returns the same time and delays nobody.
     waiting: HashMap<UserId, Timestamp>,
 }
 
 impl Gate {
-    /// A gate over the places that the journal held.
+    /// A gate with the places from the journal.
     pub fn new(rules: GateRules, held: impl IntoIterator<Item = HeldPlace>) -> Self {
         let mut gate = Self {
             rules,
@@ -145,7 +145,7 @@ impl Gate {
         gate
     }
 
-    /// Other limits from now on. Links that are out stay good.
+    /// Replaces the limits. Links already handed out stay valid.
     pub fn set_rules(&mut self, rules: GateRules) {
         self.rules = rules;
     }
@@ -155,7 +155,7 @@ impl Gate {
         &self.rules
     }
 
-    /// Takes a lane out, or puts it back; whether that is news.
+    /// Takes a lane out of service, or back into service. Returns whether that changed anything.
     pub fn set_lane(&mut self, lane: Lane, works: bool) -> bool {
         if works {
             self.out.remove(&lane)
@@ -164,21 +164,21 @@ impl Gate {
         }
     }
 
-    /// How many links are outstanding.
+    /// The number of outstanding links.
     pub fn held(&self) -> usize {
         self.places.len()
     }
 
-    /// How many links of one lane are outstanding.
+    /// The number of outstanding links of one lane.
     pub fn held_by(&self, lane: Lane) -> usize {
         self.by_lane.get(&lane).copied().unwrap_or(0)
     }
 
-    /// A link for a person, if its code can be carried and, behind `waiting` codes that were received and not yet
-    /// exchanged, presented in time. A new place must be durable before the link is handed out.
+    /// A link for a user, if its code can be carried, and presented in time behind `waiting` codes that are not yet
+    /// exchanged. The new place must be durable before the link is handed out.
     pub fn mint(&mut self, minter: &Minter, wanted: Wanted, waiting: usize, now: Timestamp, nonce: [u8; 8]) -> Minted {
         if minter.mode != StateMode::Signed {
-            // A bare id cannot be told from another one of the same person, so it can hold no place.
+            // One bare id looks like the next of the same user, so it holds no place.
             return Minted::New(minter.mint(wanted, Lane(0), now, nonce), None);
         }
         let theirs = self.by_person.get(&wanted.user);
@@ -218,7 +218,7 @@ impl Gate {
         first.map_or(NO_LANE, |(until, _)| seconds(until.since(now)))
     }
 
-    /// The lane with the most room left for its size, the lowest number first.
+    /// The lane with the largest share of free places; the lowest number wins a tie.
     fn emptiest_lane(&self) -> Result<Lane, Full> {
         if self.rules.packs.is_empty() {
             return Ok(Lane(0));
@@ -226,15 +226,14 @@ impl Gate {
         let lanes = (0..=u8::MAX).map(Lane).take(self.rules.packs.len());
         let open = lanes.filter(|lane| !self.out.contains(lane)).filter_map(|lane| {
             let (held, places) = (self.held_by(lane), self.rules.lane_places(lane));
-            // Compared as fractions without dividing.
+            // Compares fractions without dividing.
             (held < places).then_some((lane, held as u128, places as u128))
         });
         let emptiest = open.reduce(|a, b| if b.1 * a.2 < a.1 * b.2 { b } else { a });
         emptiest.map(|(lane, ..)| lane).ok_or(Full)
     }
 
-    /// Each who is told to wait gets a later moment than the one before, at the rate at which places come free: told the
-    /// same moment, they would all come back at once.
+    /// Staggers the retry times at the rate at which places are freed: with one common time, all would return at once.
     fn later(&mut self, user: UserId, now: Timestamp) -> Minted {
         let lanes = self.rules.packs.len();
         if lanes > 0 && self.out.len() >= lanes {
@@ -243,7 +242,7 @@ impl Gate {
         self.waiting.retain(|_, until| *until > now);
         let until = *self.waiting.entry(user).or_insert_with(|| {
             let rate = self.rules.rate(lanes - self.out.len().min(lanes)).max(1e-3);
-            // By the latest then, every link that is out now has come to its end.
+            // By then every link that is outstanding now has ended.
             let last = self.ending.last().map_or(now + NO_LANE, |(until, _)| *until);
             self.told = (self.told.max(now) + Duration::from_secs_f64(1.0 / rate)).min(last);
             self.told
@@ -262,7 +261,7 @@ impl Gate {
         }
     }
 
-    /// Frees the place of a link whose code or denial arrived; whether it held one.
+    /// Frees the place of a link whose code or denial arrived. Returns whether it held one.
     pub fn free(&mut self, nonce: [u8; 8]) -> bool {
         let Some(place) = self.places.remove(&nonce) else {
             return false;
@@ -281,7 +280,7 @@ impl Gate {
         true
     }
 
-    /// Frees the places of links that can bring nothing any more.
+    /// Frees the places of links that can no longer be used.
     pub fn expire(&mut self, now: Timestamp) -> Vec<[u8; 8]> {
         let mut freed = Vec::new();
         while let Some((until, nonce)) = self.ending.first().copied()
@@ -296,7 +295,7 @@ impl Gate {
 
 struct Full;
 
-/// Rounded up, at least one: people and `Retry-After` count whole seconds.
+/// Rounded up, at least one: `Retry-After` counts whole seconds.
 fn seconds(wait: Duration) -> Duration {
     Duration::from_secs(wait.as_millis().div_ceil(1000).max(1) as u64)
 }

@@ -1,4 +1,4 @@
-//! The keyed hash by which a code is known after it is gone.
+//! The keyed hash that identifies a code after the code itself is erased.
 
 use hmac::{Hmac, KeyInit, Mac};
 use sha2::Sha256;
@@ -21,7 +21,7 @@ pub fn hmac_sha256(key: &Key, message: &[u8]) -> [u8; 32] {
     mac.finalize().into_bytes().into()
 }
 
-/// Whether a MAC's leading bytes are right, compared in constant time.
+/// Whether a MAC's leading bytes match, compared in constant time.
 pub fn verify(key: &Key, message: &[u8], mac: &[u8]) -> bool {
     let mut computed = Hmac::<Sha256>::new_from_slice(key.expose()).expect("HMAC takes a key of any length");
     computed.update(message);

@@ -5,7 +5,7 @@ use url::Url;
 use super::pkce;
 use crate::secret::Key;
 
-/// What every link of one application has in common.
+/// The settings that all links of an application share.
 #[derive(Debug, Clone)]
 pub struct LinkSettings {
     /// Discord's consent page.
@@ -14,18 +14,18 @@ pub struct LinkSettings {
     pub client_id: u64,
     /// `redirect_uri`, exactly as registered.
     pub redirect_uri: String,
-    /// What is asked for.
+    /// The requested scopes.
     pub scopes: Vec<String>,
 }
 
 impl LinkSettings {
-    /// Whether links are minted with PKCE: Discord refuses it together with `role_connections.write`
+    /// Whether links use PKCE: Discord refuses it together with `role_connections.write`
     /// (discord-api-docs issue 5751).
     pub fn with_pkce(&self) -> bool {
         !self.scopes.iter().any(|s| s == "role_connections.write")
     }
 
-    /// The link for a state. `pkce_key` is used where the state's flag says PKCE.
+    /// The link for a state. `pkce_key` is given if the state's flag says PKCE.
     pub fn url(&self, state: &str, pkce_key: Option<&Key>) -> Url {
         let mut url = self.authorize_url.clone();
         let client_id = self.client_id.to_string();

@@ -1,4 +1,4 @@
-//! Makes links: a state for one person, and the link that carries it. Pure; chance and time are the caller's.
+//! Issues links: a state for one user, and the link that carries it. Pure; the caller supplies time and random bytes.
 
 use std::time::Duration;
 
@@ -10,46 +10,46 @@ use crate::ids::{Lane, UserId};
 use crate::secret::Key;
 use crate::time::{self, Timestamp};
 
-/// Everything that links of one application are made with.
+/// Everything needed to issue links of one application.
 #[derive(Debug, Clone)]
 pub struct Minter {
-    /// The request that every link makes.
+    /// The authorization request that every link makes.
     pub settings: LinkSettings,
-    /// In mode `signed` the state is a token; else the bare user id, which carries neither expiry nor PKCE.
+    /// In mode `signed` the state is a token; otherwise the bare user id, without expiry and PKCE.
     pub mode: StateMode,
     /// Signs states.
     pub state_key: StateKey,
-    /// Code verifiers are derived with it.
+    /// Derives code verifiers.
     pub pkce_key: Key,
-    /// How long a link may be used.
+    /// A link's lifetime.
     pub lifetime: Duration,
 }
 
-/// A link, as it is told to whoever asked for it.
+/// A link, as returned to the caller.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Link {
-    /// What the person opens.
+    /// The URL that the user opens.
     pub url: String,
-    /// Until when; `None` where the state is a bare user id.
+    /// When it expires; `None` for a bare user id.
     #[serde(with = "optional_time")]
     pub expires_at: Option<Timestamp>,
-    /// The lane its code will come through.
+    /// The lane for its code.
     pub lane: Lane,
 }
 
-/// Who a link is for, and for what.
+/// A request for a link.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Wanted {
-    /// The person.
+    /// The user.
     pub user: UserId,
     /// Index into `state.purposes`.
     pub purpose: u8,
-    /// Whether it takes the place of a link whose code died.
+    /// Whether it replaces a link whose code expired.
     pub again: bool,
 }
 
 impl Minter {
-    /// A link whose code comes through a lane, with eight random bytes.
+    /// A link for a lane. `nonce` is eight random bytes.
     pub fn mint(&self, wanted: Wanted, lane: Lane, now: Timestamp, nonce: [u8; 8]) -> Link {
         if self.mode == StateMode::Signed {
             return self.link(&self.token(wanted, lane, now, nonce));
@@ -65,7 +65,7 @@ impl Minter {
     pub fn token(&self, wanted: Wanted, lane: Lane, now: Timestamp, nonce: [u8; 8]) -> StateToken {
         StateToken {
             user: wanted.user,
-            // The token carries whole seconds; what is told is what the token says.
+            // The token carries whole seconds; the caller sees the same time.
             expires_at: Timestamp::from_secs((now + self.lifetime).as_secs()),
             lane,
             purpose: wanted.purpose,

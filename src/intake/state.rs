@@ -1,4 +1,4 @@
-//! The signed OAuth2 `state` (RFC 6749 section 10.12): who asked, for what, until when.
+//! The signed OAuth2 `state` (RFC 6749 section 10.12): the user, the purpose, the expiry.
 
 use std::time::Duration;
 
@@ -21,22 +21,22 @@ const LENGTH: usize = 57;
 #[derive(Debug, Clone)]
 pub struct StateKey(Key);
 
-/// What a signed state says.
+/// The contents of a signed state.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct StateToken {
-    /// The person the link was made for.
+    /// The user the link was issued for.
     pub user: UserId,
     /// The link's expiry, in whole seconds.
     pub expires_at: Timestamp,
-    /// The lane chosen at minting.
+    /// The lane chosen when the link was issued.
     pub lane: Lane,
     /// Index into `state.purposes`.
     pub purpose: u8,
-    /// Whether the link was minted with PKCE.
+    /// Whether the link uses PKCE.
     pub pkce: bool,
-    /// Whether it takes the place of a link whose code died: there is no second invitation.
+    /// Whether it replaces a link whose code expired: there is no second invitation.
     pub again: bool,
-    /// Makes it usable once.
+    /// Makes the state single-use.
     pub nonce: [u8; 8],
 }
 
@@ -57,7 +57,7 @@ impl StateToken {
     }
 }
 
-/// Why a text is no state token.
+/// Why a text is not a valid state token.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum StateError {
     /// Not 57 characters of the right shape.
@@ -123,7 +123,7 @@ impl StateKey {
     }
 }
 
-/// When a signed state that was accepted expires, its MAC not looked at again; `None` for any other text.
+/// The expiry of a signed state that was accepted before (the MAC is not verified again); `None` for any other text.
 pub fn expiry_of(raw: &RawState) -> Option<Timestamp> {
     let (body, _) = raw.expose().strip_prefix("s1.")?.split_once('.')?;
     decode(body).ok().as_ref().map(expiry)
@@ -139,18 +139,18 @@ fn decode<const N: usize>(text: &str) -> Result<[u8; N], StateError> {
     bytes.try_into().map_err(|_| StateError::Malformed)
 }
 
-/// What a state may be: the configuration's `state.mode`.
+/// The form of a state: the configuration's `state.mode`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum StateMode {
     /// A signed token.
     Signed,
-    /// The bare user id, as classic scripts have it.
+    /// The bare user id, as in the classic script.
     UserId,
     /// Anything, or nothing.
     Any,
 }
 
-/// How a state is read.
+/// The rules for reading a state.
 #[derive(Debug, Clone)]
 pub struct StateRules {
     /// The mode.
@@ -159,12 +159,12 @@ pub struct StateRules {
     pub key: StateKey,
     /// A token is accepted until its expiry plus this.
     pub code_lifetime: Duration,
-    /// How many purposes there are.
+    /// The number of purposes.
     pub purposes: usize,
 }
 
 impl StateRules {
-    /// What a state asked for, or why it is refused together with what may be told of it.
+    /// The request in a state, or why it is refused together with what may still be reported.
     pub fn interpret(&self, raw: Option<&RawState>, now: Timestamp) -> Result<Requested, (Requested, Reason)> {
         let refuse = |reason: &str| Err((Requested::default(), Reason::new(reason)));
         match (self.mode, raw) {

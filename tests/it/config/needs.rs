@@ -123,8 +123,8 @@ fn a_commands_name_and_texts_are_tried_out() {
         &[("[[commands.texts]]", texts)],
         &[
             "13: `commands.texts[0].link` cannot be used: syntax error: unexpected end of input, expected end of variable block (line 1 of the text); write for example `link = \"Ouvre ce lien pour relier ton compte.{% if minutes %} Il est valable {{ minutes }} min.{% endif %}\"`",
-            "14: `commands.texts[0].later` cannot be used: names `minutes`, which is not there; write for example `later = \"Beaucoup de monde en ce moment. Essaie encore dans {{ seconds }} s.\"`",
-            "15: `commands.texts[0].button` cannot be used: comes to 0 characters, not 1 to 80; write for example `button = \"Relier\"`",
+            "14: `commands.texts[0].later` cannot be used: uses `minutes`, which is not defined; write for example `later = \"Beaucoup de monde en ce moment. Essaie encore dans {{ seconds }} s.\"`",
+            "15: `commands.texts[0].button` cannot be used: renders to 0 characters, not 1 to 80; write for example `button = \"Relier\"`",
             "16: `commands.texts[1].button` is missing; write for example `button = \"Relier\"`",
             "23: `commands.texts[2].locale` is the same language as `commands.texts[0].locale`; each may stand once",
             "25: `commands.texts[3].locale` is `pt_BR`, which is not known here; did you mean \"pt-BR\"?",
@@ -154,7 +154,7 @@ fn a_new_invitation_is_a_switch_and_a_text() {
         &[("[reinvite]", "enabled = \"yes\"\ntext = \"{{ url }}\"\nbutton = \"Go\"")],
         &[
             "12: `reinvite.enabled` is a text, not true or false; write for example `enabled = false`",
-            "13: `reinvite.text` cannot be used: names `url`, which is not there; write for example `text = \"Your account could not be connected in time. Please open this new link{% if minutes %} within {{ minutes }} min{% endif %}.\"`",
+            "13: `reinvite.text` cannot be used: uses `url`, which is not defined; write for example `text = \"Your account could not be connected in time. Please open this new link{% if minutes %} within {{ minutes }} min{% endif %}.\"`",
         ],
     );
     says(

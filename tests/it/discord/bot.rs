@@ -41,7 +41,7 @@ pub fn bot_at(address: SocketAddr, token: bool) -> (HttpBotApi, mpsc::Receiver<H
     (api, told)
 }
 
-/// What reading the history from a server comes to, and what it tells the governor.
+/// The result of reading the history from a server, and what it tells the governor.
 pub async fn history_at(address: SocketAddr) -> (String, Option<HttpFeedback>) {
     let (api, mut told) = bot_at(address, false);
     let name = match api.history(CHANNEL, HistoryPage::After(1)).await {

@@ -18,7 +18,7 @@ async fn posted(play: Play) -> Result<HttpReply, HttpFailure> {
     poster().post(&url, &[], "{}").await
 }
 
-/// What a post to a URL comes to.
+/// The result of a post to a URL.
 pub async fn post_to(url: &str) -> String {
     match poster().post(url, &[], r#"{"user":"CANARY"}"#).await {
         Ok(reply) => format!("{} {:?}", reply.status, reply.retry_after.map(|d| d.as_millis())),

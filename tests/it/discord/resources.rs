@@ -30,7 +30,7 @@ async fn fetched(play: Play, resource: Resource) -> String {
     fetch_at(server.address(), resource).await.0
 }
 
-/// What a fetch from a server comes to, and what it tells the governor.
+/// The result of a fetch from a server, and what it tells the governor.
 pub async fn fetch_at(address: SocketAddr, resource: Resource) -> (String, Option<HttpFeedback>) {
     let client = client_at(address);
     let answered = client.fetch(&AccessToken::new("CANARY"), resource).await;
