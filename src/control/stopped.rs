@@ -121,7 +121,7 @@ impl<'a> StoppedStore<'a> {
             return Err(closed.map_or_else(|| Refusal::no_such_grant(id), |_| Refusal::closed(id)));
         };
         let next = grant
-            .apply(event, self.now, &policy)
+            .apply(event, policy.at(self.now))
             .map_err(|e| Refusal::new(409, e.to_string()))?;
         let (change, view) = match &next.state {
             State::Closed(closed) => (Change::Close(closed.clone()), GrantView::of_closed(closed)),

@@ -11,6 +11,6 @@ pub mod state;
 pub mod transition;
 
 pub use event::{Event, IllegalTransition};
-pub use retry::Policy;
+pub use retry::{At, Policy};
 pub use schedule::{Due, Schedule, Task};
 pub use state::{ClosedGrant, Grant, Outcome, Reason, State};

@@ -19,7 +19,21 @@ pub struct Policy {
     pub reinvite: bool,
 }
 
+/// What every rule about a grant goes by: the policy, and the moment.
+#[derive(Debug, Clone, Copy)]
+pub struct At<'a> {
+    /// The moment.
+    pub now: Timestamp,
+    /// The policy.
+    pub policy: &'a Policy,
+}
+
 impl Policy {
+    /// This policy at a moment.
+    pub fn at(&self, now: Timestamp) -> At<'_> {
+        At { now, policy: self }
+    }
+
     /// The place of a sink among the configured ones.
     pub fn sink_index(&self, name: &str) -> Option<u8> {
         self.sinks

@@ -5,8 +5,8 @@
 
 use std::collections::{BTreeSet, HashMap};
 
-use super::retry::{INVITATION_WITHIN, Policy};
-use super::state::{DeliveryState, Grant, Invitation, Revocation, State};
+use super::retry::{At, INVITATION_WITHIN, Policy};
+use super::state::{Attempts, DeliveryState, Grant, Invitation, Revocation, Settling, State};
 use crate::ids::GrantId;
 use crate::time::Timestamp;
 
@@ -52,60 +52,59 @@ pub struct Due {
     pub place: Priority,
 }
 
+impl Due {
+    fn after(task: Task, attempts: Attempts) -> Self {
+        Self {
+            task,
+            not_before: attempts.not_before,
+            place: (false, attempts.since),
+        }
+    }
+}
+
 impl Grant {
     /// What this grant wants done.
-    pub fn due(&self, now: Timestamp, policy: &Policy) -> Vec<Due> {
-        match &self.state {
-            State::Received { presentations, .. } => vec![Due {
-                task: Task::Exchange,
-                not_before: presentations.not_before,
-                place: (self.is_suspect(now, policy), self.deadline),
-            }],
-            State::Exchanging { .. } | State::Closed(_) => Vec::new(),
-            State::Exchanged { attempts, .. } => {
-                vec![Due {
-                    task: Task::Fetch,
-                    not_before: attempts.not_before,
-                    place: (false, attempts.since),
-                }]
-            }
-            State::Settling(settling) => {
-                // A result tells whether its person was invited.
-                let invitation = match settling.invitation {
-                    Invitation::Owed(attempts) => Some(attempts),
-                    _ => None,
+    pub fn due<'a>(&'a self, at: At<'a>) -> impl Iterator<Item = Due> + 'a {
+        let (one, settling) = match &self.state {
+            State::Received { presentations, .. } => {
+                let exchange = Due {
+                    task: Task::Exchange,
+                    not_before: presentations.not_before,
+                    place: (self.is_suspect(at), self.deadline),
                 };
-                let waits_until = invitation.map(|attempts| attempts.since + INVITATION_WITHIN);
-                let deliveries = settling
-                    .deliveries
-                    .iter()
-                    .filter(|(_, d)| d.state == DeliveryState::Owed);
-                let mut due: Vec<Due> = deliveries
-                    .filter_map(|(name, d)| {
-                        policy.sink_index(name).map(|i| Due {
-                            task: Task::Deliver(i),
-                            not_before: waits_until.map_or(d.attempts.not_before, |w| w.max(d.attempts.not_before)),
-                            place: (false, d.attempts.since),
-                        })
-                    })
-                    .collect();
-                if let Some(attempts) = invitation {
-                    due.push(Due {
-                        task: Task::Invite,
-                        not_before: attempts.not_before,
-                        place: (false, attempts.since),
-                    });
-                }
-                if let Revocation::Owed { attempts, .. } = &settling.revocation {
-                    due.push(Due {
-                        task: Task::Revoke,
-                        not_before: attempts.not_before,
-                        place: (false, attempts.since),
-                    });
-                }
-                due
+                (Some(exchange), None)
             }
-        }
+            State::Exchanged { attempts, .. } => (Some(Due::after(Task::Fetch, *attempts)), None),
+            State::Settling(settling) => (None, Some(settling.due(at.policy))),
+            State::Exchanging { .. } | State::Closed(_) => (None, None),
+        };
+        one.into_iter().chain(settling.into_iter().flatten())
+    }
+}
+
+impl Settling {
+    fn due<'a>(&'a self, policy: &'a Policy) -> impl Iterator<Item = Due> + 'a {
+        let invitation = match self.invitation {
+            Invitation::Owed(attempts) => Some(attempts),
+            _ => None,
+        };
+        let revocation = match &self.revocation {
+            Revocation::Owed { attempts, .. } => Some(*attempts),
+            _ => None,
+        };
+        // A result says whether its person was sent a fresh link, so it waits for that.
+        let not_before = invitation.map(|attempts| attempts.since + INVITATION_WITHIN);
+        let owed = self.deliveries.iter().filter(|(_, d)| d.state == DeliveryState::Owed);
+        let deliveries = owed.filter_map(move |(name, delivery)| {
+            let due = Due::after(Task::Deliver(policy.sink_index(name)?), delivery.attempts);
+            Some(Due {
+                not_before: not_before.map_or(due.not_before, |at| at.max(due.not_before)),
+                ..due
+            })
+        });
+        let invite = invitation.map(|attempts| Due::after(Task::Invite, attempts));
+        let revoke = revocation.map(|attempts| Due::after(Task::Revoke, attempts));
+        deliveries.chain(invite).chain(revoke)
     }
 }
 

@@ -1,9 +1,11 @@
 //! The one total function that changes a grant.
 //!
-//! Every rule about what an answer means for a code stands here and in `retry`; `docs/state-machine.md` draws it.
+//! Every rule about what an answer means for a code stands here and in `retry`; `docs/state-machine.md` has the table.
+
+use std::time::Duration;
 
 use super::event::{Event, IllegalTransition};
-use super::retry::{self, Policy};
+use super::retry::{self, At};
 use super::state::{
     Attempts, ClosedGrant, Delivery, DeliveryState, Grant, Invitation, Outcome, Presentations, Reason, Requested,
     Revocation, Settling, State, Token,
@@ -13,48 +15,39 @@ use crate::secret::{AccessToken, AuthorizationCode};
 use crate::time::Timestamp;
 
 impl Grant {
-    /// What becomes of the grant when `event` happens at `now`. The grant itself is untouched.
-    pub fn apply(&self, event: Event, now: Timestamp, policy: &Policy) -> Result<Self, IllegalTransition> {
+    /// What becomes of the grant when `event` happens. The grant itself is untouched.
+    pub fn apply(&self, event: Event, at: At<'_>) -> Result<Self, IllegalTransition> {
         let illegal = IllegalTransition {
             grant: self.id,
             state: self.state.name(),
             event: event.name(),
         };
-        let mut next = self.clone();
-        match (&self.state, event) {
-            (State::Received { code, presentations }, event) => {
-                next.state = self
-                    .while_received(code, *presentations, event, now, policy)
-                    .ok_or(illegal)?;
-            }
-            (State::Exchanging { code, presentations }, event) => {
-                next.state = self
-                    .while_exchanging(code, *presentations, event, now, policy)
-                    .ok_or(illegal)?;
-            }
-            (
-                State::Exchanged {
-                    token,
-                    attempts,
-                    unauthorized,
-                },
-                event,
-            ) => {
-                if let Event::Fetched { person, .. } = event {
-                    next.person = Some(person);
-                }
-                next.state = self
-                    .while_exchanged(token, *attempts, *unauthorized, event, now, policy)
-                    .ok_or(illegal)?;
-            }
-            (State::Settling(settling), event) => {
+        let person = match (&self.state, &event) {
+            (State::Exchanged { .. }, Event::Fetched { person, .. }) => Some(*person),
+            _ => self.person,
+        };
+        let state = match &self.state {
+            State::Received { code, presentations } => self.while_received(code, *presentations, event, at),
+            State::Exchanging { code, presentations } => self.while_exchanging(code, *presentations, event, at),
+            State::Exchanged {
+                token,
+                attempts,
+                unauthorized,
+            } => self.while_exchanged(token, *attempts, *unauthorized, event, at),
+            State::Settling(settling) => {
                 let mut settling = settling.clone();
-                self.while_settling(&mut settling, event, now, policy).ok_or(illegal)?;
-                next.state = State::Settling(settling);
+                self.while_settling(&mut settling, event, at)
+                    .map(|()| State::Settling(settling))
             }
-            (State::Closed(_), _) => return Err(illegal),
-        }
-        next.close_if_settled(now);
+            State::Closed(_) => None,
+        };
+        let mut next = Self {
+            person,
+            state: state.ok_or(illegal)?,
+            requested: self.requested.clone(),
+            ..*self
+        };
+        next.close_if_settled(at.now);
         Ok(next)
     }
 
@@ -63,8 +56,7 @@ impl Grant {
         code: &AuthorizationCode,
         mut presentations: Presentations,
         event: Event,
-        now: Timestamp,
-        policy: &Policy,
+        at: At<'_>,
     ) -> Option<State> {
         Some(match event {
             Event::Began => {
@@ -74,20 +66,15 @@ impl Grant {
                     presentations,
                 }
             }
-            Event::Expired if presentations.outcome_unknown() => {
-                self.settle(Outcome::Lost, Some("answer_lost"), None, now, policy)
+            Event::Expired if presentations.outcome_unknown() => self.ends(Outcome::Lost, "answer_lost", at),
+            Event::Expired => self.ends(Outcome::Expired, "code_expired", at),
+            Event::Superseded => {
+                State::Closed(self.closed(Outcome::Duplicate, Some(Reason::new("state_used")), at.now))
             }
-            Event::Expired => self.settle(Outcome::Expired, Some("code_expired"), None, now, policy),
-            Event::Superseded => State::Closed(self.closed(Outcome::Duplicate, Some(Reason::new("state_used")), now)),
-            // An exchange whose answer was cut off may have left a token that nobody has: that is what must be told.
-            Event::Dropped if presentations.outcome_unknown() => {
-                uninvited(self.settle(Outcome::Lost, Some("answer_lost"), None, now, policy))
-            }
-            Event::Dropped => self.settle(Outcome::Dropped, Some("dropped_by_operator"), None, now, policy),
-            Event::Aged => State::Received {
-                code: code.clone(),
-                presentations,
-            },
+            // The cut-off exchange may have left a token that nobody has. Operators must learn that, so it is not `dropped`.
+            Event::Dropped if presentations.outcome_unknown() => uninvited(self.ends(Outcome::Lost, "answer_lost", at)),
+            Event::Dropped => self.ends(Outcome::Dropped, "dropped_by_operator", at),
+            Event::Aged => self.state.clone(),
             _ => return None,
         })
     }
@@ -97,69 +84,47 @@ impl Grant {
         code: &AuthorizationCode,
         mut presentations: Presentations,
         event: Event,
-        now: Timestamp,
-        policy: &Policy,
+        at: At<'_>,
     ) -> Option<State> {
-        let again = |presentations| State::Received {
-            code: code.clone(),
-            presentations,
+        // By the relay's clock the code has expired: it is presented once, whatever the answer.
+        let only_once = self.is_suspect(at);
+        let again_after = |wait, mut presentations: Presentations| {
+            presentations.not_before = at.now + wait;
+            State::Received {
+                code: code.clone(),
+                presentations,
+            }
         };
-        // By the relay's clock the code is past its life: it is presented once, whatever comes back.
-        let only_once = self.is_suspect(now, policy);
         Some(match event {
-            Event::NotSent => {
-                presentations.not_before = now + retry::AFTER_NOT_SENT;
-                again(presentations)
-            }
-            Event::Deferred { after } => {
-                presentations.not_before = now + after.min(retry::LONGEST_WAIT);
-                again(presentations)
-            }
-            Event::CredentialsRefused => {
-                presentations.not_before = now + retry::AFTER_NOT_SENT;
-                again(presentations)
-            }
+            Event::NotSent | Event::CredentialsRefused => again_after(retry::AFTER_NOT_SENT, presentations),
+            Event::Deferred { after } => again_after(after.min(retry::LONGEST_WAIT), presentations),
             Event::Unclear => {
                 presentations.unclear += 1;
                 match retry::after_unclear(presentations.unclear) {
-                    Some(wait) if !only_once => {
-                        presentations.not_before = now + wait;
-                        again(presentations)
-                    }
-                    _ => self.settle(Outcome::Lost, Some("answer_unclear"), None, now, policy),
+                    Some(wait) if !only_once => again_after(wait, presentations),
+                    _ => self.ends(Outcome::Lost, "answer_unclear", at),
                 }
             }
             Event::CutOff | Event::FoundAtStart => {
-                let wait = if matches!(event, Event::CutOff) {
-                    retry::AFTER_CUT_OFF
-                } else {
-                    std::time::Duration::ZERO
-                };
+                let cut_off = matches!(event, Event::CutOff);
+                let wait = if cut_off { retry::AFTER_CUT_OFF } else { Duration::ZERO };
                 presentations.cut_off += 1;
                 if retry::once_more_after_cut_off(&presentations) && !only_once {
-                    presentations.not_before = now + wait;
-                    again(presentations)
+                    again_after(wait, presentations)
                 } else {
-                    self.settle(Outcome::Lost, Some("answer_lost"), None, now, policy)
+                    self.ends(Outcome::Lost, "answer_lost", at)
                 }
             }
             Event::Exchanged(token) => State::Exchanged {
                 token,
-                attempts: Attempts::owed_since(now),
+                attempts: Attempts::owed_since(at.now),
                 unauthorized: 0,
             },
-            // After an answer that did not tell, a refusal most likely means that the earlier presentation consumed it.
-            Event::Refused(_) if presentations.outcome_unknown() => {
-                self.settle(Outcome::Lost, Some("answer_lost"), None, now, policy)
-            }
-            Event::Refused(_) if now >= self.deadline => {
-                self.settle(Outcome::Expired, Some("code_expired"), None, now, policy)
-            }
-            Event::Refused(reason) => self.settle(Outcome::Refused, Some(reason.as_str()), None, now, policy),
-            Event::Aged => State::Exchanging {
-                code: code.clone(),
-                presentations,
-            },
+            // The earlier presentation, whose answer did not say, most likely consumed the code.
+            Event::Refused(_) if presentations.outcome_unknown() => self.ends(Outcome::Lost, "answer_lost", at),
+            Event::Refused(_) if at.now >= self.deadline => self.ends(Outcome::Expired, "code_expired", at),
+            Event::Refused(reason) => self.ends(Outcome::Refused, reason.as_str(), at),
+            Event::Aged => self.state.clone(),
             _ => return None,
         })
     }
@@ -170,89 +135,62 @@ impl Grant {
         attempts: Attempts,
         unauthorized: u32,
         event: Event,
-        now: Timestamp,
-        policy: &Policy,
+        at: At<'_>,
     ) -> Option<State> {
-        let failed = |reason| self.settle(Outcome::Failed, Some(reason), Some(token), now, policy);
+        let failed = |reason| self.settle(Outcome::Failed, Some(reason), Some(token), at);
+        let again = |attempts, unauthorized| State::Exchanged {
+            token: token.clone(),
+            attempts,
+            unauthorized,
+        };
         Some(match event {
             Event::Unauthorized => match retry::AFTER_UNAUTHORIZED.get(unauthorized as usize) {
-                Some(wait) => State::Exchanged {
-                    token: token.clone(),
-                    attempts: Attempts {
-                        not_before: now + *wait,
-                        ..attempts
-                    },
-                    unauthorized: unauthorized + 1,
-                },
+                Some(wait) => {
+                    let not_before = at.now + *wait;
+                    again(Attempts { not_before, ..attempts }, unauthorized + 1)
+                }
                 None => failed("token_dead"),
             },
-            Event::FetchDeferred { .. } if now.since(attempts.since) >= retry::FETCH_GIVE_UP => failed("fetch_gave_up"),
-            Event::FetchDeferred { after } => State::Exchanged {
-                token: token.clone(),
-                attempts: retry::next_attempt(attempts, self.id, after, retry::FETCH_SPACING, now),
-                unauthorized,
-            },
+            Event::FetchDeferred { .. } if at.now.since(attempts.since) >= retry::FETCH_GIVE_UP => {
+                failed("fetch_gave_up")
+            }
+            Event::FetchDeferred { after } => {
+                let next = retry::next_attempt(attempts, self.id, after, retry::FETCH_SPACING, at.now);
+                again(next, unauthorized)
+            }
             Event::FetchRefused(reason) => failed(reason.as_str()),
             Event::Fetched { person, .. } if !self.was_asked_of(person) => {
-                self.settle(Outcome::WrongPerson, Some("wrong_person"), Some(token), now, policy)
+                self.settle(Outcome::WrongPerson, Some("wrong_person"), Some(token), at)
             }
-            Event::Fetched { missing, .. } => {
-                let State::Settling(mut settling) = self.settle(Outcome::Completed, None, Some(token), now, policy)
-                else {
-                    unreachable!("settle gives Settling");
-                };
-                settling.missing = missing;
-                settling.has_data = true;
-                State::Settling(settling)
-            }
-            Event::Dropped => self.settle(Outcome::Dropped, Some("dropped_by_operator"), Some(token), now, policy),
-            Event::Aged => State::Exchanged {
-                token: token.clone(),
-                attempts,
-                unauthorized,
-            },
+            Event::Fetched { missing, .. } => State::Settling(Settling {
+                missing,
+                has_data: true,
+                ..self.settling(Outcome::Completed, None, Some(token), at)
+            }),
+            Event::Dropped => self.settle(Outcome::Dropped, Some("dropped_by_operator"), Some(token), at),
+            Event::Aged => self.state.clone(),
             _ => return None,
         })
     }
 
-    fn while_settling(&self, settling: &mut Settling, event: Event, now: Timestamp, policy: &Policy) -> Option<()> {
+    fn while_settling(&self, settling: &mut Settling, event: Event, at: At<'_>) -> Option<()> {
         match event {
-            Event::Delivered { sink } => {
-                let delivery = settling.deliveries.get_mut(&sink)?;
-                delivery.state = DeliveryState::Done;
-            }
+            Event::Delivered { sink } => settling.deliveries.get_mut(&sink)?.state = DeliveryState::Done,
             Event::DeliveryFailed { sink, after, uncertain } => {
-                let delivery = settling
-                    .deliveries
-                    .get_mut(&sink)
-                    .filter(|d| d.state == DeliveryState::Owed)?;
+                let delivery = settling.owed_delivery(&sink)?;
                 delivery.uncertain |= uncertain;
                 delivery.attempts =
-                    retry::next_attempt(delivery.attempts, self.id, after, retry::DELIVERY_SPACING, now);
-                if now.since(delivery.attempts.since) >= retry::PARK_AFTER {
-                    park(delivery, now);
+                    retry::next_attempt(delivery.attempts, self.id, after, retry::DELIVERY_SPACING, at.now);
+                if at.now.since(delivery.attempts.since) >= retry::PARK_AFTER {
+                    park(delivery, at.now);
                 }
             }
             Event::DeliveryRefused { sink } => {
-                let delivery = settling
-                    .deliveries
-                    .get_mut(&sink)
-                    .filter(|d| d.state == DeliveryState::Owed)?;
+                let delivery = settling.owed_delivery(&sink)?;
                 delivery.attempts.count = delivery.attempts.count.saturating_add(1);
-                park(delivery, now);
+                park(delivery, at.now);
             }
-            Event::Requeued { sink } => {
-                let mut any = false;
-                for (name, delivery) in &mut settling.deliveries {
-                    let meant = sink.as_ref().is_none_or(|s| s == name);
-                    if meant && delivery.state == DeliveryState::Parked && policy.sink_index(name).is_some() {
-                        delivery.state = DeliveryState::Owed;
-                        delivery.attempts = Attempts::owed_since(now);
-                        any = true;
-                    }
-                }
-                any.then_some(())?;
-            }
+            Event::Requeued { sink } => settling.requeue(sink.as_deref(), at)?,
             Event::Revoked => match settling.revocation {
                 Revocation::Owed { .. } => settling.revocation = Revocation::Done,
                 Revocation::Done => {}
@@ -262,33 +200,11 @@ impl Grant {
                 let Revocation::Owed { attempts, .. } = &mut settling.revocation else {
                     return None;
                 };
-                *attempts = retry::next_attempt(*attempts, self.id, after, retry::REVOCATION_SPACING, now);
+                *attempts = retry::next_attempt(*attempts, self.id, after, retry::REVOCATION_SPACING, at.now);
             }
-            Event::Invited => match settling.invitation {
-                Invitation::Owed(_) => settling.invitation = Invitation::Sent,
-                Invitation::Sent => {}
-                _ => return None,
-            },
-            Event::InvitationDeferred { after, or } => {
-                let Invitation::Owed(attempts) = settling.invitation else {
-                    return None;
-                };
-                let next = retry::next_attempt(attempts, self.id, after, retry::INVITATION_SPACING, now);
-                let in_time = next.not_before.since(next.since) <= retry::INVITATION_LAST_ATTEMPT;
-                settling.invitation = if in_time { Invitation::Owed(next) } else { or.into() };
-            }
-            Event::InvitationRefused(why) => {
-                let Invitation::Owed(_) = settling.invitation else {
-                    return None;
-                };
-                settling.invitation = why.into();
-            }
-            // Another code of the same consent was completed: nobody waits for a link any more.
-            Event::Superseded => {
-                let Invitation::Owed(_) = settling.invitation else {
-                    return None;
-                };
-                settling.invitation = Invitation::NotNeeded;
+            Event::Invited if settling.invitation == Invitation::Sent => {}
+            Event::Invited | Event::InvitationDeferred { .. } | Event::InvitationRefused(_) | Event::Superseded => {
+                settling.invitation = self.after_invitation(settling.invitation, &event, at.now)?;
             }
             Event::Dropped => {
                 if let Invitation::Owed(_) = settling.invitation {
@@ -300,69 +216,73 @@ impl Grant {
                     }
                 }
             }
-            Event::Aged | Event::FoundAtStart => {
-                let restarted = matches!(event, Event::FoundAtStart);
-                if settling.invitation_is_overdue(now) || !policy.reinvite {
-                    settling.give_invitation_up();
-                }
-                for (name, delivery) in &mut settling.deliveries {
-                    delivery.uncertain |= restarted && delivery.state == DeliveryState::Owed;
-                    match delivery.state {
-                        DeliveryState::Owed if policy.sink_index(name).is_none() => park(delivery, now),
-                        DeliveryState::Parked if now.since(delivery.attempts.not_before) >= policy.keep_parked => {
-                            delivery.state = DeliveryState::GaveUp;
-                        }
-                        _ => {}
-                    }
-                }
-            }
+            Event::Aged => settling.age(false, at),
+            Event::FoundAtStart => settling.age(true, at),
             _ => return None,
         }
         Some(())
     }
 
-    /// Owes a result to every sink, and a revocation where a token is held.
-    pub fn settle(
-        &self,
-        outcome: Outcome,
-        reason: Option<&str>,
-        token: Option<&Token>,
-        now: Timestamp,
-        policy: &Policy,
-    ) -> State {
-        let owed = Delivery {
-            state: DeliveryState::Owed,
-            attempts: Attempts::owed_since(now),
-            uncertain: false,
+    fn after_invitation(&self, invitation: Invitation, event: &Event, now: Timestamp) -> Option<Invitation> {
+        let Invitation::Owed(attempts) = invitation else {
+            return None;
         };
-        State::Settling(Settling {
-            outcome,
-            reason: reason.map(Reason::new),
-            settled_at: now,
-            scopes: token.map(|t| t.scopes.clone()).unwrap_or_default(),
-            missing: Vec::new(),
-            has_data: false,
-            deliveries: policy.sinks.iter().map(|name| (name.clone(), owed)).collect(),
-            revocation: token.map_or(Revocation::NotNeeded, |t| owed_revocation(&t.access, now)),
-            invitation: self.owed_invitation(outcome, now, policy),
+        Some(match event {
+            Event::Invited => Invitation::Sent,
+            Event::InvitationDeferred { after, or } => {
+                let next = retry::next_attempt(attempts, self.id, *after, retry::INVITATION_SPACING, now);
+                let in_time = next.not_before.since(next.since) <= retry::INVITATION_LAST_ATTEMPT;
+                if in_time { Invitation::Owed(next) } else { (*or).into() }
+            }
+            Event::InvitationRefused(why) => (*why).into(),
+            // The person signed in with another code of the same consent, and needs no link any more.
+            _ => Invitation::NotNeeded,
         })
     }
 
-    /// A fresh link is owed to whom a signed state names: no other state proves that this person ever asked for one. Who
-    /// was sent one already is left in peace.
-    fn owed_invitation(&self, outcome: Outcome, now: Timestamp, policy: &Policy) -> Invitation {
+    fn ends(&self, outcome: Outcome, reason: &str, at: At<'_>) -> State {
+        self.settle(outcome, Some(reason), None, at)
+    }
+
+    /// Owes a result to every sink, and a revocation where a token is held.
+    pub fn settle(&self, outcome: Outcome, reason: Option<&str>, token: Option<&Token>, at: At<'_>) -> State {
+        State::Settling(self.settling(outcome, reason, token, at))
+    }
+
+    fn settling(&self, outcome: Outcome, reason: Option<&str>, token: Option<&Token>, at: At<'_>) -> Settling {
+        let owed = Delivery {
+            state: DeliveryState::Owed,
+            attempts: Attempts::owed_since(at.now),
+            uncertain: false,
+        };
+        Settling {
+            outcome,
+            reason: reason.map(Reason::new),
+            settled_at: at.now,
+            scopes: token.map(|t| t.scopes.clone()).unwrap_or_default(),
+            missing: Vec::new(),
+            has_data: false,
+            deliveries: at.policy.sinks.iter().map(|name| (name.clone(), owed)).collect(),
+            revocation: token.map_or(Revocation::NotNeeded, |t| owed_revocation(&t.access, at.now)),
+            invitation: self.owed_invitation(outcome, at),
+        }
+    }
+
+    /// Only a signed state proves that its user asked for a link, so only they are sent a fresh one, and only once.
+    fn owed_invitation(&self, outcome: Outcome, at: At<'_>) -> Invitation {
         let Requested { user, nonce, again, .. } = &self.requested;
         let asked = user.is_some() && nonce.is_some() && !again;
-        if policy.reinvite && outcome.is_a_dead_code() && asked {
-            Invitation::Owed(Attempts::owed_since(now))
+        if at.policy.reinvite && outcome.is_a_dead_code() && asked {
+            Invitation::Owed(Attempts::owed_since(at.now))
         } else {
             Invitation::NotNeeded
         }
     }
 
-    /// Whether the relay's clock says that the code is past its life.
-    pub fn is_suspect(&self, now: Timestamp, policy: &Policy) -> bool {
-        self.redirected_at.is_some_and(|at| now >= at + policy.code_lifetime)
+    /// Whether the code has expired by the relay's clock.
+    pub fn is_suspect(&self, at: At<'_>) -> bool {
+        let expires = |seen| seen + at.policy.code_lifetime;
+        self.redirected_at.is_some_and(|seen| at.now >= expires(seen))
     }
 
     fn was_asked_of(&self, person: UserId) -> bool {
@@ -394,7 +314,7 @@ impl Grant {
     }
 }
 
-/// An outcome that an operator chose invites nobody.
+/// Where an operator chose the outcome, no fresh link is sent.
 fn uninvited(mut state: State) -> State {
     if let State::Settling(settling) = &mut state {
         settling.invitation = Invitation::NotNeeded;
@@ -403,7 +323,7 @@ fn uninvited(mut state: State) -> State {
 }
 
 impl Settling {
-    /// Whether the person should have been invited by now: results wait no longer.
+    /// Whether the fresh link should have been sent by now: results wait no longer.
     pub fn invitation_is_overdue(&self, now: Timestamp) -> bool {
         match &self.invitation {
             Invitation::Owed(attempts) => now.since(attempts.since) >= retry::INVITATION_WITHIN,
@@ -411,9 +331,39 @@ impl Settling {
         }
     }
 
-    fn give_invitation_up(&mut self) {
-        if let Invitation::Owed(_) = self.invitation {
+    fn owed_delivery(&mut self, sink: &str) -> Option<&mut Delivery> {
+        let delivery = self.deliveries.get_mut(sink)?;
+        (delivery.state == DeliveryState::Owed).then_some(delivery)
+    }
+
+    /// Parked deliveries of one sink, or of all, are owed again. `None` where there is none.
+    fn requeue(&mut self, sink: Option<&str>, at: At<'_>) -> Option<()> {
+        let mut any = None;
+        for (name, delivery) in &mut self.deliveries {
+            let meant = sink.is_none_or(|sink| sink == name);
+            if meant && delivery.state == DeliveryState::Parked && at.policy.sink_index(name).is_some() {
+                delivery.state = DeliveryState::Owed;
+                delivery.attempts = Attempts::owed_since(at.now);
+                any = Some(());
+            }
+        }
+        any
+    }
+
+    fn age(&mut self, restarted: bool, at: At<'_>) {
+        let overdue = self.invitation_is_overdue(at.now) || !at.policy.reinvite;
+        if overdue && matches!(self.invitation, Invitation::Owed(_)) {
             self.invitation = Invitation::Failed;
+        }
+        for (name, delivery) in &mut self.deliveries {
+            delivery.uncertain |= restarted && delivery.state == DeliveryState::Owed;
+            match delivery.state {
+                DeliveryState::Owed if at.policy.sink_index(name).is_none() => park(delivery, at.now),
+                DeliveryState::Parked if at.now.since(delivery.attempts.not_before) >= at.policy.keep_parked => {
+                    delivery.state = DeliveryState::GaveUp;
+                }
+                _ => {}
+            }
         }
     }
 }
@@ -425,7 +375,7 @@ fn owed_revocation(token: &AccessToken, now: Timestamp) -> Revocation {
     }
 }
 
-/// Parks a delivery; from then on `not_before` tells since when it has been parked.
+/// Parks a delivery; from then on `not_before` is the moment at which it was parked.
 fn park(delivery: &mut Delivery, now: Timestamp) {
     delivery.state = DeliveryState::Parked;
     delivery.attempts.not_before = now;

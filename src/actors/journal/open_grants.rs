@@ -153,7 +153,7 @@ impl OpenGrants {
             open_grants.entries.insert(id, entry);
             open_grants.doubt(before.person);
             let event = if interrupted { Event::FoundAtStart } else { Event::Aged };
-            if let Ok(next) = before.apply(event, now, &open_grants.policy) {
+            if let Ok(next) = before.apply(event, open_grants.policy.at(now)) {
                 if next == *before {
                     open_grants.offer(id, now);
                 } else {
@@ -205,7 +205,7 @@ impl OpenGrants {
                 self.doubt(Some(person));
             }
         }
-        let next = match grant.apply(event.clone(), now, &self.policy) {
+        let next = match grant.apply(event.clone(), self.policy.at(now)) {
             Ok(next) => next,
             Err(illegal) => {
                 // The token that nothing can hold is revoked at once, and the others with it.
@@ -228,7 +228,7 @@ impl OpenGrants {
             let Some(entry) = self.entries.get(&other) else {
                 continue;
             };
-            if let Ok(next) = entry.grant.apply(Event::Revoked, now, &self.policy) {
+            if let Ok(next) = entry.grant.apply(Event::Revoked, self.policy.at(now)) {
                 self.replace(next, now, &mut changed);
             }
         }
@@ -261,7 +261,7 @@ impl OpenGrants {
                 .entries
                 .get(&id)
                 .filter(|e| matches!(e.grant.state, State::Exchanging { .. }));
-            if let Some(Ok(next)) = cut.map(|e| e.grant.apply(Event::CutOff, now, &self.policy)) {
+            if let Some(Ok(next)) = cut.map(|e| e.grant.apply(Event::CutOff, self.policy.at(now))) {
                 self.replace(next, now, &mut changed);
             }
         }
@@ -276,7 +276,7 @@ impl OpenGrants {
             event: event.name(),
         };
         let grant = self.entries.get(&id).map(|e| Rc::clone(&e.grant)).ok_or(gone)?;
-        let next = grant.apply(event, now, &self.policy)?;
+        let next = grant.apply(event, self.policy.at(now))?;
         let mut changed = Changed::default();
         self.replace(next, now, &mut changed);
         Ok(changed)
@@ -310,7 +310,7 @@ impl OpenGrants {
     /// Puts a grant's unleased tasks into the schedule.
     fn offer(&mut self, id: GrantId, now: Timestamp) {
         let Some(entry) = self.entries.get(&id) else { return };
-        for due in entry.grant.due(now, &self.policy) {
+        for due in entry.grant.due(self.policy.at(now)) {
             if !self.leases.contains(&(id, due.task)) {
                 self.schedule.put(id, due, now);
             }
@@ -321,7 +321,7 @@ impl OpenGrants {
         let id = next.id;
         let before = self.entries.get(&id).map(|e| Rc::clone(&e.grant));
         if let Some(before) = &before {
-            for due in before.due(now, &self.policy) {
+            for due in before.due(self.policy.at(now)) {
                 self.schedule.remove(id, due.task);
             }
             self.unindex(before);

@@ -49,7 +49,7 @@ fn received(ms: u64) -> Grant {
 
 #[track_caller]
 fn apply(grant: &Grant, event: Event, ms: u64) -> Grant {
-    grant.apply(event, at(ms), &policy()).expect("legal")
+    grant.apply(event, policy().at(at(ms))).expect("legal")
 }
 
 fn exchanging(ms: u64) -> Grant {

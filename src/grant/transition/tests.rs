@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use super::super::event::Uninvited;
+use super::super::retry::Policy;
 use super::super::state::Origin;
 use super::*;
 use crate::ids::{CodeHash, GrantId, Lane, MessageId};
@@ -165,7 +166,7 @@ impl Story {
 
     #[track_caller]
     fn then(mut self, event: Event) -> Self {
-        self.grant = self.grant.apply(event, self.now, &self.policy).expect("legal");
+        self.grant = self.grant.apply(event, self.policy.at(self.now)).expect("legal");
         self
     }
 
@@ -189,7 +190,7 @@ impl Story {
         let name = event.name();
         let refused = self
             .grant
-            .apply(event, self.now, &self.policy)
+            .apply(event, self.policy.at(self.now))
             .expect_err("illegal here");
         assert_eq!((refused.state, refused.event), (self.grant.state.name(), name));
     }
@@ -264,7 +265,7 @@ fn check(row: &str) {
     ];
     assert_eq!(cells.len(), starts.len() + 1, "{row}");
     for (start, expected) in starts.iter().zip(&cells[1..]) {
-        let result = start.grant.apply(event(cells[0]), start.now, &start.policy);
+        let result = start.grant.apply(event(cells[0]), start.policy.at(start.now));
         let got = result.map_or("-".to_owned(), |next| told(&next));
         assert_eq!(&got, expected, "`{}` in {}", cells[0], start.told());
     }

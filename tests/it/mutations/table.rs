@@ -117,7 +117,7 @@ const MUTATIONS: &[Mutation] = &[
     Mutation {
         breaks: "what was received is not revoked",
         file: "src/grant/transition.rs",
-        find: "revocation: token.map_or(Revocation::NotNeeded, |t| owed_revocation(&t.access, now)),",
+        find: "revocation: token.map_or(Revocation::NotNeeded, |t| owed_revocation(&t.access, at.now)),",
         replace: "revocation: Revocation::NotNeeded,",
         target: Target::Lib,
         caught_by: "grant::transition::tests::settling::a_grant_that_holds_a_token_cannot_close",
@@ -125,7 +125,7 @@ const MUTATIONS: &[Mutation] = &[
     Mutation {
         breaks: "a revocation that fails is given up",
         file: "src/grant/transition.rs",
-        find: "*attempts = retry::next_attempt(*attempts, self.id, after, retry::REVOCATION_SPACING, now);",
+        find: "*attempts = retry::next_attempt(*attempts, self.id, after, retry::REVOCATION_SPACING, at.now);",
         replace: "let _ = (attempts, after);\n                settling.revocation = Revocation::Done;",
         target: Target::Lib,
         caught_by: "grant::transition::tests::settling::a_revocation_is_never_given_up_only_spaced_out",
@@ -133,7 +133,7 @@ const MUTATIONS: &[Mutation] = &[
     Mutation {
         breaks: "a delivery that fails is not made again",
         file: "src/grant/transition.rs",
-        find: "if now.since(delivery.attempts.since) >= retry::PARK_AFTER {",
+        find: "if at.now.since(delivery.attempts.since) >= retry::PARK_AFTER {",
         replace: "if true {",
         target: Target::Lib,
         caught_by: "grant::transition::tests::settling::a_delivery_that_fails_for_a_day_is_parked_and_after_keep_parked_given_up",

@@ -22,7 +22,7 @@ impl OpenGrants {
             self.expiring.pop_first();
             let Some(entry) = self.entries.get(&id) else { continue };
             if let State::Received { .. } = entry.grant.state
-                && let Ok(next) = entry.grant.apply(Event::Expired, now, &self.policy)
+                && let Ok(next) = entry.grant.apply(Event::Expired, self.policy.at(now))
             {
                 self.leases.remove(&(id, Task::Exchange));
                 self.replace(next, now, &mut changed);
@@ -43,7 +43,7 @@ impl OpenGrants {
         settling.sort_unstable();
         for id in settling {
             let grant = &self.entries[&id].grant;
-            if let Ok(next) = grant.apply(Event::Aged, now, &self.policy)
+            if let Ok(next) = grant.apply(Event::Aged, self.policy.at(now))
                 && next != **grant
             {
                 changed.given_up.extend(given_up(grant, &next));

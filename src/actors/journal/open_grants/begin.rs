@@ -30,8 +30,7 @@ impl OpenGrants {
             return Beginning::Stale(changed);
         };
         let still_wanted = grant
-            .due(now, &self.policy)
-            .iter()
+            .due(self.policy.at(now))
             .any(|d| d.task == task && d.not_before <= now);
         if !self.leases.contains(&(id, task)) || !still_wanted {
             self.release(id, task, now);
@@ -40,7 +39,7 @@ impl OpenGrants {
         match task {
             Task::Exchange => match self.exchange_verdict(&grant, now) {
                 Verdict::Go => {
-                    if let Ok(next) = grant.apply(Event::Began, now, &self.policy) {
+                    if let Ok(next) = grant.apply(Event::Began, self.policy.at(now)) {
                         self.replace(next, now, &mut changed);
                     }
                 }
@@ -50,7 +49,7 @@ impl OpenGrants {
                 }
                 Verdict::End(event) => {
                     self.leases.remove(&(id, task));
-                    if let Ok(next) = grant.apply(event, now, &self.policy) {
+                    if let Ok(next) = grant.apply(event, self.policy.at(now)) {
                         self.replace(next, now, &mut changed);
                     }
                     return Beginning::Stale(changed);
@@ -73,7 +72,7 @@ impl OpenGrants {
                 }
                 Verdict::End(event) => {
                     self.leases.remove(&(id, task));
-                    if let Ok(next) = grant.apply(event, now, &self.policy) {
+                    if let Ok(next) = grant.apply(event, self.policy.at(now)) {
                         self.replace(next, now, &mut changed);
                     }
                     return Beginning::Stale(changed);
@@ -82,7 +81,7 @@ impl OpenGrants {
             Task::Deliver(_) => {
                 // The result says that nobody was invited: so nobody may be, from now on.
                 if matches!(&grant.state, State::Settling(s) if s.invitation_is_overdue(now))
-                    && let Ok(next) = grant.apply(Event::Aged, now, &self.policy)
+                    && let Ok(next) = grant.apply(Event::Aged, self.policy.at(now))
                 {
                     self.replace(next, now, &mut changed);
                 }
@@ -207,7 +206,7 @@ impl OpenGrants {
     /// Keeps a task back until another grant of the same person moves, half a second at most.
     fn hold(&mut self, grant: &Grant, task: Task, now: Timestamp) {
         self.leases.remove(&(grant.id, task));
-        if let Some(mut due) = grant.due(now, &self.policy).into_iter().find(|d| d.task == task) {
+        if let Some(mut due) = grant.due(self.policy.at(now)).find(|d| d.task == task) {
             due.not_before = now + HELD_FOR;
             self.schedule.put(grant.id, due, now);
         }

@@ -190,15 +190,15 @@ impl OpenGrants {
             (Err(error), _) if error.as_str() == RELAY_EXPIRED => {
                 let come = self.has_come(grant.requested.nonce);
                 let superseded = come
-                    .then(|| grant.apply(Event::Superseded, now, &self.policy).ok())
+                    .then(|| grant.apply(Event::Superseded, self.policy.at(now)).ok())
                     .flatten();
                 superseded.map_or_else(
-                    || grant.settle(Outcome::Expired, Some(RELAY_EXPIRED), None, now, &self.policy),
+                    || grant.settle(Outcome::Expired, Some(RELAY_EXPIRED), None, self.policy.at(now)),
                     |grant| grant.state,
                 )
             }
-            (Err(error), _) => grant.settle(Outcome::Denied, Some(error.as_str()), None, now, &self.policy),
-            (Ok(_), Some(reason)) => grant.settle(Outcome::Refused, Some(reason.as_str()), None, now, &self.policy),
+            (Err(error), _) => grant.settle(Outcome::Denied, Some(error.as_str()), None, self.policy.at(now)),
+            (Ok(_), Some(reason)) => grant.settle(Outcome::Refused, Some(reason.as_str()), None, self.policy.at(now)),
             (Ok((code, _)), None) => State::Received {
                 code,
                 presentations: Presentations::default(),

@@ -295,7 +295,7 @@ fn nobody_is_invited_while_another_code_of_the_same_consent_may_yet_come_through
     let grant = Rc::clone(&open_grants.entries[&ids[0]].grant);
     // The first one dies: its person is owed a link, unless the second one makes it.
     let next = grant
-        .apply(Event::Expired, NOW, &open_grants.policy)
+        .apply(Event::Expired, open_grants.policy.at(NOW))
         .expect("it may happen");
     let mut changed = Changed::default();
     open_grants.replace(next, NOW, &mut changed);

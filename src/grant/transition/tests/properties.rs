@@ -61,7 +61,7 @@ proptest! {
             now = now + Duration::from_millis(wait);
             let name = event.name();
             let is_first = matches!(grant.state, State::Received { .. } | State::Exchanging { .. });
-            let Ok(next) = grant.apply(event, now, &policy) else { continue };
+            let Ok(next) = grant.apply(event, policy.at(now)) else { continue };
             prop_assert!(!matches!(grant.state, State::Closed(_)), "closed is final");
             if let Some(before) = outcome(&grant) {
                 prop_assert_eq!(outcome(&next), Some(before), "an outcome stays");

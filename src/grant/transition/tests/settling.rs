@@ -130,7 +130,7 @@ fn dropping_spares_neither_state_nor_token() {
 #[test]
 fn a_duplicate_closes_at_once_and_sends_no_result() {
     let story = Story::new().then(Event::Superseded).is("closed duplicate state_used");
-    assert!(story.grant.due(story.now, &story.policy).is_empty());
+    assert_eq!(due(&story), []);
 }
 
 #[test]
@@ -151,9 +151,8 @@ fn every_other_outcome_owes_a_result_to_every_sink() {
 
 /// When each task may begin, in seconds from now.
 fn due(story: &Story) -> Vec<(&'static str, u64)> {
-    let due = story.grant.due(story.now, &story.policy);
-    due.iter()
-        .map(|d| (d.task.name(), d.not_before.since(story.now).as_secs()))
+    let due = story.grant.due(story.policy.at(story.now));
+    due.map(|d| (d.task.name(), d.not_before.since(story.now).as_secs()))
         .collect()
 }
 
@@ -259,8 +258,7 @@ fn only_whom_a_signed_state_names_is_invited_once_and_for_a_dead_code_only() {
         Outcome::Denied,
         Some("access_denied"),
         None,
-        START,
-        &Story::inviting().policy,
+        Story::inviting().policy.at(START),
     );
     let State::Settling(denied) = denied.state else {
         panic!("settling")
