@@ -5,6 +5,7 @@
 
 pub mod backend;
 pub mod change;
+pub mod closed;
 pub mod committer;
 pub mod error;
 pub mod keys;
