@@ -4,6 +4,9 @@
 //! authorization code through a webhook into a private channel. codeferry sees the message, exchanges the code,
 //! fetches the person's data, delivers it and revokes the token. `docs/architecture.md` is the map.
 
+#[cfg(test)]
+#[path = "../tests/it/a_limit.rs"]
+mod a_limit;
 pub mod actors;
 pub mod cli;
 pub mod config;

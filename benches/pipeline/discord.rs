@@ -55,6 +55,7 @@ pub struct Discord {
 }
 
 impl Discord {
+    #[expect(clippy::disallowed_methods, reason = "`Process` kills it")]
     pub fn start() -> anyhow::Result<Self> {
         let mut child = Command::new(env!("CARGO_BIN_EXE_codeferry"))
             .args(["simulate", "--json", "--no-limits", "--port", "0"])

@@ -44,6 +44,7 @@ impl Site {
     }
 
     /// Starts the service.
+    #[expect(clippy::disallowed_methods, reason = "`Process` kills it")]
     pub fn run(&self) -> anyhow::Result<Service> {
         let log = self.folder.path().join("service.log");
         let child = Command::new(env!("CARGO_BIN_EXE_codeferry"))

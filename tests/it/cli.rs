@@ -2,10 +2,12 @@
 
 use std::fs;
 use std::path::Path;
-use std::process::{Output, Stdio};
+use std::process::{Command, Output, Stdio};
+use std::time::Duration;
 
-use assert_cmd::Command;
 use tempfile::TempDir;
+
+use crate::patience::{Finish as _, Process};
 
 const GIVEN: [(&str, &str); 3] = [
     ("CODEFERRY_BOT_TOKEN", "CANARY-bot"),
@@ -29,8 +31,7 @@ fn codeferry(folder: &Path, arguments: &[&str], variables: &[(&str, &str)]) -> O
         .env_clear()
         .envs(variables.iter().copied())
         .current_dir(folder)
-        .output()
-        .expect("it runs")
+        .finish()
 }
 
 /// What it printed, if it ended with this code and shows no secret.
@@ -240,18 +241,20 @@ fn a_data_folder_that_cannot_be_made_is_74() {
 #[test]
 fn a_reader_that_goes_away_is_no_failure() {
     let folder = example();
-    let mut child = std::process::Command::new(env!("CARGO_BIN_EXE_codeferry"))
+    let said = folder.path().join("said");
+    let mut command = Command::new(env!("CARGO_BIN_EXE_codeferry"));
+    command
         .args(["config", "schema"])
         .env_clear()
         .current_dir(folder.path())
         .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .spawn()
-        .expect("it runs");
+        .stderr(fs::File::create(&said).expect("made"));
+    let mut process = Process::start(&mut command);
     // The schema is longer than a pipe holds only on some systems: the reader goes before it is written.
-    drop(child.stdout.take());
-    let output = child.wait_with_output().expect("it ends");
-    exits(&output, 0);
+    drop(process.stdout());
+    let status = process.ends(Duration::from_mins(1)).expect("it ends");
+    let said = fs::read_to_string(&said).expect("read");
+    assert!(status.success() && !said.contains("CANARY"), "{status}: {said}");
 }
 
 #[test]

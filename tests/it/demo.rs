@@ -1,15 +1,16 @@
 //! `demo` as a process: every promise kept, and exit 1 where one is broken on purpose.
 
-use assert_cmd::Command;
+use std::process::Command;
+
 use serde_json::Value;
 
+use crate::patience::Finish as _;
+
 fn demo(arguments: &[&str]) -> (i32, Value) {
-    let mut command = Command::cargo_bin("codeferry").expect("the binary is built");
-    let output = command
+    let output = Command::new(env!("CARGO_BIN_EXE_codeferry"))
         .args(["demo", "--json"])
         .args(arguments)
-        .output()
-        .expect("the demo runs");
+        .finish();
     let text = String::from_utf8(output.stdout).expect("UTF-8");
     let errors = String::from_utf8_lossy(&output.stderr).into_owned();
     let account = serde_json::from_str(&text).unwrap_or_else(|_| panic!("no JSON: {text} {errors}"));

@@ -1,5 +1,6 @@
 //! The integration tests, real sockets and real processes: one binary, so that everything is linked once.
 
+mod a_limit;
 mod all_worlds;
 mod cli;
 mod config;
@@ -10,6 +11,7 @@ mod fuzz;
 mod gateway;
 mod hookdeck;
 mod mutations;
+mod patience;
 mod relay;
 mod secrets;
 mod service;

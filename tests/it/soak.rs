@@ -19,7 +19,8 @@ use tokio::time::Instant;
 use self::gauges::Gauges;
 use self::judge::Account;
 use self::people::People;
-use crate::service::test_support::{Site, exits, until};
+use crate::patience::until;
+use crate::service::test_support::{Site, exits};
 use crate::tally::{self, Tally};
 
 /// Codes a second.

@@ -13,7 +13,7 @@ use rustix::process::{Resource, Rlimit, setrlimit};
 use tokio::time::Instant;
 
 use super::mutate::mutant;
-use crate::service::test_support::wait;
+use crate::patience::Process;
 use crate::tally::{Tally, tell};
 
 /// The environment of the process in which a target runs: where it tells how far it is.
@@ -55,7 +55,8 @@ impl Target<'_> {
         let (progress, output) = (folder.path().join("progress"), folder.path().join("output"));
         fs::write(&progress, [0; 24]).expect("written");
         let to = File::create(&output).expect("made");
-        let mut child = Command::new(std::env::current_exe().expect("this program"))
+        let mut command = Command::new(std::env::current_exe().expect("this program"));
+        command
             .args([
                 "--exact",
                 &format!("fuzz::{}", self.test),
@@ -67,13 +68,11 @@ impl Target<'_> {
             .env("RUST_BACKTRACE", "0")
             .stdin(Stdio::null())
             .stdout(to.try_clone().expect("a handle"))
-            .stderr(to)
-            .spawn()
-            .expect("it starts");
+            .stderr(to);
+        let mut process = Process::start(&mut command);
         let patience = Duration::from_mins(3) + budget().unwrap_or_default();
-        let ended = wait(patience, || matches!(child.try_wait(), Ok(Some(_))));
-        let _ = child.kill();
-        let status = child.wait().expect("it ends");
+        let ended = process.ends(patience).is_some();
+        let status = process.kill();
 
         let [seed, n, tried] = told(&progress);
         let tally = Tally {

@@ -6,7 +6,8 @@ use std::time::Duration;
 use codeferry::simulator::SimulatorOptions;
 use codeferry::simulator::gateway::{GatewayFault, GatewaySettings, GatewayStatus};
 
-use crate::service::test_support::{Service, Site, until, wait};
+use crate::patience::{until, wait};
+use crate::service::test_support::{Service, Site};
 use crate::tally::{Tally, tell};
 
 /// What a loaded machine may add to any bound.

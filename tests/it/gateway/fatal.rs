@@ -7,7 +7,8 @@ use codeferry::simulator::gateway::GatewayFault;
 use codeferry::simulator::{Endpoint, Fault, FaultRule};
 
 use super::case::site;
-use crate::service::test_support::{Service, Site, until};
+use crate::patience::until;
+use crate::service::test_support::{Service, Site};
 use crate::tally::{Tally, tell};
 
 /// Tells the table once a check has passed.

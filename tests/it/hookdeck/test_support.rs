@@ -8,6 +8,7 @@ use serde_json::Value;
 use tempfile::TempDir;
 
 use super::api::Api;
+use crate::patience::Finish as _;
 
 pub const RELAY_KEY: &str = "relay-key-CANARY-relay-key-CANARY-1";
 pub const STATE_KEY: &str = "state-key-CANARY-state-key-CANARY-1";
@@ -80,8 +81,7 @@ impl Account {
             .env_clear()
             .envs(self.variables.iter().cloned())
             .current_dir(self.folder.path())
-            .output()
-            .expect("it runs");
+            .finish();
         let printed = [output.stdout.as_slice(), &output.stderr].concat();
         let printed = String::from_utf8_lossy(&printed);
         assert!(!printed.contains("CANARY"), "a secret is printed: {printed}");

@@ -3,15 +3,14 @@
 use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::io;
-use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::{Command, Stdio};
 use std::time::Duration;
 
-use rustix::process::{Pid, Signal, kill_process_group};
 use tokio::time::Instant;
 
 use super::{Mutation, Target, root};
+use crate::patience::Process;
 
 /// A build that takes longer hangs: the first one makes everything.
 const BUILD_WITHIN: Duration = Duration::from_mins(30);
@@ -178,33 +177,9 @@ impl Tree {
     /// Whether a command succeeds; `None` where it does not end in time. Whatever it has started ends with it.
     fn ended(&self, command: &mut Command, within: Duration) -> Option<bool> {
         let log = File::create(&self.log).expect("a file");
-        let mut child = command
-            .current_dir(&self.sources)
-            .stdin(Stdio::null())
-            .stderr(log)
-            .process_group(0)
-            .spawn()
-            .expect("it starts");
-        let end = Instant::now() + within;
-        let status = loop {
-            if let Some(status) = child.try_wait().expect("a child") {
-                break Some(status.success());
-            }
-            if Instant::now() >= end {
-                break None;
-            }
-            std::thread::sleep(Duration::from_millis(20));
-        };
-        end_group(&mut child);
-        status
+        let command = command.current_dir(&self.sources).stdin(Stdio::null()).stderr(log);
+        Process::start(command).ends(within).map(|status| status.success())
     }
-}
-
-fn end_group(child: &mut Child) {
-    let group = Pid::from_raw(child.id().cast_signed()).expect("a process");
-    // Of most nothing is left.
-    let _ = kill_process_group(group, Signal::KILL);
-    let _ = child.wait();
 }
 
 /// Makes a folder equal to another, and touches nothing that is equal already.

@@ -7,7 +7,8 @@ use std::time::Duration;
 use reqwest::Method;
 
 use super::test_support::{Edge, SOON, in_seconds};
-use crate::service::test_support::{PERSON, Service, exits, until};
+use crate::patience::{Finish as _, until};
+use crate::service::test_support::{PERSON, Service, exits};
 use crate::tally::{Tally, tell};
 
 const CODE: &str = "ABCDEFGHIJKLMNOPQRSTUVWXYZ0123";
@@ -261,7 +262,7 @@ fn a_wrong_configuration_is_told_at_once_and_whole() {
     let says = |text: &str, expected: &[&str]| {
         std::fs::write(edge.site.path("edge/codeferry.toml"), text).expect("written");
         for command in [&["relay"][..], &["config", "check"]] {
-            let (_, error) = exits(&edge.command(command).output().expect("it runs"), 2);
+            let (_, error) = exits(&edge.command(command).finish(), 2);
             for words in expected {
                 assert!(error.contains(words), "{command:?}: `{words}` is not in: {error}");
             }
@@ -284,11 +285,11 @@ fn a_wrong_configuration_is_told_at_once_and_whole() {
     edge.configure("");
     let mut bare = edge.command(&["relay"]);
     bare.env_clear();
-    let (_, error) = exits(&bare.output().expect("it runs"), 2);
+    let (_, error) = exits(&bare.finish(), 2);
     for name in ["CODEFERRY_RELAY_KEY", "CODEFERRY_STATE_KEY", "CODEFERRY_WEBHOOK_TOKENS"] {
         assert!(error.contains(&format!("environment {name}: ")), "{name}: {error}");
     }
-    let (out, _) = exits(&edge.command(&["config", "check"]).output().expect("it runs"), 0);
+    let (out, _) = exits(&edge.command(&["config", "check"]).finish(), 0);
     assert!(
         out.contains("`codeferry relay` would start") && out.contains("lane 0: webhook "),
         "{out}"
@@ -299,15 +300,15 @@ fn a_wrong_configuration_is_told_at_once_and_whole() {
     std::fs::write(edge.site.path("edge/pages/success.html"), "{{ titel }}").expect("written");
     let mut with_pages = edge.command(&["relay"]);
     with_pages.env("CODEFERRY_RELAY__PAGES", "pages");
-    let (_, error) = exits(&with_pages.output().expect("it runs"), 2);
+    let (_, error) = exits(&with_pages.finish(), 2);
     assert!(error.contains("success.html` is no working template"), "{error}");
     // A second one in the same folder, and one on a port in use.
     let relay = edge.relay();
-    let (_, error) = exits(&edge.command(&["relay"]).output().expect("it runs"), 1);
+    let (_, error) = exits(&edge.command(&["relay"]).finish(), 1);
     assert!(error.contains("is in use by process"), "{error}");
     let mut other = edge.command(&["relay"]);
     other.env("CODEFERRY_RELAY__JOURNAL", "other");
-    let (_, error) = exits(&other.output().expect("it runs"), 1);
+    let (_, error) = exits(&other.finish(), 1);
     assert!(
         error.contains(&format!("cannot listen on 127.0.0.1:{}", edge.port)),
         "{error}"

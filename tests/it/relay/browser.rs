@@ -3,21 +3,22 @@
 
 use std::fs::File;
 use std::path::Path;
-use std::process::{Child, Command, Stdio};
+use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
 use super::test_support::{Edge, client, free_port, in_seconds, runtime};
-use crate::service::test_support::{PERSON, wait};
+use crate::patience::{Process, wait};
+use crate::service::test_support::PERSON;
 
 const DRIVER: &str = "/usr/bin/chromedriver";
 const CHROMIUM: &str = "/usr/bin/chromium";
 
 /// A browser with an empty profile; gone when dropped.
 struct Browser {
-    driver: Child,
+    _driver: Process,
     base: String,
     session: String,
     http: reqwest::Client,
@@ -35,15 +36,14 @@ impl Browser {
         let profile = tempfile::tempdir().expect("a folder");
         let port = free_port();
         let log = File::create(profile.path().join("driver.log")).expect("a log");
-        let driver = Command::new(DRIVER)
+        let mut command = Command::new(DRIVER);
+        command
             .arg(format!("--port={port}"))
             .stdin(Stdio::null())
             .stdout(log.try_clone().expect("a log"))
-            .stderr(log)
-            .spawn()
-            .expect("it starts");
+            .stderr(log);
         let mut browser = Self {
-            driver,
+            _driver: Process::start(&mut command),
             base: format!("http://127.0.0.1:{port}"),
             session: String::new(),
             http: client(),
@@ -148,8 +148,6 @@ impl Drop for Browser {
         if !self.session.is_empty() {
             let _ = self.try_call("DELETE", &format!("/session/{}", self.session), None);
         }
-        let _ = self.driver.kill();
-        let _ = self.driver.wait();
     }
 }
 

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::direct::without_lanes;
 use super::test_support::Edge;
-use crate::service::test_support::until;
+use crate::patience::until;
 use crate::tally::{Tally, tell};
 
 const KIND: &str = "relay: kill -9 under load";

@@ -7,8 +7,9 @@ use codeferry::simulator::people::{Behaviour, walk};
 use serde_json::json;
 
 use super::test_support::{Edge, SOON, in_seconds};
+use crate::patience::until;
 use crate::service::live::metrics;
-use crate::service::test_support::{PERSON, exits, until};
+use crate::service::test_support::{PERSON, exits};
 use crate::tally::{Tally, tell};
 
 /// A site whose service listens on the port of the registered redirect, and has nothing that lanes need.

@@ -18,7 +18,8 @@ use serde_json::Value;
 use tokio::time::{Instant, sleep, sleep_until};
 
 use super::test_support::{Edge, client};
-use crate::service::test_support::{PERSON, wait};
+use crate::patience::wait;
+use crate::service::test_support::PERSON;
 
 /// How many come, evenly spread, within how long.
 struct Load {

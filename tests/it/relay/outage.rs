@@ -7,7 +7,8 @@ use codeferry::simulator::limits::{EdgeForm, Scope};
 use codeferry::simulator::{Endpoint, Fault, FaultRule};
 
 use super::test_support::{Edge, SOON};
-use crate::service::test_support::{PERSON, until};
+use crate::patience::until;
+use crate::service::test_support::PERSON;
 
 /// So many people come through the relay while something is wrong; all complete, once.
 #[track_caller]

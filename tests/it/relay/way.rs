@@ -6,7 +6,8 @@ use std::time::Duration;
 use codeferry::simulator::people::{Behaviour, browser, walk};
 
 use super::test_support::{Edge, SOON, in_seconds, runtime};
-use crate::service::test_support::{PERSON, until};
+use crate::patience::until;
+use crate::service::test_support::PERSON;
 
 #[test]
 fn people_come_from_their_link_through_the_relay_to_a_result() {

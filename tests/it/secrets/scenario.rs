@@ -20,10 +20,11 @@ use codeferry::time::SystemClock;
 use serde_json::json;
 
 use super::grep::{Needles, copy, files};
+use crate::patience::until;
 use crate::service::links::state_of;
 use crate::service::live::metrics;
 use crate::service::network::CALLED;
-use crate::service::test_support::{KEY, PERSON, Site, exits, until};
+use crate::service::test_support::{KEY, PERSON, Site, exits};
 use crate::tally::{Tally, tell};
 
 const PATIENCE: Duration = Duration::from_mins(1);

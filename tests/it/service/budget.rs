@@ -5,7 +5,8 @@ use std::time::Duration;
 use codeferry::simulator::SimulatorOptions;
 use tokio::time::Instant;
 
-use super::test_support::{Site, until};
+use super::test_support::Site;
+use crate::patience::until;
 
 const SINK: &str =
     "[[delivery]]\nname = \"channel\"\nkind = \"discord_webhook\"\nwebhook_id = \"1536343300000000020\"\n";

@@ -11,7 +11,8 @@ use codeferry::simulator::{Endpoint, Fault, FaultBody, FaultRule, SimulatorOptio
 use serde_json::{Value, json};
 
 use super::live::metrics;
-use super::test_support::{KEY, PERSON, Site, until, wait};
+use super::test_support::{KEY, PERSON, Site};
+use crate::patience::{until, wait};
 
 const SOON: Duration = Duration::from_secs(20);
 const COMMAND: &str = "[commands]\nconnect = \"connect\"\n";

@@ -9,7 +9,8 @@ use codeferry::simulator::{CodeRequest, Endpoint, Fault, FaultRule, PostRequest}
 use serde_json::Value;
 use tokio::time::Instant;
 
-use super::test_support::{PERSON, Site, exits, until};
+use super::test_support::{PERSON, Site, exits};
+use crate::patience::until;
 
 const LIMITS: &str = "[limits]\nglobal = \"off\"\noauth = \"off\"\n";
 

@@ -2,13 +2,14 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::Command;
 use std::time::Duration;
 
 use codeferry::simulator::{Endpoint, Fault, FaultRule};
 
 use super::judge::{copy_folder, everything_ended, on_the_way, slow_down};
-use super::test_support::{Site, exits, until};
+use super::test_support::{Site, exits};
+use crate::patience::{Finish as _, until};
 
 /// A small file system in memory; unmounted when dropped.
 struct Mount(PathBuf);
@@ -20,9 +21,8 @@ impl Mount {
         let mounted = Command::new("mount")
             .args(["-t", "tmpfs", "-o", options, "codeferry-test"])
             .arg(at)
-            .stderr(Stdio::null())
-            .status();
-        if mounted.is_ok_and(|s| s.success()) {
+            .finish();
+        if mounted.status.success() {
             return Some(Self(at.to_owned()));
         }
         eprintln!("SKIPPED: no file system can be mounted here (not root?)");
@@ -31,14 +31,14 @@ impl Mount {
 
     fn remount(&self, options: &str) {
         let options = format!("remount,{options}");
-        let done = Command::new("mount").args(["-o", &options]).arg(&self.0).status();
-        assert!(done.is_ok_and(|s| s.success()), "remounted");
+        let done = Command::new("mount").args(["-o", &options]).arg(&self.0).finish();
+        assert!(done.status.success(), "remounted");
     }
 }
 
 impl Drop for Mount {
     fn drop(&mut self) {
-        let _ = Command::new("umount").arg("-l").arg(&self.0).status();
+        Command::new("umount").arg("-l").arg(&self.0).finish();
     }
 }
 

@@ -9,7 +9,8 @@ use std::time::Duration;
 use codeferry::simulator::{Endpoint, Fault, FaultRule};
 use serde_json::Value;
 
-use super::test_support::{PERSON, Site, exits, until};
+use super::test_support::{PERSON, Site, exits};
+use crate::patience::{Finish as _, until};
 use crate::tally::Tally;
 
 /// People whose code was on its way to Discord when the service was stopped, by what the journal on the disk says.
@@ -20,8 +21,7 @@ pub fn on_the_way(site: &Site) -> BTreeSet<u64> {
     // A copy is looked at, since looking ends cleanly: the next start must meet what the kill left.
     let output = site
         .command_at(copy.path(), &["debug", "queue", "list", "--limit", "0", "--json"])
-        .output()
-        .expect("it runs");
+        .finish();
     let (list, _) = exits(&output, 0);
     let list: Value = serde_json::from_str(&list).expect("JSON");
     let grants = list["grants"].as_array().expect("grants");

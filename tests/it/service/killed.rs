@@ -4,7 +4,8 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use super::judge::{everything_ended, on_the_way, slow_down};
-use super::test_support::{Service, Site, until};
+use super::test_support::{Service, Site};
+use crate::patience::until;
 use crate::tally::tell;
 
 const CODES: u64 = 300;

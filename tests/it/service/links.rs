@@ -10,7 +10,8 @@ use codeferry::simulator::{CodeRequest, SimulatorOptions};
 use serde_json::{Value, json};
 use url::Url;
 
-use super::test_support::{PERSON, Site, exits, redirect, until};
+use super::test_support::{PERSON, Site, exits, redirect};
+use crate::patience::until;
 
 /// An answer of the control interface: status, headers in small letters, body.
 pub struct Answer {

@@ -8,7 +8,8 @@ use std::time::Duration;
 use codeferry::simulator::{PostAuthor, PostRequest};
 use serde_json::Value;
 
-use super::test_support::{PERSON, Site, exits, until};
+use super::test_support::{PERSON, Site, exits};
+use crate::patience::until;
 
 const SOON: Duration = Duration::from_secs(20);
 

@@ -6,7 +6,8 @@ use std::time::Duration;
 use codeferry::simulator::{Endpoint, Fault, FaultRule, PostRequest};
 use serde_json::json;
 
-use super::test_support::{PERSON, Service, Site, until};
+use super::test_support::{PERSON, Service, Site};
+use crate::patience::until;
 
 /// Stands in everything malformed, and must stand in no log.
 const CANARY: &str = "CANARY0123456789CANARY";

@@ -6,7 +6,8 @@ use codeferry::simulator::faults::{Endpoint, Fault, FaultBody, FaultRule};
 use codeferry::simulator::limits::{EdgeForm, Scope};
 use codeferry::simulator::{Simulator, SimulatorOptions};
 
-use super::test_support::{Site, until};
+use super::test_support::Site;
+use crate::patience::until;
 use crate::tally::{Tally, tell};
 
 /// Calls give up after a second here, so that a test need not wait for ten.

@@ -10,7 +10,8 @@ use serde_json::{Value, json};
 use super::commands::{asked, open, with_relay};
 use super::links::{ask, state_of};
 use super::live::metrics;
-use super::test_support::{PERSON, Site, redirect, until};
+use super::test_support::{PERSON, Site, redirect};
+use crate::patience::until;
 
 const SOON: Duration = Duration::from_secs(20);
 const ON: &str = "[intake]\ncode_lifetime = \"2s\"\n[reinvite]\nenabled = true\n";

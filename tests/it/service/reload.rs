@@ -5,7 +5,8 @@ use std::time::Duration;
 
 use rustix::process::Signal;
 
-use super::test_support::{Site, until};
+use super::test_support::Site;
+use crate::patience::until;
 
 #[test]
 fn sighup_applies_limits_and_log_and_names_what_needs_a_restart() {

@@ -7,7 +7,8 @@ use codeferry::simulator::{Endpoint, Fault, FaultRule};
 use rustix::process::Signal;
 
 use super::judge::{everything_ended, on_the_way, slow_down};
-use super::test_support::{Service, Site, until};
+use super::test_support::{Service, Site};
+use crate::patience::until;
 
 /// The grace that the configuration has by default.
 pub const GRACE: Duration = Duration::from_secs(30);

@@ -8,7 +8,8 @@ use serde_json::Value;
 use standardwebhooks::Webhook;
 
 use super::receiver::Receiver;
-use super::test_support::{Site, exits, until};
+use super::test_support::{Site, exits};
+use crate::patience::until;
 
 const LIMITS: &str = "[limits]\nwebhook = \"off\"\nglobal = \"off\"\noauth = \"off\"\n";
 const SECRET: &str = "whsec_MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3ODlhYmNkZWY=";

@@ -5,7 +5,8 @@ use codeferry::secret::Key;
 use codeferry::simulator::{PostAuthor, PostRequest, SimulatorOptions};
 use codeferry::time::{Clock, SystemClock};
 
-use super::test_support::{PERSON, Site, until};
+use super::test_support::{PERSON, Site};
+use crate::patience::until;
 
 #[test]
 fn only_the_lanes_own_webhook_in_the_lanes_own_channel_is_believed() {

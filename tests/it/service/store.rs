@@ -7,7 +7,8 @@ use std::process::Command;
 use std::time::Duration;
 
 use super::crash::judge::{Posted, judge, nothing_is_open, on_the_way};
-use super::test_support::{Site, exits, until};
+use super::test_support::{Site, exits};
+use crate::patience::{Finish as _, until};
 use crate::store::killed::can_trace;
 use crate::tally::{Tally, tell};
 
@@ -83,11 +84,7 @@ fn a_commit_that_hangs_ends_the_service_with_74_and_the_next_start_goes_on() {
 
 /// Runs a command that a person would type.
 fn typed(words: &[&str], at: &Path) {
-    let output = Command::new(words[0])
-        .args(&words[1..])
-        .current_dir(at)
-        .output()
-        .expect("runs");
+    let output = Command::new(words[0]).args(&words[1..]).current_dir(at).finish();
     assert!(output.status.success(), "{words:?}: {output:?}");
 }
 

@@ -9,7 +9,8 @@ use codeferry::simulator::gateway::GatewayFault;
 use codeferry::simulator::options::BotPermissions;
 use codeferry::simulator::{Endpoint, Fault, FaultRule, PortalChange};
 
-use super::test_support::{Site, until};
+use super::test_support::Site;
+use crate::patience::until;
 
 const LIMITS: &str = "[limits]\nwebhook = \"off\"\nglobal = \"off\"\noauth = \"off\"\n";
 const LANE: &str = "[[intake.lanes]]\nchannel_id = \"1536340000000000100\"\nwebhook_id = \"1536343300000000100\"\n";

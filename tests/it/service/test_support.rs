@@ -1,13 +1,13 @@
 //! A service as a child process beside an embedded Discord in this process: what every test of the whole way needs.
 //!
-//! Nothing sleeps for a fixed time: [`until`] polls for the thing that is waited for, with a bound.
+//! Nothing sleeps for a fixed time: `patience::until` polls for the thing that is waited for, with a bound.
 
 use std::cell::Cell;
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, ExitStatus, Output, Stdio};
+use std::process::{Command, ExitStatus, Output, Stdio};
 use std::time::Duration;
 
 use codeferry::ids::UserId;
@@ -19,7 +19,8 @@ use codeferry::simulator::{CodeRequest, Description, PostRequest, Simulator, Sim
 use codeferry::time::{Clock, SystemClock, Timestamp};
 use serde_json::Value;
 use tempfile::TempDir;
-use tokio::time::Instant;
+
+use crate::patience::{Finish as _, Process, wait};
 
 /// The key of everything: nothing here is secret.
 pub const KEY: &str = "0123456789abcdef0123456789abcdef";
@@ -230,7 +231,7 @@ impl Site {
             .open(&log)
             .expect("a log file");
         let from = file.metadata().expect("its length").len() as usize;
-        let process = command.stderr(file).stdout(Stdio::null()).spawn().expect("it starts");
+        let process = Process::start(command.stderr(file).stdout(Stdio::null()));
         Service { process, log, from }
     }
 
@@ -248,7 +249,7 @@ impl Site {
 
     /// Runs a command to its end.
     pub fn codeferry(&self, arguments: &[&str]) -> Output {
-        self.command(arguments).output().expect("it runs")
+        self.command(arguments).finish()
     }
 
     /// Runs a command to its end and reads the JSON it prints.
@@ -307,7 +308,7 @@ pub fn redirect(result: Result<String, String>, state: &str) -> Redirect {
 
 /// A running `codeferry run`; killed when dropped.
 pub struct Service {
-    process: Child,
+    process: Process,
     log: PathBuf,
     from: usize,
 }
@@ -355,27 +356,26 @@ impl Service {
 
     /// Sends a signal.
     pub fn signal(&self, signal: rustix::process::Signal) {
-        let pid = rustix::process::Pid::from_raw(self.process.id().cast_signed()).expect("a process id");
-        rustix::process::kill_process(pid, signal).expect("it is there");
+        self.process.signal(signal);
     }
 
     /// Kills it without warning (SIGKILL).
     pub fn kill(mut self) {
-        self.process.kill().expect("it is there");
-        self.process.wait().expect("it ends");
+        self.process.kill();
     }
 
     /// How it has ended, if it has.
     pub fn ended(&mut self) -> Option<ExitStatus> {
-        self.process.try_wait().expect("it is ours")
+        self.process.ended()
     }
 
     /// Waits for its end and answers the exit code.
     #[track_caller]
     pub fn ends(&mut self, within: Duration) -> i32 {
-        let ended = wait(within, || matches!(self.process.try_wait(), Ok(Some(_))));
-        assert!(ended, "it does not end:\n{}", self.log());
-        self.process.wait().expect("it has ended").code().expect("an exit code")
+        let Some(status) = self.process.ends(within) else {
+            panic!("it does not end:\n{}", self.log());
+        };
+        status.code().expect("an exit code")
     }
 
     /// Drains it with SIGTERM and expects a clean end.
@@ -385,33 +385,6 @@ impl Service {
         let code = self.ends(Duration::from_secs(40));
         assert_eq!(code, 0, "{}", self.log());
     }
-}
-
-impl Drop for Service {
-    fn drop(&mut self) {
-        let _ = self.process.kill();
-        let _ = self.process.wait();
-    }
-}
-
-/// Polls until something holds, at most for so long; whether it came to hold.
-pub fn wait(within: Duration, mut holds: impl FnMut() -> bool) -> bool {
-    let end = Instant::now() + within;
-    loop {
-        if holds() {
-            return true;
-        }
-        if Instant::now() > end {
-            return false;
-        }
-        std::thread::sleep(Duration::from_millis(20));
-    }
-}
-
-/// Polls until something holds; fails with a text after so long.
-#[track_caller]
-pub fn until(within: Duration, what: &str, holds: impl FnMut() -> bool) {
-    assert!(wait(within, holds), "not within {within:?}: {what}");
 }
 
 /// The two streams and the exit code of a command that has ended.

@@ -4,7 +4,8 @@ use std::time::Duration;
 
 use codeferry::simulator::{Endpoint, Fault, FaultRule};
 
-use super::test_support::{Site, until};
+use super::test_support::Site;
+use crate::patience::until;
 
 #[test]
 fn a_code_that_is_posted_ends_completed_and_leaves_nothing_behind() {

@@ -1,32 +1,33 @@
 //! Ends of every kind: clean ones, kills at any moment, kills while opening, a second instance.
 
 use std::collections::BTreeSet;
-use std::io::{BufRead, BufReader};
+use std::io::BufRead as _;
 use std::process::Command;
 
 use codeferry::store::OpenError;
+use rustix::process::Signal;
 
 use super::test_support::*;
-use super::writer::{ARGUMENTS, acknowledged, lost, write, writer};
+use super::writer::{ARGUMENTS, acknowledged, lost, running, write, writer};
+use crate::patience::Finish as _;
 
 #[test]
 fn a_killed_writer_loses_nothing_acknowledged() {
     let dir = tempfile::tempdir().expect("folder");
     let (mut next, mut written) = (0, BTreeSet::new());
     for round in 0..8_u64 {
-        let mut child = writer(dir.path(), next, 1_000_000).spawn().expect("starts");
-        let lines = BufReader::new(child.stdout.take().expect("piped")).lines();
-        for line in lines {
+        let (child, lines) = running(writer(dir.path(), next, 1_000_000));
+        for line in lines.lines() {
             // The harness prints without a line's end before the first one.
             if let Some((_, n)) = line.expect("read").split_once("ACK ") {
                 written.insert(n.parse::<u64>().expect("a number"));
             }
             if written.last().is_some_and(|n| *n >= next + 3 + round * 7) {
                 // What the pipe still holds counts too: the loop goes on until its end.
-                let _ = child.kill();
+                child.signal(Signal::KILL);
             }
         }
-        child.wait().expect("ended");
+        drop(child);
         let last = *written.last().expect("the child has committed");
         assert_eq!(lost(dir.path(), &written), Vec::<String>::new(), "round {round}");
         // The commit after the last one may or may not have made it, unacknowledged.
@@ -154,7 +155,7 @@ fn a_real_write_limit_is_a_full_disk_and_nothing_acknowledged_is_lost() {
         .args(["-c", "trap '' XFSZ; ulimit -f 3000; exec \"$0\" \"$@\""])
         .arg(std::env::current_exe().expect("known"))
         .args(ARGUMENTS);
-    let output = write(shell, dir.path(), 0, 1_000_000).output().expect("runs");
+    let output = write(shell, dir.path(), 0, 1_000_000).finish();
     let written = acknowledged(&output);
     assert!(!written.is_empty(), "the child has committed");
     let said = String::from_utf8_lossy(&output.stderr);

@@ -2,19 +2,19 @@
 
 use std::collections::BTreeSet;
 use std::fs;
-use std::io::{BufRead, BufReader, Read as _};
+use std::io::{BufRead as _, Read as _};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
 use codeferry::store::{OpenError, open};
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::process::Signal;
 use tempfile::TempDir;
 
 use super::killed::{can_trace, strace};
 use super::test_support::options;
-use super::writer::{acknowledged, lost, without_syncs, writer};
-use crate::service::test_support::until;
+use super::writer::{acknowledged, lost, running, without_syncs, writer};
+use crate::patience::{Finish as _, installed, until};
 use crate::tally::{Tally, tell};
 
 /// One fault that was made, and what was wrong afterwards.
@@ -44,18 +44,16 @@ fn after_a_call_has_failed_nothing_is_acknowledged_and_nothing_acknowledged_is_l
             let folder = tempfile::tempdir().expect("folder");
             let dir = folder.path().join("data");
             let inject = format!("inject={call}:error={error}:when={nth}");
-            let output = strace(&["-e", &format!("trace={call}"), "-e", &inject], &dir, 0, 40)
-                .output()
-                .expect("runs");
+            let output = strace(&["-e", &format!("trace={call}"), "-e", &inject], &dir, 0, 40).finish();
             let said = String::from_utf8_lossy(&output.stderr);
-            // The writer ends with the first error of a commit. All of its calls were made in order.
+            // The writer ends with the first error of a commit, or where a commit hangs. All of its calls were made in order.
             let written = acknowledged(&output);
             if output.status.success() && written.len() == 40 {
                 // The writer made fewer such calls.
                 continue;
             }
             tried += 1;
-            assert!(!output.status.success(), "{kind}, {nth}: it went on");
+            assert_eq!(output.status.code(), Some(74), "{kind}, {nth}: {said}");
             assert!(said.contains("should"), "{kind}, {nth}: {said}");
             assert_eq!(written, (0..written.len() as u64).collect::<BTreeSet<_>>());
             let wrong = lost(&dir, &written);
@@ -79,11 +77,11 @@ impl Mounted {
         let folder = tempfile::tempdir().expect("folder");
         let at = folder.path().join("mounted");
         fs::create_dir(&at).expect("made");
-        let output = Command::new("mount").args(words).arg(&at).output();
-        match output {
-            Ok(output) if output.status.success() => Some(Self { at, _folder: folder }),
-            Ok(output) => skipped(&String::from_utf8_lossy(&output.stderr)),
-            Err(error) => skipped(&error.to_string()),
+        let output = Command::new("mount").args(words).arg(&at).finish();
+        if output.status.success() {
+            Some(Self { at, _folder: folder })
+        } else {
+            skipped(&String::from_utf8_lossy(&output.stderr))
         }
     }
 
@@ -99,7 +97,7 @@ impl Mounted {
 
 impl Drop for Mounted {
     fn drop(&mut self) {
-        let _ = Command::new("umount").arg(&self.at).output();
+        Command::new("umount").arg(&self.at).finish();
     }
 }
 
@@ -114,7 +112,7 @@ fn a_file_system_that_is_full_and_then_freed_keeps_everything_acknowledged() {
     let dir = mounted.at().join("data");
     let ballast = mounted.at().join("ballast");
     fs::write(&ballast, vec![1; 60 << 20]).expect("written");
-    let output = writer(&dir, 0, 1_000_000).output().expect("runs");
+    let output = writer(&dir, 0, 1_000_000).finish();
     let written = acknowledged(&output);
     let said = String::from_utf8_lossy(&output.stderr);
     assert!(said.contains("the disk is full"), "{said}");
@@ -129,7 +127,7 @@ fn a_file_system_that_is_full_and_then_freed_keeps_everything_acknowledged() {
     tell("disk: full, then freed", one(&wrong));
     assert_eq!(wrong, Vec::<String>::new());
     let next = written.last().expect("some") + 2;
-    assert_eq!(acknowledged(&writer(&dir, next, 5).output().expect("runs")).len(), 5);
+    assert_eq!(acknowledged(&writer(&dir, next, 5).finish()).len(), 5);
 }
 
 /// Whether every thread of a process is stopped (`proc(5)`: the state stands behind the name in brackets).
@@ -149,30 +147,29 @@ fn power_cut(after: u64, syncs: bool) -> Option<Vec<String>> {
     fs::File::create(&image)
         .and_then(|f| f.set_len(48 << 20))
         .expect("made");
-    let made = Command::new("mkfs.ext4").args(["-q", "-F"]).arg(&image).output();
-    if !made.is_ok_and(|output| output.status.success()) {
+    if !installed("mkfs.ext4") {
         return skipped("mkfs.ext4 is not there");
     }
+    let made = Command::new("mkfs.ext4").args(["-q", "-F"]).arg(&image).finish();
+    assert!(made.status.success(), "{made:?}");
     let disk = Mounted::new(&["-o", "loop", image.to_str().expect("text")])?;
     let command = writer(&disk.at().join("data"), 0, 1_000_000);
-    let mut command = if syncs { command } else { without_syncs(command) };
-    let mut child = command.spawn().expect("starts");
-    let mut lines = BufReader::new(child.stdout.take().expect("piped"));
+    let command = if syncs { command } else { without_syncs(command) };
+    let (child, mut lines) = running(command);
     let mut said = String::new();
     let last = format!("ACK {after}\n");
     while !said.ends_with(&last) {
         assert!(lines.read_line(&mut said).expect("read") > 0, "{said}");
     }
-    let pid = Pid::from_raw(child.id().cast_signed()).expect("a process");
-    kill_process(pid, Signal::STOP).expect("stopped");
+    child.signal(Signal::STOP);
     // A call that is under way ends first: a copy made meanwhile would hold what was written last, and lack what it rests on.
     until(Duration::from_secs(10), "nothing is written any more", || {
         all_stopped(child.id())
     });
     fs::copy(&image, &cut).expect("copied");
-    child.kill().expect("killed");
+    child.signal(Signal::KILL);
     lines.read_to_string(&mut said).expect("read");
-    child.wait().expect("ended");
+    drop(child);
     drop(disk);
     // What was acknowledged up to the cut; what the pipe held as well.
     let numbers = said.lines().filter_map(|line| line.split_once("ACK "));

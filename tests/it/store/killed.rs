@@ -6,6 +6,7 @@ use std::process::Command;
 
 use super::test_support::{copy, refused};
 use super::writer::{ARGUMENTS, acknowledged, lost, write, writer};
+use crate::patience::{Finish as _, installed};
 use crate::tally::{Tally, tell};
 
 /// Everything by which the store and its engine touch the disk.
@@ -40,8 +41,12 @@ pub fn strace(words: &[&str], dir: &Path, first: u64, count: u64) -> Command {
 
 /// Whether processes can be traced here; says so loudly where not.
 pub fn can_trace() -> bool {
-    let tried = Command::new("strace").args(["-o", "/dev/null", "true"]).output();
-    let can = tried.is_ok_and(|output| output.status.success());
+    let can = installed("strace")
+        && Command::new("strace")
+            .args(["-o", "/dev/null", "true"])
+            .finish()
+            .status
+            .success();
     if !can {
         eprintln!("SKIPPED: strace is not there or may not trace; install it (apt install strace)");
     }
@@ -51,7 +56,7 @@ pub fn can_trace() -> bool {
 /// How often the busiest thread of a writer makes each call. (strace counts for each thread by itself.)
 fn counted(dir: &Path, first: u64) -> BTreeMap<&'static str, u64> {
     let trace = format!("trace={}", CALLS.join(","));
-    let output = strace(&["-e", &trace], dir, first, COMMITS).output().expect("runs");
+    let output = strace(&["-e", &trace], dir, first, COMMITS).finish();
     assert_eq!(acknowledged(&output).len() as u64, COMMITS, "undisturbed, it writes");
     let log = std::fs::read_to_string(dir.with_extension("strace")).expect("a log");
     let mut counts: BTreeMap<(&str, &str), u64> = BTreeMap::new();
@@ -89,9 +94,7 @@ fn killed(start: Option<&Path>, written: &BTreeSet<u64>, kills: &[(&str, u64)]) 
     let (mut next, mut deaths) = (written.last().map_or(0, |n| n + 2), 0);
     for (call, nth) in kills {
         let kill = format!("inject={call}:signal=KILL:when={nth}");
-        let output = strace(&["-e", &format!("trace={call}"), "-e", &kill], &data, next, COMMITS)
-            .output()
-            .expect("runs");
+        let output = strace(&["-e", &format!("trace={call}"), "-e", &kill], &data, next, COMMITS).finish();
         deaths += u64::from(!output.status.success());
         written.extend(acknowledged(&output));
         // The commit after the last acknowledged one may be there or not.
@@ -107,7 +110,7 @@ fn a_kill_at_any_call_that_touches_the_disk_loses_nothing_acknowledged() {
     }
     let base = tempfile::tempdir().expect("folder");
     let old = base.path().join("old");
-    let output = writer(&old, 0, 6).output().expect("runs");
+    let output = writer(&old, 0, 6).finish();
     let written = acknowledged(&output);
     assert_eq!(written.len(), 6);
     let (new, again) = (base.path().join("new"), base.path().join("again"));
@@ -161,10 +164,7 @@ fn a_crash_around_an_append_to_or_a_sweep_of_closed_grants_loses_nothing() {
             for _ in 0..2 {
                 let next = written.last().map_or(0, |n| n + 2);
                 let mut command = writer(&dir, next, 200);
-                let output = command
-                    .env("CRASH_AT", format!("{point}:{nth}"))
-                    .output()
-                    .expect("runs");
+                let output = command.env("CRASH_AT", format!("{point}:{nth}")).finish();
                 assert!(!output.status.success(), "{point}, {nth}: never reached");
                 written.extend(acknowledged(&output));
                 assert!(
@@ -191,10 +191,10 @@ fn an_opening_that_was_cut_off_is_undone_with_the_copy_from_before_it() {
     }
     let folder = tempfile::tempdir().expect("folder");
     let dir = folder.path().join("data");
-    let written = acknowledged(&writer(&dir, 0, 12).output().expect("runs"));
+    let written = acknowledged(&writer(&dir, 0, 12).finish());
     // The first file that is unlinked is the marker of a clean end, right after the copy.
     let words = ["-e", "trace=unlink", "-e", "inject=unlink:signal=KILL:when=1"];
-    let cut = strace(&words, &dir, 20, 1).output().expect("runs");
+    let cut = strace(&words, &dir, 20, 1).finish();
     assert!(!cut.status.success() && acknowledged(&cut).is_empty());
     let journal = dir.join("journal");
     assert!(journal.join("opening/db").exists());

@@ -20,6 +20,7 @@ use rand::rngs::StdRng;
 use tokio::time::Instant;
 
 use super::test_support::{CHANNEL, NOON, hash, id_at, options, person};
+use crate::patience::Finish as _;
 
 const FOLDER: &str = "CODEFERRY_TEST_MILLION_CHILD";
 const GRANTS: &str = "CODEFERRY_TEST_MILLION_GRANTS";
@@ -224,8 +225,7 @@ fn a_great_many_grants_leave_the_journal_and_the_process_small() {
         .args(["--exact", "store::million::million_child", "--nocapture"])
         .env(FOLDER, dir.path())
         .env(GRANTS, grants.to_string())
-        .output()
-        .expect("runs");
+        .finish_within(Duration::from_mins(if slow { 180 } else { 5 }));
     let text = String::from_utf8_lossy(&output.stdout);
     let said = String::from_utf8_lossy(&output.stderr);
     let measured = text.lines().find(|line| line.starts_with("MEASURED"));

@@ -2,15 +2,18 @@
 //! judgement of what it leaves.
 
 use std::collections::BTreeSet;
+use std::io::BufReader;
 use std::path::Path;
-use std::process::{Command, Output, Stdio};
+use std::process::{ChildStdout, Command, Output, Stdio};
 use std::time::Duration;
 
 use codeferry::grant::Outcome;
-use codeferry::store::{Change, StoreOptions, Sync, open};
+use codeferry::lifecycle::Exit;
+use codeferry::store::{Change, Committer, StoreOptions, Sync, open};
 use codeferry::time::Timestamp;
 
 use super::test_support::*;
+use crate::patience::Process;
 
 const FOLDER: &str = "CODEFERRY_TEST_STORE_CHILD";
 const NUMBERS: &str = "CODEFERRY_TEST_STORE_NUMBERS";
@@ -36,19 +39,32 @@ fn writer_child() {
         ..options(Path::new(&dir))
     });
     codeferry::crash::arm();
-    let mut store = opened
-        .unwrap_or_else(|e| panic!("the child's store should open: {e}"))
-        .store;
+    let store = opened.unwrap_or_else(|e| failed("open", &e)).store;
+    // As the service has it: what hangs in the engine is answered as hung.
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .build()
+        .expect("a runtime");
+    let committer = Committer::spawn(store, Committer::HUNG_AFTER).expect("threads");
     println!("\nOPEN");
     for n in first..first + count {
-        let result = store.commit(&changes(n));
-        result.unwrap_or_else(|e| panic!("the child should commit: {e}"));
+        runtime
+            .block_on(committer.commit(changes(n)))
+            .unwrap_or_else(|e| failed("commit", &e));
         println!("ACK {n}");
         if n.is_multiple_of(4) && n > SWEPT_AFTER {
-            let result = store.sweep_closed(moment(n - SWEPT_AFTER));
-            result.unwrap_or_else(|e| panic!("the child should sweep: {e}"));
+            let before = moment(n - SWEPT_AFTER);
+            runtime
+                .block_on(committer.sweep(before))
+                .unwrap_or_else(|e| failed("sweep", &e));
         }
     }
+}
+
+/// Ends the process as the service ends where its store fails. A thread that hangs is not waited for.
+#[expect(clippy::disallowed_methods, reason = "the store's thread may hang")]
+fn failed(to: &str, e: &dyn std::error::Error) -> ! {
+    eprintln!("the child should {to}: {e}");
+    std::process::exit(Exit::Store.code().into())
 }
 
 /// Commits after which a closed grant is forgotten.
@@ -75,12 +91,7 @@ fn length(n: u64) -> usize {
 
 /// Makes this test binary's command the writer: in `dir`, `count` commits from `first` on.
 pub fn write(mut command: Command, dir: &Path, first: u64, count: u64) -> Command {
-    command
-        .env(FOLDER, dir)
-        .env(NUMBERS, format!("{first}+{count}"))
-        .stdin(Stdio::null())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped());
+    command.env(FOLDER, dir).env(NUMBERS, format!("{first}+{count}"));
     command
 }
 
@@ -89,6 +100,17 @@ pub fn writer(dir: &Path, first: u64, count: u64) -> Command {
     let mut command = Command::new(std::env::current_exe().expect("known"));
     command.args(ARGUMENTS);
     write(command, dir, first, count)
+}
+
+/// Starts a writer whose lines are read while it runs.
+pub fn running(mut command: Command) -> (Process, BufReader<ChildStdout>) {
+    command
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::null());
+    let mut process = Process::start(&mut command);
+    let lines = BufReader::new(process.stdout());
+    (process, lines)
 }
 
 /// The same without syncs.

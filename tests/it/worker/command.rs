@@ -2,12 +2,12 @@
 
 use std::fs;
 use std::path::Path;
-use std::process::Output;
+use std::process::{Command, Output};
 
-use assert_cmd::Command;
 use serde_json::{Value, json};
 
 use crate::cli::exits;
+use crate::patience::Finish as _;
 
 const CONFIG: &str = r#"
 [discord]
@@ -32,8 +32,7 @@ fn codeferry(folder: &Path, arguments: &[&str]) -> Output {
         .env_clear()
         .env("CODEFERRY_RELAY_KEY", "CANARY-relay-0123456789abcdef0123456789abcdef")
         .current_dir(folder)
-        .output()
-        .expect("it runs")
+        .finish()
 }
 
 #[test]

@@ -11,8 +11,9 @@ use std::time::Duration;
 use serde_json::Value;
 
 use crate::conformance::engine::literal;
+use crate::patience::{Finish as _, until, wait};
 use crate::relay::test_support::Edge;
-use crate::service::test_support::{PERSON, Service, until, wait};
+use crate::service::test_support::{PERSON, Service};
 use crate::tally::{Tally, tell};
 
 /// Where `.ci/run` puts it: the binary itself, not npm's launcher, which a kill would leave it behind.
@@ -33,7 +34,7 @@ fn workerd() -> Option<PathBuf> {
 /// Puts the Worker's script and settings into the edge's folder, both as the commands print them.
 fn deploy(edge: &Edge) {
     let printed = |arguments: &[&str]| {
-        let out = edge.site.command(arguments).output().expect("it runs");
+        let out = edge.site.command(arguments).finish();
         assert!(out.status.success(), "{}", String::from_utf8_lossy(&out.stderr));
         String::from_utf8(out.stdout).expect("text")
     };

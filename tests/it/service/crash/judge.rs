@@ -9,7 +9,8 @@ use codeferry::store::{StoreOptions, open};
 use codeferry::time::SystemClock;
 use serde_json::Value;
 
-use super::super::test_support::{PERSON, Site, until};
+use super::super::test_support::{PERSON, Site};
+use crate::patience::until;
 use crate::store::test_support::copy;
 use crate::tally::Tally;
 
@@ -145,7 +146,7 @@ pub fn judge(site: &Site, posted: &Posted) -> (Tally, Vec<String>) {
         let summary = site.simulator.summary();
         summary.tokens_left == 0 && summary.orphans == 0
     };
-    if !super::super::test_support::wait(Duration::from_secs(30), clean) {
+    if !crate::patience::wait(Duration::from_secs(30), clean) {
         let summary = site.simulator.summary();
         tally.left_behind += (summary.tokens_left + summary.orphans) as u64;
         faults.push(format!("tokens are left: {summary:?}"));

@@ -12,8 +12,9 @@ use codeferry::simulator::limits::Scope;
 use codeferry::simulator::{Endpoint, Fault, FaultBody, FaultRule, PostAuthor, PostRequest, SimulatorOptions};
 use codeferry::time::{Clock, SystemClock};
 
-use super::super::test_support::{KEY, PERSON, Service, Site, until, wait};
+use super::super::test_support::{KEY, PERSON, Service, Site};
 use super::judge::{Posted, judge, nothing_is_open, on_the_way};
+use crate::patience::{until, wait};
 use crate::tally::Tally;
 
 /// What goes on while the process dies.
