@@ -22,10 +22,10 @@ use futures_util::{FutureExt, StreamExt};
 use tokio::sync::oneshot;
 
 use self::message::{
-    Append, Begin, Begun, Claim, JournalError, Lease, Operate, Release, ReleaseStage, Report, Reported, ResumeExchange,
+    Append, Begin, Claim, JournalError, Lease, Operate, Release, ReleaseStage, Report, Reported, ResumeExchange,
     Stalled, Watch, WorkAvailable,
 };
-use self::open_grants::{Beginning, Changed, OpenGrants};
+use self::open_grants::{Begun, Changed, OpenGrants};
 use super::calls::Calls;
 use crate::grant::{ClosedGrant, Event, Outcome, State, Task};
 use crate::ids::{GrantId, MessageId};
@@ -345,15 +345,10 @@ impl Handler<Begin> for Journal {
             return Box::pin(async { Ok(Begun::Stale) });
         }
         let age = self.age_of(grant).filter(|_| task == Task::Exchange);
-        let (begun, changed) = match self.open_grants.begin(grant, task, self.now()) {
-            Beginning::Go(changed) => {
-                if let Some(age) = age {
-                    metrics::posted_to_presented(age);
-                }
-                (Begun::Go, changed)
-            }
-            Beginning::Stale(changed) => (Begun::Stale, changed),
-        };
+        let (begun, changed) = self.open_grants.begin(grant, task, self.now());
+        if let (Begun::Go, Some(age)) = (begun, age) {
+            metrics::posted_to_presented(age);
+        }
         self.set_timer(ctx);
         Box::pin(self.commit(changed).map(move |outcome| outcome.map(|()| begun)))
     }

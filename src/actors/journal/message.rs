@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use actix::{Message, Recipient};
 
-use super::open_grants::{Appended, Carried};
+use super::open_grants::{Appended, Begun, Carried};
 use crate::grant::{Event, Task};
 use crate::ids::{ChannelId, GrantId, Lane, MessageId, UserId};
 use crate::intake::gate::GateRules;
@@ -109,15 +109,6 @@ pub struct Begin {
     pub grant: GrantId,
     /// The task.
     pub task: Task,
-}
-
-/// Whether a step may begin.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Begun {
-    /// It may.
-    Go,
-    /// The grant has moved or must wait; the lease is gone.
-    Stale,
 }
 
 /// What a step came to.

@@ -23,7 +23,7 @@ use crate::secret::PersonalData;
 use crate::store::{Change, Loaded, SeenCode, SourceMessage, UsedNonce};
 use crate::time::Timestamp;
 
-pub use self::begin::Beginning;
+pub use self::begin::Begun;
 pub use self::entry::{Appended, Carried, RELAY_EXPIRED, Redirected};
 
 /// Changes to make durable, and the grants whose tasks are offered again once they are.

@@ -21,8 +21,8 @@ const MUTATIONS: &[Mutation] = &[
     Mutation {
         breaks: "a consent that has completed may complete again",
         file: "src/actors/journal/open_grants/begin.rs",
-        find: "            if self.nonces.contains_key(nonce) {\n                return Verdict::End(Event::Superseded);",
-        replace: "            if false {\n                return Verdict::End(Event::Superseded);",
+        find: "            if self.nonces.contains_key(nonce) {\n                return Err(Event::Superseded);",
+        replace: "            if false {\n                return Err(Event::Superseded);",
         target: Target::Lib,
         caught_by: "actors::journal::tests::a_link_that_lives_for_a_day_completes_once_in_that_day",
     },

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
 
-use codeferry::actors::journal::open_grants::{Beginning, Carried, Changed, OpenGrants, OpenGrantsRules, Redirected};
+use codeferry::actors::journal::open_grants::{Begun, Carried, Changed, OpenGrants, OpenGrantsRules, Redirected};
 use codeferry::grant::state::{Requested, Token};
 use codeferry::grant::{Event, Grant, Policy, Task};
 use codeferry::ids::{CodeHash, Lane, MessageId, UserId, snowflake_at};
@@ -72,8 +72,8 @@ impl Journal {
         let begun = claimed
             .iter()
             .map(|grant| match self.open_grants.begin(grant.id, task, self.now) {
-                Beginning::Go(changed) => changed,
-                Beginning::Stale(_) => panic!("{task:?} may begin"),
+                (Begun::Go, changed) => changed,
+                (Begun::Stale, _) => panic!("{task:?} may begin"),
             });
         let begun = begun.collect();
         self.commit(begun);

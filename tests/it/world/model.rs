@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
 
-use codeferry::actors::journal::open_grants::{Beginning, Carried, Changed, OpenGrants, OpenGrantsRules, Redirected};
+use codeferry::actors::journal::open_grants::{Begun, Carried, Changed, OpenGrants, OpenGrantsRules, Redirected};
 use codeferry::grant::event::Uninvited;
 use codeferry::grant::retry::FETCH_GIVE_UP;
 use codeferry::grant::state::{Requested, Token};
@@ -239,8 +239,8 @@ impl Bench {
             return;
         };
         let changed = match self.open_grants.begin(grant.id, task, now) {
-            Beginning::Stale(changed) => return self.commit(changed),
-            Beginning::Go(changed) => changed,
+            (Begun::Stale, changed) => return self.commit(changed),
+            (Begun::Go, changed) => changed,
         };
         self.commit(changed);
         let code = self.codes[&grant.id];

@@ -10,112 +10,97 @@ use crate::ids::{GrantId, UserId};
 use crate::time::Timestamp;
 
 /// Whether a step may begin.
-#[derive(Debug)]
-pub enum Beginning {
-    /// Yes, once these changes are durable.
-    Go(Changed),
-    /// No: the grant has moved, or must wait. These changes may say why.
-    Stale(Changed),
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Begun {
+    /// It may.
+    Go,
+    /// The grant has moved or must wait; the lease is gone.
+    Stale,
 }
 
 /// A task that must wait for another grant of the same person is offered again after this, or when that grant moves.
 const HELD_FOR: Duration = Duration::from_millis(500);
 
 impl OpenGrants {
-    /// Whether a claimed step may begin now; an exchange becomes an intent that must be durable first.
-    pub fn begin(&mut self, id: GrantId, task: Task, now: Timestamp) -> Beginning {
+    /// Whether a claimed step may begin now, and what must be durable first: for an exchange, its intent.
+    pub fn begin(&mut self, id: GrantId, task: Task, now: Timestamp) -> (Begun, Changed) {
         let mut changed = Changed::default();
         let Some(grant) = self.entries.get(&id).map(|e| Rc::clone(&e.grant)) else {
             self.leases.remove(&(id, task));
-            return Beginning::Stale(changed);
+            return (Begun::Stale, changed);
         };
         let still_wanted = grant
             .due(self.policy.at(now))
             .any(|d| d.task == task && d.not_before <= now);
         if !self.leases.contains(&(id, task)) || !still_wanted {
             self.release(id, task, now);
-            return Beginning::Stale(changed);
+            return (Begun::Stale, changed);
         }
-        match task {
-            Task::Exchange => match self.exchange_verdict(&grant, now) {
-                Verdict::Go => {
-                    if let Ok(next) = grant.apply(Event::Began, self.policy.at(now)) {
-                        self.replace(next, now, &mut changed);
-                    }
-                }
-                Verdict::Hold => {
-                    self.hold(&grant, task, now);
-                    return Beginning::Stale(changed);
-                }
-                Verdict::End(event) => {
-                    self.leases.remove(&(id, task));
-                    if let Ok(next) = grant.apply(event, self.policy.at(now)) {
-                        self.replace(next, now, &mut changed);
-                    }
-                    return Beginning::Stale(changed);
-                }
-            },
-            Task::Revoke => {
-                let Some(settles) = self.revocation_settles(&grant, now) else {
-                    self.hold(&grant, task, now);
-                    return Beginning::Stale(changed);
-                };
-                if let Some(person) = grant.person {
-                    self.revoking.insert(person, (id, settles));
-                }
+        let may_begin = match task {
+            Task::Exchange => self.may_exchange(&grant, now),
+            Task::Revoke => Ok(self.begin_revocation(&grant, now)),
+            Task::Invite => self.may_invite(&grant),
+            Task::Fetch | Task::Deliver(_) => Ok(Begun::Go),
+        };
+        let begun = may_begin.as_ref().map_or(Begun::Stale, |begun| *begun);
+        let event = match (may_begin, task) {
+            (Ok(Begun::Go), Task::Exchange) => Some(Event::Began),
+            // The result says that nobody was invited: so nobody may be, from now on.
+            (Ok(Begun::Go), Task::Deliver(_)) => {
+                matches!(&grant.state, State::Settling(s) if s.invitation_is_overdue(now)).then_some(Event::Aged)
             }
-            Task::Invite => match self.invitation_verdict(&grant) {
-                Verdict::Go => {}
-                Verdict::Hold => {
-                    self.hold(&grant, task, now);
-                    return Beginning::Stale(changed);
-                }
-                Verdict::End(event) => {
-                    self.leases.remove(&(id, task));
-                    if let Ok(next) = grant.apply(event, self.policy.at(now)) {
-                        self.replace(next, now, &mut changed);
-                    }
-                    return Beginning::Stale(changed);
-                }
-            },
-            Task::Deliver(_) => {
-                // The result says that nobody was invited: so nobody may be, from now on.
-                if matches!(&grant.state, State::Settling(s) if s.invitation_is_overdue(now))
-                    && let Ok(next) = grant.apply(Event::Aged, self.policy.at(now))
-                {
-                    self.replace(next, now, &mut changed);
-                }
+            (Ok(Begun::Go), _) => None,
+            (Ok(Begun::Stale), _) => {
+                self.hold(&grant, task, now);
+                None
             }
-            Task::Fetch => {}
+            (Err(end), _) => {
+                self.leases.remove(&(id, task));
+                Some(end)
+            }
+        };
+        if let Some(Ok(next)) = event.map(|event| grant.apply(event, self.policy.at(now))) {
+            self.replace(next, now, &mut changed);
         }
-        Beginning::Go(changed)
+        (begun, changed)
     }
 
-    /// Somebody who has come through with another code of the same consent needs no link, and who may yet do so must be
-    /// waited for.
-    fn invitation_verdict(&self, grant: &Grant) -> Verdict {
+    fn begin_revocation(&mut self, grant: &Grant, now: Timestamp) -> Begun {
+        let Some(settles) = self.revocation_settles(grant, now) else {
+            return Begun::Stale;
+        };
+        if let Some(person) = grant.person {
+            self.revoking.insert(person, (grant.id, settles));
+        }
+        Begun::Go
+    }
+
+    /// A person whose other code of the same consent was completed needs no link; while one is under way the invitation
+    /// waits. The error is the event that ends the task.
+    fn may_invite(&self, grant: &Grant) -> Result<Begun, Event> {
         let Some(nonce) = &grant.requested.nonce else {
-            return Verdict::Go;
+            return Ok(Begun::Go);
         };
         if self.nonces.contains_key(nonce) {
-            return Verdict::End(Event::Superseded);
+            return Err(Event::Superseded);
         }
         let others = self.by_nonce.get(nonce).into_iter().flatten();
         let on_the_way = |id: &GrantId| *id != grant.id && !matches!(self.entries[id].grant.state, State::Settling(_));
         if others.into_iter().any(on_the_way) {
-            Verdict::Hold
+            Ok(Begun::Stale)
         } else {
-            Verdict::Go
+            Ok(Begun::Go)
         }
     }
 
-    fn exchange_verdict(&self, grant: &Grant, now: Timestamp) -> Verdict {
+    /// The error is the event that ends the grant.
+    fn may_exchange(&self, grant: &Grant, now: Timestamp) -> Result<Begun, Event> {
         if now >= grant.deadline {
-            return Verdict::End(Event::Expired);
+            return Err(Event::Expired);
         }
         if let Some(nonce) = &grant.requested.nonce {
             if self.nonces.contains_key(nonce) {
-                return Verdict::End(Event::Superseded);
+                return Err(Event::Superseded);
             }
             let same_consent = self
                 .by_nonce
@@ -130,15 +115,17 @@ impl OpenGrants {
                 )
             };
             if same_consent.into_iter().any(in_flight) {
-                return Verdict::Hold;
+                return Ok(Begun::Stale);
             }
         }
-        let Some(person) = grant.person else { return Verdict::Go };
+        let Some(person) = grant.person else {
+            return Ok(Begun::Go);
+        };
         let others = self.grants_of(person).filter(|other| other.id != grant.id);
         if person::exchange_may_begin(others, self.revoking.contains_key(&person), now) {
-            Verdict::Go
+            Ok(Begun::Go)
         } else {
-            Verdict::Hold
+            Ok(Begun::Stale)
         }
     }
 
@@ -214,10 +201,4 @@ impl OpenGrants {
             self.held.entry(person).or_default().insert((grant.id, task));
         }
     }
-}
-
-enum Verdict {
-    Go,
-    Hold,
-    End(Event),
 }

@@ -69,7 +69,7 @@ fn approved(n: u64) -> Carried {
 }
 
 fn step(open_grants: &mut OpenGrants, id: GrantId, task: Task, event: Event, data: Option<PersonalData>) -> Changed {
-    let Beginning::Go(begun) = open_grants.begin(id, task, NOW) else {
+    let (Begun::Go, begun) = open_grants.begin(id, task, NOW) else {
         panic!("{task:?} of {id} may begin")
     };
     open_grants.durable(&begun.grants, &begun.source_messages, NOW);
@@ -132,7 +132,7 @@ fn a_revocation_waits_until_no_token_of_that_person_is_in_use_on_the_disk() {
     assert_eq!(open_grants.claim(Task::Revoke, 2, now).len(), 1);
     assert!(matches!(
         open_grants.begin(ids[0], Task::Revoke, now),
-        Beginning::Stale(_)
+        (Begun::Stale, _)
     ));
     open_grants.durable(&second.grants, &second.source_messages, now);
     assert_eq!(
@@ -140,7 +140,7 @@ fn a_revocation_waits_until_no_token_of_that_person_is_in_use_on_the_disk() {
         2,
         "it is offered again at once"
     );
-    assert!(matches!(open_grants.begin(ids[0], Task::Revoke, now), Beginning::Go(_)));
+    assert!(matches!(open_grants.begin(ids[0], Task::Revoke, now), (Begun::Go, _)));
 }
 
 /// Somebody else had approved the second link, and the fetch that would have told failed. The first one's revocation once
@@ -188,7 +188,7 @@ fn two_revocations_claimed(open_grants: &mut OpenGrants) -> Vec<GrantId> {
 
 /// The tokens that are left once the first one's revocation was answered.
 fn left_after_a_revocation(open_grants: &mut OpenGrants, first: GrantId, now: Timestamp) -> usize {
-    let Beginning::Go(_) = open_grants.begin(first, Task::Revoke, now) else {
+    let (Begun::Go, _) = open_grants.begin(first, Task::Revoke, now) else {
         panic!("it may begin")
     };
     let revoked = open_grants
@@ -232,7 +232,7 @@ fn a_revocation_after_one_without_an_answer_settles_no_other_token() {
         let mut open_grants = open_grants();
         let ids = two_revocations_claimed(&mut open_grants);
         if stage_dies {
-            assert!(matches!(open_grants.begin(ids[0], Task::Revoke, NOW), Beginning::Go(_)));
+            assert!(matches!(open_grants.begin(ids[0], Task::Revoke, NOW), (Begun::Go, _)));
             open_grants.release_stage(Task::Revoke, NOW);
         } else {
             let event = Event::RevocationFailed { after: None };
@@ -303,7 +303,7 @@ fn nobody_is_invited_while_another_code_of_the_same_consent_may_yet_come_through
     assert_eq!(open_grants.claim(Task::Invite, 9, NOW).len(), 1);
     assert!(matches!(
         open_grants.begin(ids[0], Task::Invite, NOW),
-        Beginning::Stale(_)
+        (Begun::Stale, _)
     ));
     assert!(matches!(&open_grants.entries[&ids[0]].grant.state,
         State::Settling(s) if matches!(s.invitation, Invitation::Owed(_))));
@@ -314,7 +314,7 @@ fn nobody_is_invited_while_another_code_of_the_same_consent_may_yet_come_through
     assert_eq!(open_grants.claim(Task::Invite, 9, later).len(), 1);
     assert!(matches!(
         open_grants.begin(ids[0], Task::Invite, later),
-        Beginning::Stale(_)
+        (Begun::Stale, _)
     ));
     assert!(matches!(&open_grants.entries[&ids[0]].grant.state,
         State::Settling(s) if s.invitation == Invitation::NotNeeded));
@@ -336,13 +336,13 @@ fn a_result_goes_after_a_minute_and_then_nobody_is_invited_any_more() {
     assert_eq!(open_grants.claim(Task::Deliver(0), 9, over).len(), 2);
     assert!(matches!(
         open_grants.begin(ids[0], Task::Deliver(0), over),
-        Beginning::Go(_)
+        (Begun::Go, _)
     ));
     assert!(matches!(&open_grants.entries[&ids[0]].grant.state,
         State::Settling(s) if s.invitation == Invitation::Failed));
     assert!(matches!(
         open_grants.begin(ids[0], Task::Invite, over),
-        Beginning::Stale(_)
+        (Begun::Stale, _)
     ));
     open_grants
         .report(ids[0], Task::Invite, Event::Invited, None, over)
