@@ -1,7 +1,7 @@
-//! The pages a person sees after Discord's consent page: built in, in English and German, or from the operator's folder.
+//! The pages that users see after Discord's consent page: built in, in English and German, or from the operator's folder.
 //!
-//! A page stands alone: no other content is loaded, and the only script takes the code out of the address bar. Everything
-//! is read and tried at the start, so that a fault in a template stops the start and no visitor.
+//! A page loads no other content, and its only script removes the code from the address bar. Every template is rendered
+//! once at the start, so that a broken one stops the start and not a visitor.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -15,20 +15,20 @@ use minijinja::{AutoEscape, Environment, UndefinedBehavior, context};
 use rand::TryRng as _;
 use rand::rngs::SysRng;
 
-/// Which page.
+/// The pages.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Page {
-    /// The code is taken and safe.
+    /// The code is durable.
     Success,
-    /// The person said no, or Discord sent an error.
+    /// The user denied, or Discord sent an error.
     Denied,
-    /// The link is too old.
+    /// The link has expired.
     Expired,
-    /// The code cannot be carried in its life; it is not kept.
+    /// The code would expire before it could be posted; it is not kept.
     Busy,
-    /// Not a way back from Discord that can be read.
+    /// Not a valid redirect from Discord.
     Invalid,
-    /// Too much that nobody signed came from this address.
+    /// Too many unsigned requests from this address.
     Limited,
 }
 
@@ -43,7 +43,7 @@ impl Page {
         Self::Limited,
     ];
 
-    /// Its name, which begins its file's.
+    /// Its name, the first part of its file name.
     pub const fn name(self) -> &'static str {
         match self {
             Self::Success => "success",
@@ -59,52 +59,52 @@ impl Page {
     const fn words(self, lang: Language) -> [&'static str; 2] {
         match (lang, self) {
             (Language::English, Self::Success) => [
-                "Done",
-                "Your approval has arrived and is being worked on. You can close this page.",
+                "Almost done",
+                "We received your approval and are processing it. You can close this page.",
             ],
             (Language::English, Self::Denied) => [
                 "Nothing was approved",
-                "Discord sent you back without an approval. Nothing was shared. You can close this page, or ask for a new link.",
+                "Discord reported no approval, so nothing was shared. You can close this page, or ask for a new link.",
             ],
             (Language::English, Self::Expired) => [
-                "This link is too old",
-                "Nothing was taken. Please ask for a new link where you got this one.",
+                "This link has expired",
+                "Nothing was shared. Please ask for a new link where you got this one.",
             ],
             (Language::English, Self::Busy) => [
                 "Too many people at once",
-                "You did approve, but your approval could not be taken in time and was not kept. Please ask for a new link in a few minutes.",
+                "You approved, but we could not process it in time. Nothing was kept. Please ask for a new link in a few minutes.",
             ],
             (Language::English, Self::Invalid) => [
                 "This is not a working address",
-                "It takes the way back from Discord after an approval. If you came from there, please ask for a new link.",
+                "Discord sends people here after they approve. If you came from there, please ask for a new link.",
             ],
             (Language::English, Self::Limited) => [
                 "Too many requests",
-                "Too many requests that mean nothing came from your network. Please try again in a minute.",
+                "Too many invalid requests from your network. Please try again in a minute.",
             ],
             (Language::German, Self::Success) => [
-                "Fertig",
-                "Deine Zustimmung ist angekommen und wird bearbeitet. Du kannst diese Seite schließen.",
+                "Fast fertig",
+                "Deine Zustimmung ist angekommen und wird verarbeitet. Du kannst diese Seite schließen.",
             ],
             (Language::German, Self::Denied) => [
                 "Es wurde nichts freigegeben",
-                "Discord hat dich ohne Zustimmung zurückgeschickt. Es wurde nichts geteilt. Du kannst diese Seite schließen oder um einen neuen Link bitten.",
+                "Discord hat keine Zustimmung gemeldet, deshalb wurde nichts geteilt. Du kannst diese Seite schließen oder um einen neuen Link bitten.",
             ],
             (Language::German, Self::Expired) => [
-                "Dieser Link ist zu alt",
-                "Es wurde nichts übernommen. Bitte hole dir dort, wo du ihn bekommen hast, einen neuen Link.",
+                "Dieser Link ist abgelaufen",
+                "Es wurde nichts geteilt. Bitte hole dir dort, wo du ihn bekommen hast, einen neuen Link.",
             ],
             (Language::German, Self::Busy) => [
                 "Zu viele auf einmal",
-                "Du hast zugestimmt, aber die Zustimmung konnte nicht rechtzeitig übernommen werden und wurde nicht aufbewahrt. Bitte hole dir in ein paar Minuten einen neuen Link.",
+                "Du hast zugestimmt, aber wir konnten das nicht rechtzeitig verarbeiten. Es wurde nichts gespeichert. Bitte hole dir in ein paar Minuten einen neuen Link.",
             ],
             (Language::German, Self::Invalid) => [
                 "Diese Adresse führt nirgendwohin",
-                "Sie nimmt den Rückweg von Discord nach einer Zustimmung an. Wenn du von dort kommst, hole dir bitte einen neuen Link.",
+                "Discord leitet nach einer Zustimmung hierher weiter. Wenn du von dort kommst, hole dir bitte einen neuen Link.",
             ],
             (Language::German, Self::Limited) => [
                 "Zu viele Anfragen",
-                "Aus deinem Netz kamen zu viele Anfragen, die nichts bedeuten. Bitte versuche es in einer Minute noch einmal.",
+                "Aus deinem Netz kamen zu viele ungültige Anfragen. Bitte versuche es in einer Minute noch einmal.",
             ],
         }
     }
@@ -134,29 +134,29 @@ pub enum PagesError {
     /// The folder or a file in it cannot be read.
     #[error("cannot read `{}`", path.display())]
     Read {
-        /// Which.
+        /// The file or folder.
         path: PathBuf,
-        /// The system's word.
+        /// The cause.
         #[source]
         source: io::Error,
     },
-    /// A file whose name means no page.
-    #[error("`{}` is no page: names are {} with .html, or with a language such as .de.html", path.display(), names())]
+    /// The file's name is no page.
+    #[error("`{}` is not a page: use {} with .html, or with a language such as .de.html", path.display(), names())]
     Unknown {
         /// The file.
         path: PathBuf,
     },
-    /// A template that does not work.
-    #[error("`{}` is no working template", path.display())]
+    /// The template is invalid, or rendering it fails.
+    #[error("`{}` is not a valid template", path.display())]
     Template {
         /// The file.
         path: PathBuf,
-        /// What is wrong.
+        /// The cause.
         #[source]
         source: minijinja::Error,
     },
-    /// A template that leaves the code where it is.
-    #[error("`{}` lacks `{{{{ wipe }}}}`, which takes the code out of the address bar: put it into the head", path.display())]
+    /// The template would leave the code in the address bar.
+    #[error("`{}` lacks `{{{{ wipe }}}}`, the script that removes the code from the address bar: put it into the head", path.display())]
     NoWipe {
         /// The file.
         path: PathBuf,
@@ -167,33 +167,33 @@ fn names() -> String {
     Page::ALL.map(Page::name).join(", ")
 }
 
-/// Takes everything behind the path out of the address bar and the history's entry.
+/// Removes the query from the address bar and from the browser's history.
 const WIPE: &str = r#"history.replaceState(null,"",location.pathname)"#;
 
-/// A page that is ready to be sent.
+/// A rendered page.
 #[derive(Debug)]
 pub struct Rendered {
     /// The document.
     pub html: String,
-    /// Its `Content-Security-Policy`: only its own style and script, by a nonce that is made for each answer.
+    /// Its `Content-Security-Policy`: only its own style and script, by a fresh nonce.
     pub policy: String,
-    /// The language it is in.
+    /// Its language.
     pub language: String,
 }
 
-/// One page by language: the language it is really in, and the document.
+/// One page by requested language: its actual language, and the document.
 pub type Variants = BTreeMap<String, (String, String)>;
 
-/// Every page in every language there is.
+/// Every page in every available language.
 #[derive(Debug)]
 pub struct Pages {
     environment: Environment<'static>,
-    /// Templates of the operator's folder by page and language; `""` where the file names none.
+    /// The operator's templates by page and language; `""` for a file without a language.
     own: BTreeMap<(Page, String), String>,
 }
 
 impl Pages {
-    /// The built-in pages, with those of a folder in their place where it has any.
+    /// The built-in pages, replaced by the files of a folder if given.
     pub fn load(folder: Option<&Path>) -> Result<Self, PagesError> {
         let mut environment = Environment::new();
         environment.set_auto_escape_callback(|_| AutoEscape::Html);
@@ -240,14 +240,14 @@ impl Pages {
     /// A page in the best language for an `Accept-Language` header; `error` is what Discord sent instead of a code.
     pub fn render(&self, page: Page, accept_language: &str, error: Option<&str>) -> Rendered {
         let mut random = [0; 16];
-        // Without chance there is no nonce that a policy could allow; then style and script are left out by the browser.
+        // Without random bytes there is no nonce; the browser then ignores the page's style and script.
         let nonce = SysRng
             .try_fill_bytes(&mut random)
             .map_or_else(|_| String::new(), |()| URL_SAFE_NO_PAD.encode(random));
         let (template, language) = self.choose(page, accept_language);
         let html = self.fill(template, page, &language, &nonce, error);
         let html = html.unwrap_or_else(|error| {
-            tracing::error!(page = page.name(), %error, "a page could not be made from its template");
+            tracing::error!(page = page.name(), %error, "a page could not be rendered from its template");
             page.words(Language::English).join(": ")
         });
         let own = match nonce.as_str() {
@@ -289,9 +289,9 @@ impl Pages {
         })
     }
 
-    /// Every page in every language, for a relay that cannot fill templates: by page and language, `""` for whoever wants
-    /// another, its language and its document, which holds these marks in the place of a nonce and of Discord's error. The
-    /// denial that is the person's own stands under a name of its own, for templates may look at the error.
+    /// Every page in every language, for the Worker, which cannot render templates: by page and language, `""` for any other
+    /// language. Nonce and error are placeholders for the Worker to replace. A denial with `access_denied` has an entry of
+    /// its own, because templates may compare the error.
     pub fn filled(&self, nonce: &str, error: &str) -> Result<BTreeMap<String, Variants>, minijinja::Error> {
         let mut filled = BTreeMap::new();
         for page in Page::ALL {
@@ -322,7 +322,7 @@ impl Pages {
         Ok(filled)
     }
 
-    /// The template and its language: for each wanted language in its order the operator's file, then the built-in page;
+    /// The template and its language: for each accepted language in order the operator's file, then the built-in page;
     /// without a match the operator's file without a language, then English.
     fn choose(&self, page: Page, accept_language: &str) -> (&str, String) {
         let own = |language: &str| self.own.get(&(page, language.to_owned())).map(String::as_str);
@@ -333,7 +333,7 @@ impl Pages {
                     return (template, language.to_owned());
                 }
             }
-            // A file without a language stands for English, and for whatever has none of its own.
+            // A file without a language is used for English, and for languages without a page.
             if let Some((code, _)) = Language::ALL.iter().find(|(code, _)| *code == base) {
                 let any = own("").filter(|_| *code == "en");
                 return (any.unwrap_or("page"), (*code).to_owned());
@@ -343,7 +343,7 @@ impl Pages {
     }
 }
 
-/// The page and language that a file's name means.
+/// The page and language of a file name.
 fn meant(name: &str) -> Option<(Page, String)> {
     let stem = name.strip_suffix(".html")?;
     let (page, language) = stem.split_once('.').unwrap_or((stem, ""));
@@ -361,7 +361,7 @@ fn files_of(folder: &Path) -> Result<Vec<PathBuf>, PagesError> {
     let mut files = Vec::new();
     for entry in fs::read_dir(folder).map_err(failed)? {
         let entry = entry.map_err(failed)?;
-        // Editors leave such files behind.
+        // Editors leave such files.
         let hidden = entry.file_name().to_string_lossy().starts_with('.');
         if !hidden {
             files.push(entry.path());
@@ -371,11 +371,11 @@ fn files_of(folder: &Path) -> Result<Vec<PathBuf>, PagesError> {
     Ok(files)
 }
 
-/// The languages of an `Accept-Language` header (RFC 9110 section 12.5.4), in lower case, the most wanted first.
+/// The languages of an `Accept-Language` header (RFC 9110 section 12.5.4), in lower case, by descending weight.
 fn wanted(header: &str) -> Vec<String> {
     let mut languages: Vec<(u32, String)> = header
         .split(',')
-        // Nobody speaks more; a longer header is somebody's attempt.
+        // No browser sends more; a longer header is an attack.
         .take(16)
         .filter_map(|part| {
             let mut words = part.split(';').map(str::trim);
@@ -471,11 +471,11 @@ mod tests {
         };
         says(Page::Success, "de-CH", "Danke!");
         says(Page::Success, "pt-br,de", "Obrigado!");
-        says(Page::Success, "pt,en", "Done, en");
-        says(Page::Success, "fr", "Done, en");
+        says(Page::Success, "pt,en", "Almost done, en");
+        says(Page::Success, "fr", "Almost done, en");
         says(Page::Denied, "fr", "&lt;b&gt;access_denied&lt;&#x2f;b&gt;");
         says(Page::Denied, "de", "Es wurde nichts freigegeben");
-        says(Page::Expired, "en", "too old");
+        says(Page::Expired, "en", "has expired");
     }
 
     #[test]
@@ -485,12 +485,12 @@ mod tests {
             let error = Pages::load(Some(own.path())).expect_err("it does not work");
             error.to_string().replace(&format!("{}/", own.path().display()), "")
         };
-        assert!(why(&[("sucess.html", "")]).starts_with("`sucess.html` is no page: names are success, denied,"));
-        assert!(why(&[("success.htm", "")]).contains("no page"));
-        assert_eq!(why(&[("busy.html", "{% if %}")]), "`busy.html` is no working template");
+        assert!(why(&[("sucess.html", "")]).starts_with("`sucess.html` is not a page: use success, denied,"));
+        assert!(why(&[("success.htm", "")]).contains("not a page"));
+        assert_eq!(why(&[("busy.html", "{% if %}")]), "`busy.html` is not a valid template");
         assert_eq!(
             why(&[("busy.html", "{{ titel }}{{ wipe }}")]),
-            "`busy.html` is no working template"
+            "`busy.html` is not a valid template"
         );
         assert!(why(&[("busy.html", "<p>{{ title }}</p>")]).contains("lacks `{{ wipe }}`"));
         let nowhere = Pages::load(Some(Path::new("/nowhere/pages"))).expect_err("not there");

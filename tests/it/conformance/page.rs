@@ -14,7 +14,7 @@ fn the_hookdeck_page_says_the_right_thing_and_wipes_the_code() {
     let shown = |query: &str| {
         let engine = Engine::bare();
         let stub = format!(
-            "var wiped = []; var parts = {{ t: {{ textContent: 'Done' }}, p: {{}} }};
+            "var wiped = []; var parts = {{ t: {{ textContent: 'Almost done' }}, p: {{}} }};
              var location = {{ search: {}, pathname: '/abc' }};
              var history = {{ replaceState: function (a, b, url) {{ wiped.push(url); }} }};
              var document = {{ getElementById: function (id) {{ return parts[id]; }} }}; ''",
@@ -25,7 +25,7 @@ fn the_hookdeck_page_says_the_right_thing_and_wipes_the_code() {
             .run(&format!("{script}; parts.t.textContent + ' ' + wiped.join()"))
             .expect("it runs")
     };
-    assert_eq!(shown("?code=abc&state=s1.x"), "Done /abc");
+    assert_eq!(shown("?code=abc&state=s1.x"), "Almost done /abc");
     assert_eq!(
         shown("?error=access_denied&error_description=no&state=x"),
         "Nothing was approved /abc"

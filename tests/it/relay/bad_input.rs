@@ -301,7 +301,7 @@ fn a_wrong_configuration_is_told_at_once_and_whole() {
     let mut with_pages = edge.command(&["relay"]);
     with_pages.env("CODEFERRY_RELAY__PAGES", "pages");
     let (_, error) = exits(&with_pages.finish(), 2);
-    assert!(error.contains("success.html` is no working template"), "{error}");
+    assert!(error.contains("success.html` is not a valid template"), "{error}");
     // A second one in the same folder, and one on a port in use.
     let relay = edge.relay();
     let (_, error) = exits(&edge.command(&["relay"]).finish(), 1);

@@ -162,9 +162,9 @@ fn a_real_browser_shows_every_page_and_keeps_no_code() {
     let old = Edge::state(PERSON, 0, in_seconds(-1_000), 1);
     let callback = edge.callback(PERSON);
     let cases = [
-        (callback.clone(), "success", "Fertig"),
+        (callback.clone(), "success", "Fast fertig"),
         // Loaded again, it says the same.
-        (callback, "success", "Fertig"),
+        (callback, "success", "Fast fertig"),
         (
             format!("/callback?error=access_denied&error_description=x&state={state}"),
             "denied",
