@@ -1,8 +1,8 @@
-// The transformation: a callback becomes a message of version 1, or is marked so that a filter drops it. It throws only
-// where it is set up wrongly: what strangers send must open no issue in the dashboard.
+// The transformation: turns a callback into a message of version 1, or marks it so that a filter drops it. It throws only
+// if it is misconfigured: junk requests must not open issues in the dashboard.
 
-var MARK = "x-codeferry-lane"; // the lane's number, which its connection's filter looks for, or "none"
-var WHY = "x-codeferry-refusal"; // why there is none
+var MARK = "x-codeferry-lane"; // the lane's number, which its connection's filter matches, or "none"
+var WHY = "x-codeferry-refusal"; // why it was dropped
 
 function setting(name) {
   var value = process.env[name];
@@ -25,7 +25,7 @@ addHandler("transform", function (request) {
   var bot = setting("CODEFERRY_BOT");
   var relayKey = utf8(setting("CODEFERRY_RELAY_KEY"));
   var came = outcome(request, now);
-  // Headers are made anew: those of the person's browser are nobody's business. The query is not repeated either.
+  // Replaces the headers: those of the user's browser must not be passed on. Neither must the query.
   var headers = { "content-type": "application/json" };
   if (came.refusal) {
     headers[MARK] = "none";

@@ -1,8 +1,8 @@
-// How a callback is judged: the same rules as `codeferry relay` and the service, in plain ECMAScript.
-// No Web API is used here: decodeURIComponent is part of the language, and refuses a stray "%" and what is not UTF-8.
+// Accepts or refuses a callback by the same rules as `codeferry relay` and the service, in plain ECMAScript.
+// Uses no Web API: decodeURIComponent is part of the language, and rejects a stray "%" and invalid UTF-8.
 
 var LONGEST_QUERY = 4096; // bytes; Discord's is about 130
-var CLOCK_TOLERANCE = 300; // seconds between this clock and the service's, which judges the age itself
+var CLOCK_TOLERANCE = 300; // seconds; the service checks the age by its own clock
 
 function utf8(text) {
   var encoded = encodeURIComponent(text);
@@ -32,7 +32,7 @@ function toBase64url(bytes) {
   return text;
 }
 
-// The bytes, or null where a character is foreign or a bit is left over.
+// Decodes base64url; null if a character is invalid or a bit is left over.
 function fromBase64url(text) {
   var bytes = [];
   var held = 0;
@@ -51,7 +51,7 @@ function fromBase64url(text) {
   return bits >= 6 || leftover !== 0 ? null : bytes;
 }
 
-// Looks at every byte, whichever is the first to differ.
+// Compares in constant time.
 function same(a, b) {
   var differs = a.length ^ b.length;
   for (var i = 0; i < a.length && i < b.length; i++) differs |= a[i] ^ b[i];
@@ -70,7 +70,7 @@ function refused(reason) {
   return { refusal: reason };
 }
 
-// Longer than this many bytes of UTF-8. A character is at most three bytes for each of its UTF-16 units.
+// Whether a text has more bytes of UTF-8. Each UTF-16 unit takes at most three.
 function longerThan(text, most) {
   if (text.length > most) return true;
   if (text.length * 3 <= most) return false;
@@ -82,7 +82,7 @@ function longerThan(text, most) {
   return length > most;
 }
 
-// The three parameters that matter, the state's MAC not yet looked at.
+// The three relevant parameters, before the state's MAC is verified.
 function readQuery(query) {
   if (longerThan(query, LONGEST_QUERY)) return refused("too_long");
   var found = {};
@@ -105,7 +105,7 @@ function readQuery(query) {
   return { code: found.code, error: found.error, state: state, body: body, mac: mac };
 }
 
-// What a callback brings whose state's MAC is right. `now` is in milliseconds, `lifetime` (of a code) in seconds.
+// Reads a callback whose state has a valid MAC. `now` is in milliseconds, `lifetime` (of a code) in seconds.
 function judge(found, now, lifetime, lanes) {
   var body = found.body;
   var expiry = body[8] * 0x1000000 + (body[9] << 16) + (body[10] << 8) + body[11];
@@ -121,7 +121,7 @@ function judge(found, now, lifetime, lanes) {
     if (word === null || !/^[A-Za-z0-9._~-]{16,512}$/.test(word)) return refused("not_a_code");
   } else {
     word = decoded(found.error);
-    // "relay_..." are a relay's own words.
+    // Only a relay may send "relay_..." errors.
     if (word === null || !/^[a-z0-9_]{1,64}$/.test(word) || word.indexOf("relay_") === 0) return refused("not_an_error");
     word = "!" + word;
   }

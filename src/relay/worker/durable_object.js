@@ -1,12 +1,12 @@
-// The Durable Object: there is one, and it alone knows what waits and what was sent. Nothing it says leaves it, neither an
-// answer nor a post, before what it has written is on the disk: the platform holds back both until then.
+// The one Durable Object: it alone knows the waiting lines and the send times. The platform holds back every answer and
+// every post until the writes before it are durable.
 
 const MAINTAIN_EVERY = 60_000; // milliseconds
-const ANSWER_CAP = 262_144; // characters of an answer that are looked at
-const KEYS_AT_ONCE = 128; // the storage takes no more in one call
-const LONGEST_WAIT = 3_600_000; // no wait is believed beyond this
-const UNNAMED_WAIT = 5_000; // of a 429 that names none
-const EDGE_WAIT = 60_000; // of a 429 of Discord's edge that names none
+const ANSWER_CAP = 262_144; // characters of an answer that are read
+const KEYS_AT_ONCE = 128; // the storage's limit for one call
+const LONGEST_WAIT = 3_600_000; // longer waits are cut to this
+const UNNAMED_WAIT = 5_000; // for a 429 without one
+const EDGE_WAIT = 60_000; // for a 429 of Discord's edge without one
 
 export class Ferry {
   constructor(ctx, env) {
@@ -17,7 +17,7 @@ export class Ferry {
     try {
       this.settings = settingsOf(env);
     } catch (error) {
-      // What waits waits for a deployment with other settings.
+      // Waiting lines stay until a deployment corrects the settings.
       console.error(error.message);
       return;
     }
@@ -35,7 +35,7 @@ export class Ferry {
     });
   }
 
-  // Only the Worker calls it: a Durable Object has no address of its own.
+  // Only the Worker can call it: a Durable Object has no public address.
   async fetch(request) {
     if (!this.plan) return new Response("failed", { status: 503 });
     const came = await request.json();
@@ -59,7 +59,7 @@ export class Ferry {
     else this.storage.setAlarm(Date.now() + MAINTAIN_EVERY);
   }
 
-  // Does all that may be done now, and sees to it that it is called again.
+  // Does everything that is due now, and sets the alarm for the rest.
   act() {
     const now = Date.now();
     const { died, dropped } = this.plan.passTime(now);
@@ -91,7 +91,7 @@ export class Ferry {
 
   arm(now) {
     const at = [this.plan.nextAt(now)];
-    // Should this instance end while Discord is asked, the next one goes on.
+    // If this instance ends during the post, the alarm starts the next one.
     if (this.plan.lanes.some((lane) => lane.busy)) at.push(now + 2 * ANSWERED_WITHIN);
     at.push(Math.max(this.plan.forgetAt, this.housekeepingAt));
     const next = Math.ceil(Math.max(now + 1, Math.min(...at)));
@@ -127,7 +127,7 @@ export class Ferry {
 
   async send(lane, text) {
     const mac = await hmacSha256(this.settings.relayKey, utf8(text));
-    // Only the bot is pinged, and no preview is made of what stands in the text (1 << 2, SUPPRESS_EMBEDS).
+    // Mentions only the bot; no link previews (1 << 2, SUPPRESS_EMBEDS).
     const body = { content: `${text}m1 ${toBase64url(mac)}`, allowed_mentions: { users: [this.settings.bot] }, flags: 4 };
     return verdictOf(await this.call(lane, "POST", "?wait=true", JSON.stringify(body)));
   }
@@ -153,7 +153,7 @@ export class Ferry {
   }
 }
 
-// The beginning of an answer, as JSON where it is some.
+// The first bytes of an answer, parsed if they are JSON.
 async function readAnswer(response) {
   let text = "";
   try {
@@ -170,7 +170,7 @@ async function readAnswer(response) {
   }
 }
 
-// What an answer to a post means: whether it was posted, and what is closed for how many milliseconds.
+// The meaning of an answer to a post: whether it was posted, and what must wait for how many milliseconds.
 async function verdictOf(response) {
   const { status, headers } = response;
   const why = `status ${status}`;
@@ -189,14 +189,14 @@ async function verdictOf(response) {
   return { is: "unclear", why, ...closes };
 }
 
-// Milliseconds of a text in seconds, or null.
+// Converts a text in seconds to milliseconds, or null.
 function seconds(text) {
   const value = text === null || text === undefined || String(text).trim() === "" ? NaN : Number(text);
   return value >= 0 ? value * 1_000 : null;
 }
 
-// What a 429 closes. One without `Via`, or a page, is of Discord's edge, which refuses the address; one with rate-limit
-// headers is the API's in any case.
+// The scope of a 429. Without `Via`, or with an HTML page, it comes from Discord's edge, which limits the address; with
+// rate-limit headers it comes from the API in any case.
 function limitOf(headers, body) {
   const header = seconds(headers.get("retry-after"));
   const counted = ["remaining", "limit", "reset-after", "scope", "bucket"].some((name) => headers.has(`x-ratelimit-${name}`));
@@ -207,7 +207,7 @@ function limitOf(headers, body) {
   }
   let wait = header ?? named ?? seconds(headers.get("x-ratelimit-reset-after")) ?? UNNAMED_WAIT;
   if (header !== null && named !== null) {
-    // The header is whole seconds, rounded up; where one is about a thousand times the other, it was milliseconds.
+    // The header has whole seconds, rounded up. If one is about a thousand times the other, it was in milliseconds.
     const [least, most] = [Math.min(named, header), Math.max(named, header)];
     const isRounded = header >= named && header - named <= 1_000;
     wait = isRounded ? named : most > 500 * least ? least : most;

@@ -1,9 +1,9 @@
-// The front: it judges a callback, hands a good one to the Durable Object, and answers a page once the code is safe.
+// The front: verifies a callback, hands it to the Durable Object, and answers with a page once the code is durable.
 
-// Longer than a write may take; then the person may try again.
+// Longer than any write should take; after that the user may try again.
 const SAFE_WITHIN = 8_000; // milliseconds
 
-// Everything the Worker is told, or an error that names what is wrong and shows no value.
+// The settings, or an error that names the wrong one without its value.
 function settingsOf(env) {
   const text = (name) => {
     const value = env[name];
@@ -53,7 +53,7 @@ async function hmacSha256(key, bytes) {
   return new Uint8Array(await crypto.subtle.sign("HMAC", imported, Uint8Array.from(bytes)));
 }
 
-// What a query brings: `judge`'s verdict, the state's MAC looked at first.
+// Parses a query; verifies the state's MAC first.
 async function readCallback(query, now, settings) {
   const found = readQuery(query);
   if (found.refusal) return found;
@@ -62,7 +62,7 @@ async function readCallback(query, now, settings) {
   return judge(found, now, settings.lifetime, settings.lanes.length);
 }
 
-// The languages of an `Accept-Language` header (RFC 9110 section 12.5.4), in lower case, the most wanted first.
+// The languages of an `Accept-Language` header (RFC 9110 section 12.5.4), in lower case, by descending weight.
 function wantedLanguages(header) {
   return header
     .split(",")
@@ -77,7 +77,7 @@ function wantedLanguages(header) {
     .map(({ language }) => language);
 }
 
-// A page's variant: its language and its document. "" is what everybody else gets.
+// A page's variant: its language and its document. "" is the fallback.
 function variantOf(page, header) {
   const variants = PAGES[page];
   for (const wanted of wantedLanguages(header)) {
@@ -113,7 +113,7 @@ function refusalPage(request, refusal) {
   return pageOf(request, refusal === "too_long" ? 414 : 400, "invalid");
 }
 
-// Asks the Durable Object, which answers "safe", "busy" or "too_many" once that is so.
+// Asks the Durable Object, which answers "safe" (durable), "busy" or "too_many".
 async function take(env, came) {
   const ferry = env.FERRY.get(env.FERRY.idFromName("ferry"));
   try {
@@ -144,13 +144,13 @@ async function callback(request, query, env) {
   }
   const error = came.word.startsWith("!") ? came.word.slice(1) : undefined;
   const page = error === undefined ? "success" : Object.hasOwn(PAGES, `denied ${error}`) ? `denied ${error}` : "denied";
-  // Whoever only asks for the head (Android does, before the page) has not come yet.
+  // A HEAD request (Android sends one before the page) is not a visit.
   const taken = request.method === "HEAD" ? "safe" : await take(env, came);
   if (taken === "safe") return pageOf(request, 200, page, error);
   return taken === "too_many" ? pageOf(request, 429, "limited") : pageOf(request, 503, "busy");
 }
 
-// Says what is wrong with the settings, and nothing else: it asks nobody, whoever asks it.
+// Reports what is wrong with the settings. It makes no calls, so that nobody can use it for load.
 function health(env) {
   const answer = (status, body) => Response.json(body, { status, headers: { "cache-control": "no-store" } });
   try {

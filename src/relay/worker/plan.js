@@ -1,29 +1,29 @@
-// What is posted when, through which webhook. No clock, no network, no storage. Times are in milliseconds.
+// Decides what to post, when, and through which webhook. No clock, network or storage. Times are in milliseconds.
 
-// A closed minute as Discord counts it, and five posts in two seconds; a little more for two machines' clocks.
+// Discord counts 30 posts in any minute and five in two seconds; the margin allows for different clocks.
 const WINDOW = 60_050;
 const SHORT = 2_050;
 const SHORT_POSTS = 5;
 
-// The order of posting: codes first, then denials, then what is only told.
+// The order of posting: codes, then denials, then notices.
 const CODE = 0;
 const DENIED = 1;
 const TOLD = 2;
 
-const EXPIRED = "!relay_expired"; // tells the service that a code died here
-const TELL_WITHIN = 600_000; // how long after a code's death its end may still be told
-const LEFT_TO_SERVICE = 10_000; // of a code's life: to see the message and to present the code
+const EXPIRED = "!relay_expired"; // tells the service that a code expired here
+const TELL_WITHIN = 600_000; // expiry notices may be sent this much later
+const LEFT_TO_SERVICE = 10_000; // of a code's lifetime: to read the message and present the code
 const MOST_WAITING = 10_000; // lines
 const MOST_PER_LINK = 4; // different callbacks
 const MESSAGE_LIMIT = 2_000; // characters
 const MAC_LINE = 46; // "m1 " and 43 of base64url
 
-const BACKOFF = [500, 1_000, 2_000, 4_000]; // after posts without a clear answer
-const LOOK_EVERY = 15_000; // at a webhook that was refused
-const ANSWERED_WITHIN = 8_000; // what a post may take
+const BACKOFF = [500, 1_000, 2_000, 4_000]; // after posts with an unclear result
+const LOOK_EVERY = 15_000; // checks a refused webhook this often
+const ANSWERED_WITHIN = 8_000; // timeout of a post
 
-// What one channel may be sent: a burst that refills, within a strict total for each minute as the *receiver* sees it. A
-// post on its way counts as being sent now, and an answered one from its answer on.
+// One channel's rate limit: a refilling burst within a strict total a minute, as the *receiver* counts. A post under way
+// counts as sent now; an answered one counts from its answer on.
 class Budget {
   constructor(limit, sentAt, now) {
     this.limit = limit;
@@ -50,7 +50,7 @@ class Budget {
     this.levelAt = Math.max(now, this.levelAt);
   }
 
-  // When one more fits into a total; Infinity where an answer has to come first.
+  // When one more fits into a total; Infinity if an answer must arrive first.
   roomAt(total, window, now) {
     const open = this.posts.filter((post) => post.open).length;
     const ends = this.posts.filter((post) => !post.open && post.at + window > now).map((post) => post.at + window);
@@ -60,7 +60,7 @@ class Budget {
     return over < ends.length ? ends[over] : Infinity;
   }
 
-  // When a post may go.
+  // When the next post may leave.
   freeAt(now) {
     this.posts = this.posts.filter((post) => post.open || post.at + WINDOW > now);
     const free = [now, this.closedUntil, this.roomAt(SHORT_POSTS, SHORT, now)];
@@ -79,7 +79,7 @@ class Budget {
     return post;
   }
 
-  // What the next instance has to know. A post on its way may arrive as late as its time-out.
+  // The send times for the next instance. A post under way may arrive as late as its timeout.
   sentAt(now) {
     return this.posts.map((post) => (post.open ? now + ANSWERED_WITHIN : post.at));
   }
@@ -88,7 +88,7 @@ class Budget {
     this.closedUntil = Math.max(this.closedUntil, until);
   }
 
-  // About how many posts can go until some moment.
+  // Estimates how many posts can leave until `until`.
   slots(now, until) {
     const from = Math.max(now, this.closedUntil);
     if (from >= until) return 0;
@@ -103,7 +103,7 @@ function before(a, b) {
   return a.hash < b.hash;
 }
 
-// When something is to be done about a line that has not been posted: a code dies, anything else is dropped.
+// When an unposted line needs attention: a code expires, anything else is dropped.
 function actsAt(line) {
   return line.kind === CODE ? line.deadline : line.deadline + TELL_WITHIN;
 }
@@ -113,8 +113,8 @@ function textOf(line) {
 }
 
 class Plan {
-  // `kept` is what an earlier instance left: lines, known callbacks as [hash, {until, nonce}], send times by channel, and
-  // what was shut.
+  // `kept` comes from an earlier instance: lines, known callbacks as [hash, {until, nonce}], send times by channel, and
+  // refusals that still hold.
   constructor(settings, kept, now) {
     this.settings = settings;
     this.lifetime = settings.lifetime * 1_000;
@@ -127,13 +127,13 @@ class Plan {
       const budget = this.budgets.get(channel);
       return { webhook: lane.webhook_id, pack: lane.pack, channel, budget, busy: false, heldUntil: 0, failures: 0, lookAt: null };
     });
-    this.closedUntil = kept.shut.everything ?? 0; // Discord refused this address, or everything
+    this.closedUntil = kept.shut.everything ?? 0; // a global rate limit, or one for this address
     for (const [channel, until] of Object.entries(kept.shut.channels ?? {})) this.budgets.get(channel)?.close(until);
     for (const lane of this.lanes) lane.lookAt = kept.shut.webhooks?.[lane.webhook] ?? null;
     this.waiting = []; // in order
-    this.inHand = 0; // codes on their way
+    this.inHand = 0; // codes in posts under way
     this.known = new Map();
-    this.forgetAt = Infinity; // when the first of them need not be known any more
+    this.forgetAt = Infinity; // when the first of them can be forgotten
     this.links = new Map();
     for (const [hash, known] of kept.known) this.know(hash, known);
     for (const line of kept.lines) this.put(line);
@@ -160,7 +160,7 @@ class Plan {
     return (other < 0 ? this.waiting.length : other) + this.inHand;
   }
 
-  // Judges a callback by what is known and by what can still be carried: a new line, or why there is none.
+  // Accepts a callback as a new line, or says why not: a repeat, or no capacity left.
   admit(came, hash, now) {
     if (this.known.has(hash)) return { verdict: "safe" };
     if ((this.links.get(came.nonce) ?? 0) >= MOST_PER_LINK) return { verdict: "too_many" };
@@ -182,7 +182,7 @@ class Plan {
     return { verdict: "safe", line, known };
   }
 
-  // Whether one more code that comes now can be posted while enough of its life is left.
+  // Whether a code that arrives now can be posted in time.
   hasRoom(now) {
     const until = now + this.lifetime - Math.min(LEFT_TO_SERVICE, this.lifetime / 4);
     const counted = new Set();
@@ -201,7 +201,7 @@ class Plan {
     return Math.max(lane.budget.freeAt(now), lane.heldUntil, this.closedUntil);
   }
 
-  // The next message that may go now: a lane's own lines, and those of lanes that cannot post.
+  // The next message that may leave now: a lane's own lines, then those of lanes that cannot post.
   nextPost(now) {
     if (this.waiting.length === 0) return null;
     const free = this.lanes.map((lane) => this.freeAt(lane, now) <= now);
@@ -218,7 +218,7 @@ class Plan {
     return null;
   }
 
-  // The first lines that fit into one message. A line that goes alone shares none.
+  // The first lines that fit into one message. A line marked `alone` shares none.
   linesFor(mine, most) {
     const lines = [];
     let length = `<@${this.settings.bot}>\n`.length + MAC_LINE;
@@ -233,7 +233,7 @@ class Plan {
     return lines;
   }
 
-  // Takes in what Discord said; answers which lines are done with.
+  // Applies Discord's answer; returns the lines that are done.
   answered({ lane, lines, post }, answer, now) {
     this.inHand -= lines.filter((line) => line.kind === CODE).length;
     lane.busy = false;
@@ -245,11 +245,11 @@ class Plan {
       return { posted: lines, givenUp: [] };
     }
     if (answer.is === "refused" && lines.length === 1) return { posted: [], givenUp: lines };
-    // It is the text that Discord refuses: which line, shows when each goes alone.
+    // Discord refused the text. Posting each line alone shows which one.
     if (answer.is === "refused") for (const line of lines) line.alone = true;
     if (answer.is === "gone") lane.lookAt = now + LOOK_EVERY;
     if (answer.is === "unclear") {
-      // It may have arrived: the service knows a code that it has seen.
+      // It may have arrived: the service recognises a code that it has seen.
       lane.heldUntil = now + BACKOFF[Math.min(lane.failures, BACKOFF.length - 1)];
       lane.failures += 1;
     }
@@ -257,7 +257,7 @@ class Plan {
     return { posted: [], givenUp: [] };
   }
 
-  // A lane whose webhook is to be looked at now.
+  // A lane whose webhook is due for a check.
   nextLook(now) {
     if (this.closedUntil > now) return null;
     const lane = this.lanes.find((lane) => !lane.busy && lane.lookAt !== null && lane.lookAt <= now);
@@ -270,7 +270,7 @@ class Plan {
     lane.lookAt = isThere ? null : now + LOOK_EVERY;
   }
 
-  // Codes that died are told from now on; what nobody waits for any more is dropped.
+  // Expired codes become notices; lines that are too old are dropped.
   passTime(now) {
     const due = this.waiting.filter((line) => actsAt(line) <= now);
     if (due.length === 0) return { died: [], dropped: [] };
@@ -289,7 +289,7 @@ class Plan {
     return { died, dropped };
   }
 
-  // What Discord has shut, for the next instance; null where nothing is.
+  // Refusals that still hold, for the next instance; null if there are none.
   shut(now) {
     const shut = {};
     if (this.closedUntil > now) shut.everything = this.closedUntil;
@@ -302,7 +302,7 @@ class Plan {
     return Object.keys(shut).length > 0 ? shut : null;
   }
 
-  // Callbacks that need not be known any more, as a repetition would be refused.
+  // Callbacks that can be forgotten, because a repeat would be refused.
   forget(now) {
     if (this.forgetAt > now) return [];
     const over = [...this.known].filter(([, known]) => known.until <= now);
@@ -316,7 +316,7 @@ class Plan {
     return over.map(([hash]) => hash);
   }
 
-  // When something is to be done unless something comes in; Infinity where nothing is.
+  // When to wake up unless something arrives; Infinity for never.
   nextAt(now) {
     const at = this.lanes.filter((lane) => lane.lookAt !== null && !lane.busy).map((lane) => Math.max(lane.lookAt, this.closedUntil));
     if (this.waiting.length > 0) at.push(...this.lanes.map((lane) => this.freeAt(lane, now)));
