@@ -1,4 +1,4 @@
-//! What a request is answered with, and how the bytes leave: whole, cut off, drop by drop. Decides nothing.
+//! The answer to a request, and how its bytes are sent: whole, cut off, or one at a time. Decides nothing.
 
 use std::collections::VecDeque;
 use std::pin::Pin;
@@ -11,21 +11,20 @@ use actix_web::http::StatusCode;
 use actix_web::web::Bytes;
 use serde_json::{Value, json};
 
-/// One answer, before it becomes bytes on a socket.
+/// What an endpoint returns; both sides are answers, `Err` one that refuses.
+pub type Reply = Result<Answer, Answer>;
+
+/// An answer before it is sent.
 pub struct Answer {
-    /// The HTTP status.
     pub status: u16,
-    /// Headers beside the content type.
+    /// Headers other than the content type.
     pub headers: Vec<(&'static str, String)>,
-    /// The content type; empty for an answer without a body.
+    /// Empty for an answer without a body.
     pub content_type: &'static str,
-    /// The body.
     pub body: Body,
-    /// Whether it comes from the edge, which adds no `Via` header.
+    /// It comes from Cloudflare's edge, which adds no `Via` header.
     pub edge: bool,
-    /// How the bytes leave.
     pub transport: Transport,
-    /// Told once whether the whole answer was written.
     pub watch: Option<Watch>,
 }
 
@@ -40,16 +39,14 @@ impl std::fmt::Debug for Answer {
 
 /// An answer's body.
 pub enum Body {
-    /// Text or JSON.
     Bytes(Vec<u8>),
-    /// A JSON object of so many megabytes.
+    /// A JSON object of this many megabytes.
     Huge(usize),
 }
 
-/// How an answer's bytes leave.
+/// How an answer's bytes are sent.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Transport {
-    /// At once and whole.
     Whole,
     /// The connection is cut before the first byte.
     CutBeforeAnyByte,
@@ -91,32 +88,50 @@ impl Answer {
         Self::bytes(status, "", Vec::new())
     }
 
-    /// 302 to a place.
+    /// A redirect.
     pub fn redirect(status: u16, location: String) -> Self {
         Self::empty(status).with_header("Location", location)
     }
 
-    /// Discord's own error body.
+    /// An error in Discord's form.
     pub fn error(status: u16, code: u32, message: &str) -> Self {
         Self::json(status, &json!({"message": message, "code": code}))
     }
 
+    /// 404 `10008`.
+    pub fn unknown_message() -> Self {
+        Self::error(404, 10008, "Unknown Message")
+    }
+
     /// `50035` for one field.
     pub fn invalid_form(field: &str, code: &str, message: &str) -> Self {
+        let errors = json!({field: {"_errors": [{"code": code, "message": message}]}});
         Self::json(
             400,
-            &json!({"message": "Invalid Form Body", "code": 50035,
-                "errors": {field: {"_errors": [{"code": code, "message": message}]}}}),
+            &json!({"message": "Invalid Form Body", "code": 50035, "errors": errors}),
         )
     }
 
-    /// A path or field that ought to be a snowflake and is not.
+    /// `50035` for a field that is missing.
+    pub fn required(field: &str) -> Self {
+        Self::invalid_form(field, "BASE_TYPE_REQUIRED", "This field is required")
+    }
+
+    /// `50035` for a field that is too short or too long.
+    pub fn bad_length(field: &str, wanted: &str) -> Self {
+        let message = format!("Must be {wanted} in length.");
+        Self::invalid_form(field, "BASE_TYPE_BAD_LENGTH", &message)
+    }
+
+    /// `50035` for a field that is not a list.
+    pub fn not_a_list(field: &str) -> Self {
+        Self::invalid_form(field, "BASE_TYPE_INVALID", "Only iterables may be used in a ListType.")
+    }
+
+    /// `50035` for a path or field that is not a snowflake.
     pub fn not_a_snowflake(field: &str, value: &str) -> Self {
-        Self::invalid_form(
-            field,
-            "NUMBER_TYPE_COERCE",
-            &format!("Value \"{value}\" is not snowflake."),
-        )
+        let message = format!("Value \"{value}\" is not snowflake.");
+        Self::invalid_form(field, "NUMBER_TYPE_COERCE", &message)
     }
 
     /// The 401 of a token that is missing, wrong, expired or revoked.
@@ -125,11 +140,13 @@ impl Answer {
     }
 
     /// An error in the form of RFC 6749 section 5.2.
-    pub fn oauth_error(status: u16, error: &str, description: Option<&str>) -> Self {
-        match description {
-            Some(text) => Self::json(status, &json!({"error": error, "error_description": text})),
-            None => Self::json(status, &json!({"error": error})),
-        }
+    pub fn oauth_error(status: u16, error: &str) -> Self {
+        Self::json(status, &json!({"error": error}))
+    }
+
+    /// An error in the form of RFC 6749 section 5.2, with a description; always 400.
+    pub fn oauth_refusal(error: &str, description: &str) -> Self {
+        Self::json(400, &json!({"error": error, "error_description": description}))
     }
 
     /// Adds a header.
@@ -138,7 +155,7 @@ impl Answer {
         self
     }
 
-    /// Marks it as made by the edge.
+    /// Marks it as sent by the edge.
     pub fn by_the_edge(mut self) -> Self {
         self.edge = true;
         self
@@ -149,7 +166,7 @@ impl Answer {
         (200..300).contains(&self.status)
     }
 
-    /// The body as JSON, where it is.
+    /// The body, if it is JSON.
     pub fn value(&self) -> Option<Value> {
         match &self.body {
             Body::Bytes(bytes) => serde_json::from_slice(bytes).ok(),
@@ -177,7 +194,7 @@ impl Answer {
     }
 }
 
-/// A body that knows whether it was asked for all of its bytes, and can break off.
+/// A body that reports whether all of it was sent, and that can be cut off or slowed down.
 struct Outflow {
     chunks: VecDeque<Bytes>,
     length: u64,
@@ -187,7 +204,7 @@ struct Outflow {
     watch: Option<Watch>,
 }
 
-/// Long enough for what was written to leave before the connection is cut.
+/// Lets the bytes written so far be sent before the connection is cut.
 const PAUSE_BEFORE_CUT: Duration = Duration::from_millis(20);
 /// Big enough that a huge body costs few polls.
 const HUGE_CHUNK: usize = 64 * 1024;
@@ -216,11 +233,8 @@ impl Outflow {
                 (whole, PAUSE_BEFORE_CUT, true)
             }
             Transport::Drip(pause) => {
-                let drops = whole
-                    .iter()
-                    .flat_map(|c| (0..c.len()).map(|i| c.slice(i..=i)))
-                    .collect();
-                (drops, pause, false)
+                let byte_by_byte = whole.iter().flat_map(|c| (0..c.len()).map(|i| c.slice(i..=i)));
+                (byte_by_byte.collect(), pause, false)
             }
         };
         Self {
@@ -233,7 +247,7 @@ impl Outflow {
         }
     }
 
-    fn tell(&mut self, written: bool) {
+    fn report(&mut self, written: bool) {
         if let Some(watch) = self.watch.take() {
             watch(written);
         }
@@ -262,13 +276,13 @@ impl MessageBody for Outflow {
                 }
                 Poll::Ready(Some(Ok(chunk)))
             }
-            // actix drops the connection when a body breaks off; bytes not yet flushed, the head among them, never leave.
+            // actix drops the connection when a body fails; bytes not yet flushed, even the head, are never sent.
             None if this.cut => {
-                this.tell(false);
+                this.report(false);
                 Poll::Ready(Some(Err(std::io::Error::other("cut off by a fault"))))
             }
             None => {
-                this.tell(true);
+                this.report(true);
                 Poll::Ready(None)
             }
         }
@@ -277,7 +291,7 @@ impl MessageBody for Outflow {
 
 impl Drop for Outflow {
     fn drop(&mut self) {
-        self.tell(false);
+        self.report(false);
     }
 }
 
@@ -288,8 +302,8 @@ mod tests {
     use std::rc::Rc;
 
     fn drain(body: Body, transport: Transport) -> (Vec<u8>, Option<bool>, u64) {
-        let told = Rc::new(Cell::new(None));
-        let watch = told.clone();
+        let reported = Rc::new(Cell::new(None));
+        let watch = reported.clone();
         let mut flow = Outflow::new(body, transport, Some(Box::new(move |w| watch.set(Some(w)))));
         let length = flow.length;
         let runtime = tokio::runtime::Builder::new_current_thread()
@@ -304,11 +318,11 @@ mod tests {
             }
         });
         drop(flow);
-        (out, told.get(), length)
+        (out, reported.get(), length)
     }
 
     #[test]
-    fn a_whole_answer_is_told_as_written_and_a_cut_one_is_not() {
+    fn a_whole_answer_is_reported_as_written_and_a_cut_one_is_not() {
         let body = || Body::Bytes(b"{\"a\":1}".to_vec());
         assert_eq!(drain(body(), Transport::Whole), (b"{\"a\":1}".to_vec(), Some(true), 7));
         assert_eq!(drain(body(), Transport::CutBeforeAnyByte), (vec![], Some(false), 7));
@@ -319,8 +333,8 @@ mod tests {
 
     #[test]
     fn a_huge_answer_is_a_json_object_of_the_size_asked_for() {
-        let (bytes, told, length) = drain(Body::Huge(3), Transport::Whole);
-        assert_eq!(told, Some(true));
+        let (bytes, reported, length) = drain(Body::Huge(3), Transport::Whole);
+        assert_eq!(reported, Some(true));
         assert_eq!(bytes.len() as u64, length);
         assert!(bytes.len() >= 3 << 20);
         assert!(serde_json::from_slice::<Value>(&bytes).expect("valid JSON").is_object());

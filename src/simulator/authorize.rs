@@ -1,74 +1,44 @@
-//! The consent page: what a person sees and decides, and the redirect that follows. It issues codes; it never exchanges them.
+//! The consent page: what a user sees and decides, and the redirect that follows. It issues codes; it never exchanges them.
 
 use std::fmt::Write;
 
-use super::answer::Answer;
+use super::answer::{Answer, Reply};
 use super::request::{Call, Fields};
 use super::state::Inner;
 use super::world::Code;
 
 /// Scopes that an ordinary application may ask for (Discord Docs/Topics/OAuth2).
-const SCOPES: [&str; 14] = [
-    "identify",
-    "email",
-    "connections",
-    "guilds",
-    "guilds.join",
-    "guilds.members.read",
-    "guilds.channels.read",
-    "gdm.join",
-    "role_connections.write",
-    "webhook.incoming",
-    "bot",
-    "applications.commands",
-    "applications.entitlements",
-    "openid",
-];
+const SCOPES: &str = "identify email connections guilds guilds.join guilds.members.read guilds.channels.read gdm.join \
+                      role_connections.write webhook.incoming bot applications.commands applications.entitlements openid";
+/// The parameters that the consent page's form carries on.
+const CARRIED: &str = "client_id redirect_uri response_type scope state code_challenge code_challenge_method";
 
-/// A request to authorize that may be put to a person.
+/// A valid authorization request.
 #[derive(Debug)]
 pub struct Request {
-    /// Where the answer goes; `None` if the request did not say.
+    /// `None` if the request named none: the first registered one is used.
     pub redirect_uri: Option<String>,
-    /// Echoed.
     pub state: Option<String>,
-    /// Wanted scopes.
+    /// Requested scopes, separated by spaces.
     pub scope: String,
     /// The PKCE challenge.
     pub challenge: Option<String>,
 }
 
 /// `GET /oauth2/authorize`.
-pub fn page(inner: &mut Inner, call: &Call<'_>) -> Result<Answer, Answer> {
+pub fn page(inner: &mut Inner, call: &Call<'_>) -> Reply {
     let request = check(inner, &call.query)?;
     let name = escaped(&inner.world.application.name);
     let mut people: Vec<_> = inner.world.people.values().collect();
     people.sort_by_key(|p| p.id);
-    let mut options = String::new();
+    let (mut options, mut hidden) = (String::new(), String::new());
     for person in people.iter().take(100) {
-        let _ = write!(
-            options,
-            "<option value=\"{}\">{}</option>",
-            person.id,
-            escaped(&person.username)
-        );
+        let (id, name) = (person.id, escaped(&person.username));
+        let _ = write!(options, "<option value=\"{id}\">{name}</option>");
     }
-    let mut hidden = String::new();
-    for field in [
-        "client_id",
-        "redirect_uri",
-        "response_type",
-        "scope",
-        "state",
-        "code_challenge",
-        "code_challenge_method",
-    ] {
-        if let Some(value) = call.query.get(field) {
-            let _ = write!(
-                hidden,
-                "<input type=\"hidden\" name=\"{field}\" value=\"{}\">",
-                escaped(value)
-            );
+    for field in CARRIED.split(' ') {
+        if let Some(value) = call.query.get(field).map(escaped) {
+            let _ = write!(hidden, "<input type=\"hidden\" name=\"{field}\" value=\"{value}\">");
         }
     }
     Ok(Answer::html(
@@ -84,37 +54,28 @@ pub fn page(inner: &mut Inner, call: &Call<'_>) -> Result<Answer, Answer> {
     ))
 }
 
-/// `POST /oauth2/authorize`: what a person decided, with the query's parameters in the query or in the body.
-pub fn decide(inner: &mut Inner, call: &Call<'_>) -> Result<Answer, Answer> {
+/// `POST /oauth2/authorize`: the decision, with the parameters of the request in the query or in the body.
+pub fn decide(inner: &mut Inner, call: &Call<'_>) -> Reply {
     let mut fields = Fields::from_json(&call.json()?);
     fields.append(&call.query);
     let request = check(inner, &fields)?;
     if fields.get("action") == Some("deny") {
-        return Ok(match &request.redirect_uri {
-            Some(_) => back(
-                inner,
-                &request,
-                &[
-                    ("error", "access_denied"),
-                    (
-                        "error_description",
-                        "The resource owner or authorization server denied the request",
-                    ),
-                ],
-            ),
-            // Discord keeps the person on its own page; the application hears nothing.
-            None => Answer::redirect(302, "/oauth2/error?error=access_denied".into()),
-        });
+        // Without a redirect URI Discord keeps the user on its own page: the application learns nothing.
+        if request.redirect_uri.is_none() {
+            return Ok(Answer::redirect(302, "/oauth2/error?error=access_denied".into()));
+        }
+        let description = "The resource owner or authorization server denied the request";
+        return Ok(back(inner, &request, "access_denied", description));
     }
     let user_id = fields.get("user_id").unwrap_or("");
     let Some(user_id) = user_id.parse().ok().filter(|_| (17..=20).contains(&user_id.len())) else {
         return Err(Answer::not_a_snowflake("user_id", user_id));
     };
     let code = issue(inner, &request, user_id, call.now_us);
-    Ok(back(inner, &request, &[("code", &code)]))
+    Ok(redirect(inner, &request, &[("code", &code)]))
 }
 
-/// Issues a code for a request that a person approved.
+/// Issues a code for an approved request.
 pub fn issue(inner: &mut Inner, request: &Request, user_id: u64, now_us: i64) -> String {
     inner.world.person(user_id);
     let code = inner.world.issue_code(Code {
@@ -130,18 +91,14 @@ pub fn issue(inner: &mut Inner, request: &Request, user_id: u64, now_us: i64) ->
     code
 }
 
-/// Checks the parameters. What concerns the client or the redirect URI ends on an error page; the rest goes back to the application.
+/// Checks the parameters. A wrong client or redirect URI ends on an error page; other errors go to the application.
 fn check(inner: &Inner, fields: &Fields) -> Result<Request, Answer> {
     let application = &inner.world.application;
     let get = |name| fields.get(name).filter(|v| !v.is_empty());
-    match get("client_id").map(str::parse::<u64>) {
-        Some(Ok(id)) if id == application.id => {}
-        Some(Err(_)) => {
-            return Err(Answer::not_a_snowflake(
-                "client_id",
-                get("client_id").unwrap_or_default(),
-            ));
-        }
+    let client_id = get("client_id").unwrap_or_default();
+    match client_id.parse::<u64>() {
+        Ok(id) if id == application.id => {}
+        Err(_) if !client_id.is_empty() => return Err(Answer::not_a_snowflake("client_id", client_id)),
         _ => return Err(error_page("Unknown Application")),
     }
     let redirect_uri = get("redirect_uri").map(str::to_owned);
@@ -152,55 +109,60 @@ fn check(inner: &Inner, fields: &Fields) -> Result<Request, Answer> {
     if !registered {
         return Err(error_page("Invalid OAuth2 redirect_uri"));
     }
+    let scopes = get("scope").unwrap_or("").split([' ', '+']);
     let request = Request {
         redirect_uri,
         state: get("state").map(str::to_owned),
-        scope: get("scope")
-            .unwrap_or("")
-            .split([' ', '+'])
-            .filter(|s| !s.is_empty())
-            .collect::<Vec<_>>()
-            .join(" "),
+        scope: scopes.filter(|s| !s.is_empty()).collect::<Vec<_>>().join(" "),
         challenge: get("code_challenge").map(str::to_owned),
     };
-    let refuse = |error, text| Err(back(inner, &request, &[("error", error), ("error_description", text)]));
-    match get("response_type") {
-        None => return refuse("invalid_request", "Missing response_type parameter."),
-        Some("code") => {}
-        Some(_) => {
-            return refuse(
-                "unsupported_response_type",
-                "The authorization server does not support this response type.",
-            );
-        }
+    let problem = problem(&request, get("response_type"), get("code_challenge_method"));
+    match problem {
+        Some((error, description)) => Err(back(inner, &request, error, description)),
+        None => Ok(request),
     }
-    let wanted: Vec<_> = request.scope.split(' ').collect();
-    let with_pkce = request.challenge.is_some();
-    // Discord refuses the pair on purpose.
-    let refused_pair = with_pkce && wanted.contains(&"role_connections.write");
-    if refused_pair || wanted.iter().any(|s| !SCOPES.contains(s)) {
-        return refuse(
-            "invalid_scope",
-            "The requested scope is invalid, unknown, or malformed.",
-        );
-    }
-    if (with_pkce || get("code_challenge_method").is_some()) && get("code_challenge_method") != Some("S256") {
-        return refuse("invalid_request", "Unsupported \"code_challenge_method\"");
-    }
-    if let Some(challenge) = &request.challenge {
-        let fits = challenge.len() == 43
-            && challenge
-                .bytes()
-                .all(|b| b.is_ascii_alphanumeric() || b"-_".contains(&b));
-        if !fits {
-            return refuse("invalid_request", "Invalid \"code_challenge\"");
-        }
-    }
-    Ok(request)
 }
 
-/// Sends the person back to the application.
-fn back(inner: &Inner, request: &Request, parameters: &[(&str, &str)]) -> Answer {
+/// What Discord reports to the application about a request: error and description.
+fn problem(
+    request: &Request,
+    response_type: Option<&str>,
+    method: Option<&str>,
+) -> Option<(&'static str, &'static str)> {
+    match response_type {
+        None => return Some(("invalid_request", "Missing response_type parameter.")),
+        Some("code") => {}
+        Some(_) => {
+            let description = "The authorization server does not support this response type.";
+            return Some(("unsupported_response_type", description));
+        }
+    }
+    let with_pkce = request.challenge.is_some();
+    let refused = |scope: &str| {
+        // Discord deliberately refuses this scope together with PKCE.
+        !SCOPES.split(' ').any(|s| s == scope) || with_pkce && scope == "role_connections.write"
+    };
+    if request.scope.split(' ').any(refused) {
+        let description = "The requested scope is invalid, unknown, or malformed.";
+        return Some(("invalid_scope", description));
+    }
+    if (with_pkce || method.is_some()) && method != Some("S256") {
+        return Some(("invalid_request", "Unsupported \"code_challenge_method\""));
+    }
+    let is_base64url = |b: u8| b.is_ascii_alphanumeric() || b"-_".contains(&b);
+    let fits = |challenge: &String| challenge.len() == 43 && challenge.bytes().all(is_base64url);
+    let invalid = request.challenge.as_ref().is_some_and(|c| !fits(c));
+    invalid.then_some(("invalid_request", "Invalid \"code_challenge\""))
+}
+
+/// Sends the user back to the application with an error.
+fn back(inner: &Inner, request: &Request, error: &str, description: &str) -> Answer {
+    let parameters = [("error", error), ("error_description", description)];
+    redirect(inner, request, &parameters)
+}
+
+/// Sends the user back to the application.
+fn redirect(inner: &Inner, request: &Request, parameters: &[(&str, &str)]) -> Answer {
     let first = inner.world.application.redirect_uris.first().map_or("", String::as_str);
     let target = request.redirect_uri.as_deref().unwrap_or(first);
     let mut query = url::form_urlencoded::Serializer::new(String::new());

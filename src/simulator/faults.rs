@@ -1,5 +1,5 @@
-//! Faults that tests and demonstrations ask for, and the list that says when each strikes. Applies the ones that need no
-//! knowledge of the world; the rest is asked for by the endpoint it concerns.
+//! Faults that tests and demonstrations inject, and the rules that say when each strikes. Those that need no knowledge of
+//! the world are applied here; an endpoint asks for the others itself.
 
 use std::time::Duration;
 
@@ -85,7 +85,7 @@ impl Endpoint {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "fault", rename_all = "snake_case", deny_unknown_fields)]
 pub enum Fault {
-    /// A status of one's choice. `after_work` answers so although the request was carried out.
+    /// Answers with any status. With `after_work` the request is carried out all the same.
     Status {
         /// The HTTP status.
         status: u16,
@@ -95,7 +95,7 @@ pub enum Fault {
         /// `Retry-After`, in seconds.
         #[serde(default)]
         retry_after: Option<u64>,
-        /// Whether the work is done first.
+        /// Whether the request is carried out first.
         #[serde(default)]
         after_work: bool,
     },
@@ -106,7 +106,7 @@ pub enum Fault {
         /// The wait, in milliseconds.
         retry_after_ms: u64,
     },
-    /// 429 from the edge: no `Via`, no rate headers.
+    /// 429 from the edge: no `Via`, no rate-limit headers.
     Edge {
         /// What it looks like.
         form: EdgeForm,
@@ -114,43 +114,43 @@ pub enum Fault {
         #[serde(default)]
         retry_after: Option<u64>,
     },
-    /// Waits before the request is looked at.
+    /// Waits before the request is handled.
     Delay {
         /// Milliseconds.
         ms: u64,
     },
-    /// Does the work, then waits before it answers.
+    /// Carries the request out, then waits before it answers.
     DelayAnswer {
         /// Milliseconds.
         ms: u64,
     },
-    /// Does the work; the connection is cut before any byte of the answer.
+    /// Carries the request out; the connection is cut before any byte of the answer.
     LostAnswer,
-    /// Does the work; the connection is cut in the middle of the body.
+    /// Carries the request out; the connection is cut in the middle of the body.
     CutAnswer,
-    /// Does the work; the body comes one byte at a time.
+    /// Carries the request out; the body comes one byte at a time.
     Drip {
         /// Milliseconds between two bytes.
         #[serde(default = "one_second")]
         ms: u64,
     },
-    /// Does the work; answers 200 with an HTML page.
+    /// Carries the request out; answers 200 with an HTML page.
     HtmlAnswer,
-    /// Does the work; the JSON breaks off, though the answer is complete by HTTP's rules.
+    /// Carries the request out; the JSON is truncated, though the HTTP answer is complete.
     TruncatedJson,
-    /// Does the work; the body is a JSON object of so many megabytes.
+    /// Carries the request out; the body is a JSON object of this size.
     HugeAnswer {
         /// Megabytes.
         megabytes: usize,
     },
-    /// Sends the client elsewhere, without doing the work.
+    /// Redirects the client, without carrying the request out.
     Redirect {
         /// 302 or 307.
         status: u16,
-        /// Where to.
+        /// The target.
         location: String,
     },
-    /// Adds fields that nobody knows to every object.
+    /// Adds unknown fields to every object.
     UnknownFields,
     /// Sets the named fields to null; without names every field but `id`, `access_token` and `user`.
     NullFields {
@@ -158,7 +158,7 @@ pub enum Fault {
         #[serde(default)]
         fields: Vec<String>,
     },
-    /// An empty list where a list is asked for.
+    /// Answers with an empty list.
     EmptyList,
     /// 403 `50013`.
     Forbidden,
@@ -167,16 +167,16 @@ pub enum Fault {
         /// Milliseconds.
         ms: u64,
     },
-    /// Refuses good client credentials with this status.
+    /// Refuses valid client credentials with this status.
     InvalidClient {
         /// 400 or 401.
         status: u16,
     },
     /// An exchange that fails for another reason spends the code.
     FailedExchangeBurns,
-    /// Presenting a spent code kills the tokens it gave (RFC 6749 section 4.1.2).
+    /// Presenting a spent code revokes the tokens issued from it (RFC 6749 section 4.1.2).
     ReuseRevokes,
-    /// An exchange gives the person's live token again instead of a new one.
+    /// An exchange returns the user's live token instead of a new one.
     SameToken,
     /// The Gateway brings the message twice.
     DeliverTwice,
@@ -193,14 +193,14 @@ fn one_second() -> u64 {
     1_000
 }
 
-/// The body of a status of one's choice.
+/// The body of [`Fault::Status`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum FaultBody {
     /// Discord's `{"message", "code"}`.
     #[default]
     Json,
-    /// An HTML page of the edge.
+    /// An HTML page from the edge.
     Html,
     /// Nothing.
     Empty,
@@ -214,19 +214,19 @@ pub struct FaultRule {
     pub endpoint: Endpoint,
     /// What.
     pub fault: Fault,
-    /// How often; `None` is without end.
+    /// How often it strikes; always if `None`.
     #[serde(default)]
     pub times: Option<u32>,
-    /// How many requests pass before the first.
+    /// How many requests pass before it strikes.
     #[serde(default)]
     pub skip: u32,
-    /// How likely, from 0 to 1.
+    /// The probability, from 0 to 1.
     #[serde(default = "always")]
     pub chance: f64,
-    /// For how long from now, in milliseconds.
+    /// How long the rule holds, in milliseconds.
     #[serde(default)]
     pub for_ms: Option<u64>,
-    /// How often it struck.
+    /// How often it has struck.
     #[serde(default)]
     pub struck: u64,
 }
@@ -236,7 +236,7 @@ fn always() -> f64 {
 }
 
 impl FaultRule {
-    /// A fault that strikes at every request to an endpoint.
+    /// A fault at every request to an endpoint.
     pub fn on(endpoint: Endpoint, fault: Fault) -> Self {
         Self {
             endpoint,
@@ -249,13 +249,13 @@ impl FaultRule {
         }
     }
 
-    /// Strikes so many times only.
+    /// Strikes only this many times.
     pub fn times(mut self, times: u32) -> Self {
         self.times = Some(times);
         self
     }
 
-    /// Lets so many requests pass first.
+    /// Lets this many requests pass first.
     pub fn after(mut self, skip: u32) -> Self {
         self.skip = skip;
         self
@@ -267,21 +267,21 @@ impl FaultRule {
         self
     }
 
-    /// Strikes for so long.
+    /// Holds for this long.
     pub fn lasting(mut self, duration: Duration) -> Self {
         self.for_ms = Some(u64::try_from(duration.as_millis()).unwrap_or(u64::MAX));
         self
     }
 }
 
-/// The list of faults.
+/// The rules, each with the time at which it ends.
 #[derive(Default)]
 pub struct FaultList {
     rules: Vec<(FaultRule, i64)>,
 }
 
 impl FaultList {
-    /// Adds a fault.
+    /// Adds a rule.
     pub fn add(&mut self, rule: FaultRule, now_us: i64) {
         let until = rule.for_ms.map_or(i64::MAX, |ms| {
             now_us.saturating_add(i64::try_from(ms.saturating_mul(1_000)).unwrap_or(i64::MAX))
@@ -289,17 +289,17 @@ impl FaultList {
         self.rules.push((rule, until));
     }
 
-    /// Takes all away.
+    /// Removes all rules.
     pub fn clear(&mut self) {
         self.rules.clear();
     }
 
-    /// The list.
+    /// The rules.
     pub fn rules(&self) -> Vec<FaultRule> {
         self.rules.iter().map(|(rule, _)| rule.clone()).collect()
     }
 
-    /// The first fault of a kind that strikes now; counts it.
+    /// The first fault that `kind` selects and that strikes now; counts it.
     pub fn take(
         &mut self,
         endpoint: Endpoint,
@@ -330,14 +330,7 @@ impl FaultList {
 impl Fault {
     /// Whether it answers in place of the work.
     pub fn replaces_work(&self) -> bool {
-        matches!(
-            self,
-            Self::Status { after_work: false, .. }
-                | Self::RateLimited { .. }
-                | Self::Edge { .. }
-                | Self::Redirect { .. }
-                | Self::Forbidden
-        )
+        !matches!(self, Self::Status { after_work: true, .. }) && self.answer(false).is_some()
     }
 
     /// Whether it changes the answer's content.
@@ -354,12 +347,7 @@ impl Fault {
         )
     }
 
-    /// Whether it changes how the answer's bytes leave.
-    pub fn changes_transport(&self) -> bool {
-        matches!(self, Self::LostAnswer | Self::CutAnswer | Self::Drip { .. })
-    }
-
-    /// The answer given in place of the work, or of the one that the work gave.
+    /// The answer that it gives itself.
     pub fn answer(&self, milliseconds: bool) -> Option<Answer> {
         Some(match self {
             Self::Status {
@@ -390,15 +378,10 @@ impl Fault {
         })
     }
 
-    /// Changes an answer that the work gave.
+    /// Changes the answer of the work.
     pub fn change(&self, mut answer: Answer) -> Answer {
         match self {
-            Self::Status { .. } => {
-                let watch = answer.watch.take();
-                let mut changed = self.answer(false).unwrap_or(answer);
-                changed.watch = watch;
-                return changed;
-            }
+            Self::Status { .. } => return self.answer(false).unwrap_or(answer),
             Self::HtmlAnswer => {
                 answer.content_type = "text/html; charset=utf-8";
                 answer.body = Body::Bytes(b"<!DOCTYPE html><html><body>Just a moment...</body></html>".to_vec());
@@ -424,13 +407,13 @@ impl Fault {
         answer
     }
 
-    /// How the answer's bytes leave.
-    pub fn transport(&self) -> Transport {
+    /// How the answer's bytes are sent, if it changes that.
+    pub fn transport(&self) -> Option<Transport> {
         match self {
-            Self::LostAnswer => Transport::CutBeforeAnyByte,
-            Self::CutAnswer => Transport::CutInBody,
-            Self::Drip { ms } => Transport::Drip(Duration::from_millis(*ms)),
-            _ => Transport::Whole,
+            Self::LostAnswer => Some(Transport::CutBeforeAnyByte),
+            Self::CutAnswer => Some(Transport::CutInBody),
+            Self::Drip { ms } => Some(Transport::Drip(Duration::from_millis(*ms))),
+            _ => None,
         }
     }
 }

@@ -1,27 +1,27 @@
-//! What a test or a command asks of a running simulator without a socket: addresses, secrets, faults, the record, and the
-//! fast ways to make codes and posts.
+//! What tests and commands do with a running simulator without a socket: addresses and secrets, faults, the ledger, and
+//! direct ways to issue codes and post messages. [`Simulator`](super::Simulator) dereferences to this.
 
 use serde::Serialize;
-use serde_json::json;
+use serde_json::Value;
 
+use super::action::{CodeRequest, PortalChange, PostAuthor, PostRequest, UseRequest};
 use super::authorize::{self, Request};
-use super::control::{CodeRequest, PortalChange, PostAuthor, PostRequest};
+use super::draft::{Author, Draft};
 use super::faults::FaultRule;
-use super::gateway::{Dispatch, Gateway};
-use super::interactions::{self, Interaction, UseRequest};
+use super::gateway::Dispatch;
+use super::ids::{
+    FIRST_LANE_CHANNEL, FIRST_LANE_WEBHOOK, GUILD_ID, OTHER_BOT_ID, OWNER_ID, RESULT_CHANNEL, RESULT_WEBHOOK,
+    STRANGE_WEBHOOK, nth_person_id,
+};
 use super::ledger::{Ledger, Revocation, Summary};
 use super::limits::LimitSettings;
-use super::message::{Author, Draft};
 use super::options::BotPermissions;
 use super::person::Person;
-use super::server::Simulator;
-use super::state::{Effects, State, intent};
-use super::world::{
-    FIRST_LANE_CHANNEL, FIRST_LANE_WEBHOOK, GUILD_ID, OTHER_BOT_ID, OWNER_ID, RESULT_CHANNEL, RESULT_WEBHOOK,
-    STRANGE_WEBHOOK, nth_person_id, text,
-};
+use super::state::{State, intent};
+use super::world::{Interaction, text};
+use super::{interactions, object, token};
 
-/// Everything needed to point a service at the simulator. Its secrets open nothing but the simulator.
+/// Everything needed to point a service at the simulator. Its secrets are valid in the simulator only.
 #[derive(Clone, Serialize)]
 pub struct Description {
     /// `http://127.0.0.1:PORT`.
@@ -44,17 +44,17 @@ pub struct Description {
     pub redirect_uri: String,
     /// The guild.
     pub guild_id: String,
-    /// Who owns guild and application.
+    /// The owner of guild and application.
     pub owner_id: String,
-    /// A bot that is not the application's.
+    /// A bot of another application.
     pub other_bot_id: String,
     /// The intake channels with their webhooks.
     pub lanes: Vec<LaneDescription>,
     /// A channel for results with its webhook.
     pub results: LaneDescription,
-    /// A second webhook in the first intake channel, which is not to be trusted.
+    /// A second webhook in the first intake channel, which no lane is configured for.
     pub strange_webhook: Option<WebhookDescription>,
-    /// People who exist from the start.
+    /// The initial users.
     pub people: Vec<String>,
 }
 
@@ -74,329 +74,234 @@ pub struct WebhookDescription {
     pub id: String,
     /// Its token.
     pub token: String,
-    /// Where to post: the versioned address.
+    /// The URL to post to, with the API version.
     pub url: String,
 }
 
 impl State {
-    /// Everything needed to point a service here.
+    /// Ids, addresses and secrets.
     pub fn describe(&self) -> Description {
         let inner = self.lock();
-        let world = &inner.world;
-        let base_url = self.base_url().to_owned();
+        let (world, base_url) = (&inner.world, self.base_url());
         let webhook = |id: u64| {
-            let webhook = world.webhooks.get(&id)?;
-            Some(WebhookDescription {
+            let token = world.webhooks.get(&id).map_or("", |webhook| &webhook.token).to_owned();
+            WebhookDescription {
                 id: id.to_string(),
-                token: webhook.token.clone(),
-                url: format!("{base_url}/api/v10/webhooks/{id}/{}", webhook.token),
-            })
+                url: format!("{base_url}/api/v10/webhooks/{id}/{token}"),
+                token,
+            }
         };
-        let lane = |channel_id: u64, webhook_id: u64| {
-            Some(LaneDescription {
-                channel_id: channel_id.to_string(),
-                webhook: webhook(webhook_id)?,
-            })
+        let lane = |channel_id: u64, webhook_id: u64| LaneDescription {
+            channel_id: channel_id.to_string(),
+            webhook: webhook(webhook_id),
         };
+        let exists = |id: &u64| world.webhooks.contains_key(id);
+        let application = &world.application;
         Description {
+            base_url: base_url.to_owned(),
             api_base: format!("{base_url}/api/v10"),
             authorize_url: format!("{base_url}/oauth2/authorize"),
-            gateway_url: self.gateway_url(),
-            application_id: world.application.id.to_string(),
-            client_secret: world.application.client_secret.clone(),
-            bot_id: world.application.bot_id.to_string(),
-            bot_token: world.application.bot_token.clone(),
-            redirect_uri: world.application.redirect_uris.first().cloned().unwrap_or_default(),
+            gateway_url: inner.gateway_url(),
+            application_id: application.id.to_string(),
+            client_secret: application.client_secret.clone(),
+            bot_id: application.bot_id.to_string(),
+            bot_token: application.bot_token.clone(),
+            redirect_uri: application.redirect_uris.first().cloned().unwrap_or_default(),
             guild_id: GUILD_ID.to_string(),
             owner_id: OWNER_ID.to_string(),
             other_bot_id: OTHER_BOT_ID.to_string(),
             lanes: (0..u64::from(inner.options.lanes))
-                .filter_map(|n| lane(FIRST_LANE_CHANNEL + n, FIRST_LANE_WEBHOOK + n))
+                .filter(|n| exists(&(FIRST_LANE_WEBHOOK + n)))
+                .map(|n| lane(FIRST_LANE_CHANNEL + n, FIRST_LANE_WEBHOOK + n))
                 .collect(),
-            results: lane(RESULT_CHANNEL, RESULT_WEBHOOK).unwrap_or_else(|| LaneDescription {
-                channel_id: RESULT_CHANNEL.to_string(),
-                webhook: WebhookDescription {
-                    id: RESULT_WEBHOOK.to_string(),
-                    token: String::new(),
-                    url: String::new(),
-                },
-            }),
-            strange_webhook: webhook(STRANGE_WEBHOOK),
+            results: lane(RESULT_CHANNEL, RESULT_WEBHOOK),
+            strange_webhook: Some(STRANGE_WEBHOOK).filter(exists).map(webhook),
             people: (0..u64::from(inner.options.people))
                 .map(|n| nth_person_id(n).to_string())
                 .collect(),
-            base_url,
         }
     }
 
-    /// Issues codes as if a person had approved so often.
-    pub fn mint_codes(&self, request: &CodeRequest) -> Vec<String> {
-        let now_us = self.now_us();
-        let mut inner = self.lock();
-        let first = inner.world.application.redirect_uris.first().cloned();
-        let approved = Request {
-            redirect_uri: request.redirect_uri.clone().or(first),
-            state: None,
-            scope: request.scopes.join(" "),
-            challenge: request.code_challenge.clone(),
-        };
-        (0..request.count)
-            .map(|_| authorize::issue(&mut inner, &approved, request.user_id, now_us))
-            .collect()
+    /// The faults.
+    pub fn faults(&self) -> Faults<'_> {
+        Faults(self)
     }
 
-    /// Posts as anyone, past every limit and rule. `None` for a channel or webhook that does not exist.
+    /// A copy of the ledger.
+    pub fn ledger(&self) -> Ledger {
+        self.lock().ledger.clone()
+    }
+
+    /// The ledger's figures, without a copy of it.
+    pub fn summary(&self) -> Summary {
+        self.lock().ledger.summary()
+    }
+
+    /// Records that the service was killed before it had stored the tokens of these codes.
+    pub fn unrecorded(&self, codes: impl IntoIterator<Item = String>) {
+        let ledger = &mut self.lock().ledger;
+        for code in codes {
+            ledger.unrecorded(&code);
+        }
+    }
+
+    /// Issues codes without the consent page.
+    pub fn mint_codes(&self, request: &CodeRequest) -> Vec<String> {
+        self.act(|inner, now_us| {
+            let first = inner.world.application.redirect_uris.first().cloned();
+            let approved = Request {
+                redirect_uri: request.redirect_uri.clone().or(first),
+                state: None,
+                scope: request.scopes.join(" "),
+                challenge: request.code_challenge.clone(),
+            };
+            let code = |_| authorize::issue(inner, &approved, request.user_id, now_us);
+            (0..request.count).map(code).collect()
+        })
+    }
+
+    /// Posts as any author, without limits or checks. `None` if the channel or the webhook does not exist.
     pub fn post(&self, request: PostRequest) -> Option<u64> {
-        let now_us = self.now_us();
-        let mut effects = Effects::default();
-        let id = {
-            let mut inner = self.lock();
-            let (author, webhook_id) = match &request.author {
-                PostAuthor::Person(id) => {
-                    inner.world.person(*id);
-                    (Author::User(*id), None)
-                }
+        self.act(|inner, now_us| {
+            let (author, own_channel) = match request.author {
+                PostAuthor::Person(id) => (Author::User(inner.world.person(id).id), None),
                 PostAuthor::Bot => (Author::User(inner.world.application.bot_id), None),
                 PostAuthor::OtherBot => (Author::User(OTHER_BOT_ID), None),
                 PostAuthor::Webhook(id) => {
-                    let webhook = inner.world.webhooks.get(id)?;
-                    (Author::webhook(webhook, request.username.as_deref()), Some(*id))
+                    let webhook = inner.world.webhooks.get(&id)?;
+                    (webhook.author(request.username.as_deref()), Some(webhook.channel_id))
                 }
             };
-            let lands_in = webhook_id.and_then(|id| inner.world.webhooks.get(&id).map(|w| w.channel_id));
-            let channel_id = request.channel_id.or(lands_in)?;
+            let channel_id = request.channel_id.or(own_channel)?;
             inner.world.channels.get(&channel_id)?;
             let draft = Draft {
                 flags: request.flags,
                 allowed_mentions: request.allowed_mentions,
                 ..Draft::text(request.content)
             };
-            // Not recorded as an execution: it went past the limits that executions are judged by.
-            inner.post(channel_id, author, draft, now_us, &mut effects)
-        };
-        self.release(&mut effects);
-        Some(id)
+            // The ledger does not count it as an execution of the webhook, since no limit applied.
+            Some(inner.post(channel_id, author, draft, now_us))
+        })
     }
 
-    /// Changes what the bot may do in a channel, and tells the Gateway.
-    pub fn permit(&self, channel_id: u64, permissions: BotPermissions) -> bool {
-        let mut effects = Effects::default();
-        {
-            let mut inner = self.lock();
-            let Some(channel) = inner.world.channels.get_mut(&channel_id) else {
-                return false;
-            };
-            channel.permissions = permissions;
-            let channel = &inner.world.channels[&channel_id];
-            effects.dispatches.push(Dispatch {
-                kind: "CHANNEL_UPDATE",
-                data: super::channels::channel_json(&inner.world, channel),
-                intents: intent::GUILDS,
-            });
-        }
-        self.release(&mut effects);
-        true
-    }
-
-    /// Changes the portal's settings.
-    pub fn change_portal(&self, change: PortalChange) {
-        let mut inner = self.lock();
-        let application = &mut inner.world.application;
-        if let Some(flags) = change.flags {
-            application.flags = flags;
-        }
-        if let Some(uris) = change.redirect_uris {
-            application.redirect_uris = uris;
-        }
-        if let Some(secret) = change.client_secret {
-            application.client_secret = secret;
-        }
-        if let Some(token) = change.bot_token {
-            application.bot_token = token;
-        }
-        if let Some(ms) = change.code_lifetime_ms {
-            inner.options.code_lifetime_ms = ms;
-        }
-    }
-
-    /// Ends a webhook, or moves it to another channel.
-    pub fn change_webhook(&self, webhook_id: u64, move_to: Option<u64>) -> bool {
-        let mut effects = Effects::default();
-        {
-            let mut inner = self.lock();
-            let Some(webhook) = inner.world.webhooks.get_mut(&webhook_id) else {
-                return false;
-            };
-            let was_in = webhook.channel_id;
-            effects.dispatches.push(super::webhooks::update(was_in));
-            match move_to {
-                Some(channel_id) => {
-                    webhook.channel_id = channel_id;
-                    effects.dispatches.push(super::webhooks::update(channel_id));
-                }
-                None => {
-                    inner.world.webhooks.remove(&webhook_id);
-                }
-            }
-        }
-        self.release(&mut effects);
-        true
-    }
-}
-
-impl Simulator {
-    /// `http://127.0.0.1:PORT`; the API is below `/api/v10`.
-    pub fn base_url(&self) -> &str {
-        self.state.base_url()
-    }
-
-    /// Ids, addresses and secrets.
-    pub fn describe(&self) -> Description {
-        self.state.describe()
-    }
-
-    /// The faults.
-    pub fn faults(&self) -> Faults<'_> {
-        Faults(&self.state)
-    }
-
-    /// The Gateway.
-    pub fn gateway(&self) -> &Gateway {
-        self.state.gateway()
-    }
-
-    /// A copy of the record.
-    pub fn ledger(&self) -> Ledger {
-        self.state.lock().ledger.clone()
-    }
-
-    /// Tells the record that the service was killed before it had written down the tokens of these codes.
-    pub fn unrecorded(&self, codes: impl IntoIterator<Item = String>) {
-        let ledger = &mut self.state.lock().ledger;
-        for code in codes {
-            ledger.unrecorded(&code);
-        }
-    }
-
-    /// The record's judgement, without the copy.
-    pub fn summary(&self) -> Summary {
-        self.state.lock().ledger.summary()
-    }
-
-    /// Issues codes without a consent page.
-    pub fn mint_codes(&self, request: &CodeRequest) -> Vec<String> {
-        self.state.mint_codes(request)
-    }
-
-    /// Posts as anyone, past every limit and rule.
-    pub fn post(&self, request: PostRequest) -> Option<u64> {
-        self.state.post(request)
-    }
-
-    /// Posts contents through a lane's webhook, one message each, past every limit; returns how many were posted.
+    /// Posts contents through a lane's webhook, one message each, without limits; returns how many were posted.
     pub fn post_to_lane(&self, lane: u8, contents: impl IntoIterator<Item = String>) -> usize {
         let webhook = FIRST_LANE_WEBHOOK + u64::from(lane);
         contents
             .into_iter()
-            .filter_map(|content| self.state.post(PostRequest::webhook(webhook, content)))
+            .filter_map(|content| self.post(PostRequest::webhook(webhook, content)))
             .count()
     }
 
-    /// How many messages stand in a channel.
+    /// The number of messages in a channel.
     pub fn message_count(&self, channel_id: u64) -> usize {
-        self.state
-            .lock()
-            .world
-            .channels
-            .get(&channel_id)
-            .map_or(0, |c| c.messages.len())
+        self.contents(channel_id).len()
     }
 
     /// The contents of a channel's messages, oldest first.
     pub fn contents(&self, channel_id: u64) -> Vec<String> {
-        let inner = self.state.lock();
+        let inner = self.lock();
         let channel = inner.world.channels.get(&channel_id);
-        channel.map_or_else(Vec::new, |c| {
-            c.messages.values().map(|m| m.draft.content.clone()).collect()
-        })
+        let messages = channel.into_iter().flat_map(|c| c.messages.values());
+        messages.map(|m| m.draft.content.clone()).collect()
     }
 
-    /// Text of `[A-Za-z0-9]` by chance, from the simulator's seed.
+    /// The direct messages that the bot has sent to a user, oldest first, as that user sees them.
+    pub fn direct_messages(&self, user_id: u64) -> Vec<Value> {
+        let inner = self.lock();
+        let theirs = inner.world.channels.values().filter(|c| c.recipient == Some(user_id));
+        theirs
+            .flat_map(|c| c.messages.values().map(|m| object::message(&inner.world, m)))
+            .collect()
+    }
+
+    /// Random text of `[A-Za-z0-9]`, from the simulator's seed.
     pub fn random_text(&self, length: usize) -> String {
-        text(&mut self.state.lock().world.rng, length)
+        text(&mut self.lock().world.rng, length)
     }
 
-    /// Somebody uses a slash command; answers the interaction's id.
+    /// A user uses a slash command; returns the interaction's id.
     pub fn use_command(&self, request: &UseRequest) -> u64 {
-        interactions::use_command(&self.state, request)
+        self.act(|inner, now_us| interactions::use_command(inner, request, now_us))
     }
 
-    /// An interaction, with its answer once there is one.
+    /// An interaction, with its response once there is one.
     pub fn interaction(&self, id: u64) -> Option<Interaction> {
-        self.state.lock().world.interactions.get(&id).cloned()
+        self.lock().world.interactions.get(&id).cloned()
     }
 
     /// The token of an interaction.
     pub fn interaction_token(&self, id: u64) -> Option<String> {
-        let inner = self.state.lock();
-        inner.world.interactions.get(&id).map(|i| i.token.clone())
+        self.interaction(id).map(|i| i.token)
     }
 
-    /// The direct messages that the bot has sent to a person, oldest first, as that person sees them.
-    pub fn direct_messages(&self, user_id: u64) -> Vec<serde_json::Value> {
-        let inner = self.state.lock();
-        let theirs = inner.world.channels.values().filter(|c| c.recipient == Some(user_id));
-        theirs
-            .flat_map(|c| c.messages.values().map(|m| m.json(&inner.world, true)))
-            .collect()
-    }
-
-    /// Sets a person.
+    /// Adds or replaces a user.
     pub fn set_person(&self, person: Person) {
-        self.state.lock().world.people.insert(person.id, person);
+        self.lock().world.people.insert(person.id, person);
     }
 
-    /// Withdraws a person's authorization, as a person can in the settings.
+    /// Withdraws a user's authorization, as users can in Discord's settings.
     pub fn withdraw(&self, user_id: u64) {
-        let now_us = self.state.now_us();
-        super::token::kill_tokens_of(&mut self.state.lock(), user_id, Revocation::Withdrawn, now_us);
+        self.act(|inner, now_us| token::revoke_all(inner, user_id, Revocation::Withdrawn, now_us));
     }
 
-    /// Changes what the bot may do in a channel.
+    /// Changes the bot's permissions in a channel. False if the channel does not exist.
     pub fn permit(&self, channel_id: u64, permissions: BotPermissions) -> bool {
-        self.state.permit(channel_id, permissions)
+        self.act(|inner, _| {
+            let Some(channel) = inner.world.channels.get_mut(&channel_id) else {
+                return false;
+            };
+            channel.permissions = permissions;
+            let data = object::channel(&inner.world, &inner.world.channels[&channel_id]);
+            inner.dispatch("CHANNEL_UPDATE", data, intent::GUILDS);
+            true
+        })
     }
 
-    /// Changes the portal's settings.
+    /// Changes settings of the developer portal.
     pub fn change_portal(&self, change: PortalChange) {
-        self.state.change_portal(change);
+        fn set<T>(place: &mut T, given: Option<T>) {
+            if let Some(given) = given {
+                *place = given;
+            }
+        }
+        let inner = &mut *self.lock();
+        let application = &mut inner.world.application;
+        set(&mut application.flags, change.flags);
+        set(&mut application.redirect_uris, change.redirect_uris);
+        set(&mut application.client_secret, change.client_secret);
+        set(&mut application.bot_token, change.bot_token);
+        set(&mut inner.options.code_lifetime_ms, change.code_lifetime_ms);
     }
 
-    /// Ends a webhook, or moves it to another channel.
+    /// Deletes a webhook, or moves it to another channel. False if the webhook does not exist.
     pub fn change_webhook(&self, webhook_id: u64, move_to: Option<u64>) -> bool {
-        self.state.change_webhook(webhook_id, move_to)
+        self.act(|inner, _| {
+            let Some(webhook) = inner.world.webhooks.get_mut(&webhook_id) else {
+                return false;
+            };
+            let before = webhook.channel_id;
+            match move_to {
+                Some(channel_id) => webhook.channel_id = channel_id,
+                None => drop(inner.world.webhooks.remove(&webhook_id)),
+            }
+            for channel_id in [Some(before), move_to].into_iter().flatten() {
+                inner.webhooks_changed(channel_id);
+            }
+            true
+        })
     }
 
-    /// Sets the limits and forgets every count, penalty and ban.
+    /// Sets the limits, and resets every count, penalty and ban.
     pub fn set_limits(&self, settings: LimitSettings) {
-        let mut inner = self.state.lock();
-        inner.limits.settings = settings;
-        inner.limits.reset();
+        self.lock().limits = super::limits::Limits::new(settings);
     }
 
-    /// Tells the Gateway's sessions something of one's choice, on behalf of the guild.
-    pub fn publish(&self, kind: &'static str, data: serde_json::Value) {
-        let intents = if kind.starts_with("MESSAGE_") {
-            intent::GUILD_MESSAGES
-        } else {
-            0
-        };
-        self.state.gateway().publish(Dispatch { kind, data, intents });
-    }
-
-    /// Tells the Gateway's sessions that the guild is away.
-    pub fn guild_outage(&self) {
-        self.publish("GUILD_DELETE", json!({"id": GUILD_ID.to_string(), "unavailable": true}));
+    /// Publishes an event of any kind to the Gateway's sessions.
+    pub fn publish(&self, kind: &'static str, data: Value) {
+        let is_message = kind.starts_with("MESSAGE_");
+        let intents = if is_message { intent::GUILD_MESSAGES } else { 0 };
+        self.gateway().publish(Dispatch { kind, data, intents });
     }
 }
 
@@ -404,18 +309,17 @@ impl Simulator {
 pub struct Faults<'a>(&'a State);
 
 impl Faults<'_> {
-    /// Adds one.
+    /// Adds a rule.
     pub fn add(&self, rule: FaultRule) {
-        let now_us = self.0.now_us();
-        self.0.lock().faults.add(rule, now_us);
+        self.0.act(|inner, now_us| inner.faults.add(rule, now_us));
     }
 
-    /// Takes all away.
+    /// Removes all rules.
     pub fn clear(&self) {
         self.0.lock().faults.clear();
     }
 
-    /// The list, with how often each struck.
+    /// The rules, each with how often it struck.
     pub fn list(&self) -> Vec<FaultRule> {
         self.0.lock().faults.rules()
     }

@@ -1,4 +1,4 @@
-//! The simulator's own record of what was asked of it, by which a service is judged. It only records; it never decides an answer.
+//! The simulator's record of the requests it got, by which tests judge a service. It never decides an answer.
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
 
@@ -26,7 +26,7 @@ pub struct Ledger {
 pub struct CodeRecord {
     /// The code.
     pub code: String,
-    /// The person who approved.
+    /// The user who approved.
     pub user_id: u64,
     /// When it was issued.
     pub issued_at_us: i64,
@@ -36,34 +36,34 @@ pub struct CodeRecord {
     pub tokens: Vec<String>,
 }
 
-/// A code presented once.
+/// One presentation of a code.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Presentation {
     /// When.
     pub at_us: i64,
-    /// The status decided upon; 0 until the answer is made.
+    /// The answer's status; 0 until it is decided.
     pub status: u16,
     /// The `error` of a refusal.
     pub error: Option<String>,
-    /// What became of the answer.
+    /// Whether the answer arrived.
     pub answer: AnswerFate,
-    /// Whether a whole 200 answer for this code had been written before.
+    /// Whether a 200 for this code had been written in full before.
     pub after_full_answer: bool,
 }
 
-/// What became of an answer.
+/// Whether an answer arrived.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum AnswerFate {
-    /// Not all written yet.
+    /// Not written in full yet.
     Pending,
-    /// Written to its last byte.
+    /// Written in full.
     InFull,
     /// Cut off.
     Cut,
-    /// Written whole, but a fault had made it useless: the token is not in it.
+    /// Written in full, but a fault had removed the token.
     Spoiled,
-    /// Written whole, to a service that was killed before it had written the token down.
+    /// Written in full to a service that was killed before it had stored the token.
     Unrecorded,
 }
 
@@ -72,42 +72,42 @@ pub enum AnswerFate {
 pub struct TokenRecord {
     /// The token.
     pub token: String,
-    /// Whose it is.
+    /// The token's user.
     pub user_id: u64,
-    /// The code it came from; none for other grants.
+    /// The code it was issued from, if it was a code.
     pub code: Option<String>,
     /// When it was issued.
     pub issued_at_us: i64,
-    /// Whether an answer that carried it was written in full.
+    /// Whether an answer with it was written in full.
     pub received: bool,
-    /// Whether it is still good (expiry aside).
+    /// Whether it is still valid, apart from expiry.
     pub alive: bool,
-    /// When it was killed.
+    /// When it was revoked.
     pub revoked_at_us: Option<i64>,
-    /// What killed it.
+    /// Why it was revoked.
     pub revoked_by: Option<Revocation>,
     /// Every use.
     pub uses: Vec<Use>,
 }
 
-/// What killed a token.
+/// Why a token was revoked.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Revocation {
-    /// The revocation endpoint, for this token or another one of the same person.
+    /// The revocation endpoint, for this token or another one of the same user.
     Revoked,
     /// Its code was presented again.
     CodeReused,
-    /// Its refresh token was used, or the person withdrew.
+    /// The user withdrew the authorization.
     Withdrawn,
 }
 
-/// A token used once.
+/// One use of a token.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Use {
     /// When.
     pub at_us: i64,
-    /// On what.
+    /// The endpoint.
     pub endpoint: String,
     /// The status answered.
     pub status: u16,
@@ -124,7 +124,7 @@ pub struct PostRecord {
     pub webhook_id: u64,
     /// The status answered.
     pub status: u16,
-    /// The message made; some faults answer with an error although there is one.
+    /// The posted message; with some faults there is one although the answer is an error.
     pub message_id: Option<u64>,
 }
 
@@ -149,18 +149,18 @@ impl std::fmt::Debug for TokenRecord {
     }
 }
 
-/// The judgement in figures.
+/// The ledger in figures.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Summary {
     /// Codes issued.
     pub codes: usize,
     /// Codes presented at least once.
     pub presented: usize,
-    /// Codes presented after a whole 200 answer for them had been written.
+    /// Codes presented again after a 200 for them had been written in full.
     pub presented_twice: usize,
     /// Live tokens that were received in full.
     pub tokens_left: usize,
-    /// Live tokens whose answer was cut off or spoiled: nobody can have them.
+    /// Live tokens whose answer was cut off or spoiled: no client has them.
     pub orphans: usize,
     /// The most accepted posts into one channel within any closed 60 s.
     pub worst_minute: usize,
@@ -179,7 +179,7 @@ impl Ledger {
         });
     }
 
-    /// Records that a code was presented; `None` for a code that was never issued. The numbers name the presentation.
+    /// Records that a code was presented: where it is recorded, or `None` for a code that was never issued.
     pub fn presented(&mut self, code: &str, at_us: i64) -> Option<(usize, usize)> {
         let index = *self.code_index.get(code)?;
         let record = &mut self.codes[index];
@@ -197,14 +197,14 @@ impl Ledger {
         Some((index, record.presented.len() - 1))
     }
 
-    /// Records the answer decided upon.
+    /// Records the decided answer.
     pub fn answered(&mut self, (code, nth): (usize, usize), status: u16, error: Option<String>) {
         let presentation = &mut self.codes[code].presented[nth];
         presentation.status = status;
         presentation.error = error;
     }
 
-    /// Records what became of the answer.
+    /// Records whether the answer arrived.
     pub fn written(&mut self, (code, nth): (usize, usize), fate: AnswerFate, token: Option<&str>) {
         self.codes[code].presented[nth].answer = fate;
         if let Some(record) = token.and_then(|t| self.token_mut(t)) {
@@ -212,8 +212,7 @@ impl Ledger {
         }
     }
 
-    /// Records that whoever was answered in full was killed before the token of this code was written down: as if the
-    /// answer had been cut off.
+    /// Records that the service was killed before it had stored the token of this code: as if the answer had been cut off.
     pub fn unrecorded(&mut self, code: &str) {
         let Some(record) = self.code_index.get(code).map(|index| &mut self.codes[*index]) else {
             return;
@@ -228,7 +227,7 @@ impl Ledger {
         }
     }
 
-    /// Records a token; a token already known gets another code only.
+    /// Records a token; a known token is only added to the code.
     pub fn token(&mut self, token: &str, user_id: u64, code: Option<&str>, at_us: i64) {
         if let Some(index) = code.and_then(|c| self.code_index.get(c)) {
             self.codes[*index].tokens.push(token.to_owned());
@@ -250,7 +249,7 @@ impl Ledger {
         });
     }
 
-    /// Records that a token was killed.
+    /// Records that a token was revoked.
     pub fn killed(&mut self, token: &str, by: Revocation, at_us: i64) {
         if let Some(record) = self.token_mut(token).filter(|r| r.alive) {
             record.alive = false;
@@ -272,12 +271,8 @@ impl Ledger {
 
     /// Records an answer by endpoint and status.
     pub fn count(&mut self, endpoint: &str, status: u16) {
-        if !self.answers.contains_key(endpoint) {
-            self.answers.insert(endpoint.to_owned(), BTreeMap::new());
-        }
-        if let Some(by_status) = self.answers.get_mut(endpoint) {
-            *by_status.entry(status).or_default() += 1;
-        }
+        let by_status = self.answers.entry(endpoint.to_owned()).or_default();
+        *by_status.entry(status).or_default() += 1;
     }
 
     /// The record of a code.
@@ -296,11 +291,8 @@ impl Ledger {
 
     /// How often an endpoint answered with a status.
     pub fn answer_count(&self, endpoint: &str, status: u16) -> u64 {
-        self.answers
-            .get(endpoint)
-            .and_then(|s| s.get(&status))
-            .copied()
-            .unwrap_or(0)
+        let by_status = self.answers.get(endpoint);
+        by_status.and_then(|s| s.get(&status)).copied().unwrap_or(0)
     }
 
     /// The most posts into one channel within any closed window, by channel; `accepted` leaves the refused ones out.
@@ -323,18 +315,16 @@ impl Ledger {
         worst
     }
 
-    /// The judgement in figures.
+    /// The ledger in figures.
     pub fn summary(&self) -> Summary {
+        let codes = |wanted: fn(&CodeRecord) -> bool| self.codes.iter().filter(|c| wanted(c)).count();
+        let live = |received| self.tokens.iter().filter(move |t| t.alive && t.received == received);
         Summary {
             codes: self.codes.len(),
-            presented: self.codes.iter().filter(|c| !c.presented.is_empty()).count(),
-            presented_twice: self
-                .codes
-                .iter()
-                .filter(|c| c.presented.iter().any(|p| p.after_full_answer))
-                .count(),
-            tokens_left: self.tokens.iter().filter(|t| t.alive && t.received).count(),
-            orphans: self.tokens.iter().filter(|t| t.alive && !t.received).count(),
+            presented: codes(|c| !c.presented.is_empty()),
+            presented_twice: codes(|c| c.presented.iter().any(|p| p.after_full_answer)),
+            tokens_left: live(true).count(),
+            orphans: live(false).count(),
             worst_minute: self.worst_windows(60_000_000, true).into_values().max().unwrap_or(0),
         }
     }

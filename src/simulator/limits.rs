@@ -1,21 +1,21 @@
 //! Rate limits as Discord shows and hides them: per-route buckets with headers, the hidden channel limit, the global
-//! limit and the ban for invalid requests. Counts requests; knows nothing of what they do.
+//! limit and the ban for invalid requests. It counts requests and does not know what they do.
 
 use std::collections::HashMap;
 use std::net::IpAddr;
 
 use serde::{Deserialize, Serialize};
-
-use super::answer::Answer;
 use serde_json::json;
 
-/// So many requests in so many milliseconds, counted from the first one.
+use super::answer::Answer;
+
+/// A number of requests in a window that begins with the first one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Rule {
-    /// Requests.
+    /// How many requests.
     pub limit: u32,
-    /// Milliseconds.
+    /// The window, in milliseconds.
     pub per_ms: u64,
 }
 
@@ -23,7 +23,7 @@ const fn rule(limit: u32, per_ms: u64) -> Rule {
     Rule { limit, per_ms }
 }
 
-/// Which limits hold. The defaults are what has been observed of Discord; none of the per-route numbers is documented.
+/// The limits; `None` switches one off. The defaults were observed at Discord; none of the per-route numbers is documented.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct LimitSettings {
@@ -31,15 +31,15 @@ pub struct LimitSettings {
     pub enabled: bool,
     /// Executions per webhook, shown in headers.
     pub webhook: Option<Rule>,
-    /// Webhook messages per channel, shown nowhere.
+    /// Webhook messages per channel, not shown in headers.
     pub channel: Option<Rule>,
-    /// Bounds of the wait imposed when the channel limit is hit, in milliseconds.
+    /// Shortest and longest wait after the channel limit was exceeded, in milliseconds.
     pub channel_penalty_ms: [u64; 2],
     /// Requests per bot token (documented: 50 a second).
     pub global: Option<Rule>,
     /// Requests per address without an Authorization header (documented: 50 a second).
     pub unauthenticated: Option<Rule>,
-    /// Messages made by the bot, per channel.
+    /// Messages posted by the bot, per channel.
     pub create_message: Option<Rule>,
     /// Deleting a message younger than 10 s or unknown, per channel.
     pub delete_young: Option<Rule>,
@@ -53,7 +53,7 @@ pub struct LimitSettings {
     pub reaction: Option<Rule>,
     /// Lists of messages, per channel.
     pub history: Option<Rule>,
-    /// Presentations to the token endpoint, per address; no number is known.
+    /// Requests to the token endpoint, per address; no number is known.
     pub token: Option<Rule>,
     /// Answers 401, 403 and 429 (scope `shared` excluded) per address before it is banned.
     pub invalid_requests: Option<Rule>,
@@ -97,7 +97,7 @@ impl LimitSettings {
     }
 }
 
-/// What a refusal by the edge, not by Discord's API, looks like.
+/// How Cloudflare's edge refuses a request, before Discord's API sees it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum EdgeForm {
@@ -110,7 +110,7 @@ pub enum EdgeForm {
 }
 
 impl EdgeForm {
-    /// The answer: 429, without `Via` and without any rate header.
+    /// The answer: 429, without `Via` and without rate-limit headers.
     pub fn answer(self) -> Answer {
         let answer = match self {
             Self::Json => Answer::json(
@@ -130,7 +130,7 @@ impl EdgeForm {
     }
 }
 
-/// Whose fault a 429 is.
+/// Whose limit a 429 reports.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Scope {
@@ -138,11 +138,11 @@ pub enum Scope {
     User,
     /// The caller's global limit.
     Global,
-    /// A resource that others use too; does not count towards a ban.
+    /// A resource shared with others; such a 429 does not count towards a ban.
     Shared,
 }
 
-/// A 429 as Discord's API gives it. `milliseconds` is how the deprecated default version (an unversioned path) tells waits.
+/// A 429 of Discord's API. The deprecated default version (an unversioned path) gives waits in `milliseconds`.
 pub fn refusal(scope: Scope, retry_after_us: u64, milliseconds: bool) -> Answer {
     let ms = retry_after_us.div_ceil(1_000);
     let message = if scope == Scope::Shared {
@@ -161,60 +161,47 @@ pub fn refusal(scope: Scope, retry_after_us: u64, milliseconds: bool) -> Answer 
     )
     .with_header("Retry-After", header_wait.to_string());
     match scope {
+        Scope::User => answer.with_header("X-RateLimit-Scope", "user".into()),
+        Scope::Shared => answer.with_header("X-RateLimit-Scope", "shared".into()),
         Scope::Global => answer
             .with_header("X-RateLimit-Global", "true".into())
             .with_header("X-RateLimit-Scope", "global".into()),
-        Scope::User => answer.with_header("X-RateLimit-Scope", "user".into()),
-        Scope::Shared => answer.with_header("X-RateLimit-Scope", "shared".into()),
     }
 }
 
-/// Which bucket a request falls into. The second part is the major parameter.
+/// The bucket that a request counts in, with the id by which Discord separates buckets (the major parameter).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Bucket {
     /// Executing a webhook.
     Webhook(u64),
-    /// Making a message as the bot.
+    /// Posting as the bot.
     CreateMessage(u64),
-    /// Deleting a message younger than 10 s, or one that does not exist.
+    /// Deleting a message that is younger than 10 s or does not exist.
     DeleteYoung(u64),
-    /// Deleting an older one.
+    /// Deleting an older message.
     DeleteOld(u64),
-    /// Deleting one older than two weeks.
+    /// Deleting a message older than two weeks.
     DeleteAncient(u64),
-    /// Deleting many.
+    /// Deleting many messages.
     BulkDelete(u64),
-    /// Adding or removing a reaction.
+    /// Adding a reaction.
     Reaction(u64),
     /// Listing messages.
     History(u64),
 }
 
 impl Bucket {
-    fn rule(self, settings: &LimitSettings) -> Option<Rule> {
+    /// The limit, and the opaque name in `X-RateLimit-Bucket`, which is the same for every id.
+    fn rule_and_name(self, settings: &LimitSettings) -> (Option<Rule>, &'static str) {
         match self {
-            Self::Webhook(_) => settings.webhook,
-            Self::CreateMessage(_) => settings.create_message,
-            Self::DeleteYoung(_) => settings.delete_young,
-            Self::DeleteOld(_) => settings.delete_old,
-            Self::DeleteAncient(_) => settings.delete_ancient,
-            Self::BulkDelete(_) => settings.bulk_delete,
-            Self::Reaction(_) => settings.reaction,
-            Self::History(_) => settings.history,
-        }
-    }
-
-    /// The opaque name in `X-RateLimit-Bucket`: the same for every major parameter.
-    fn hash(self) -> &'static str {
-        match self {
-            Self::Webhook(_) => "3f7a0c5e91b24d6d8b1f04a6c2e95d70",
-            Self::CreateMessage(_) => "80c17d2f203122d936070c88c8d10f33",
-            Self::DeleteYoung(_) => "b743a0d8c8dab4b5c40b8ad9a5d3e1c9",
-            Self::DeleteOld(_) => "e8d0c24bdb4f5a2f6d31f6e3c6f0ab11",
-            Self::DeleteAncient(_) => "52d1c5e0a7b94b0f9a6e2c81d7f3b640",
-            Self::BulkDelete(_) => "b05c0d8c2ab83895085006a8eae073a3",
-            Self::Reaction(_) => "1d9f4b7730f94f1c97a53c3f2c6f7e1a",
-            Self::History(_) => "a4f92cd1e3a74b7c8d0e5f6a7b8c9d0e",
+            Self::Webhook(_) => (settings.webhook, "3f7a0c5e91b24d6d8b1f04a6c2e95d70"),
+            Self::CreateMessage(_) => (settings.create_message, "80c17d2f203122d936070c88c8d10f33"),
+            Self::DeleteYoung(_) => (settings.delete_young, "b743a0d8c8dab4b5c40b8ad9a5d3e1c9"),
+            Self::DeleteOld(_) => (settings.delete_old, "e8d0c24bdb4f5a2f6d31f6e3c6f0ab11"),
+            Self::DeleteAncient(_) => (settings.delete_ancient, "52d1c5e0a7b94b0f9a6e2c81d7f3b640"),
+            Self::BulkDelete(_) => (settings.bulk_delete, "b05c0d8c2ab83895085006a8eae073a3"),
+            Self::Reaction(_) => (settings.reaction, "1d9f4b7730f94f1c97a53c3f2c6f7e1a"),
+            Self::History(_) => (settings.history, "a4f92cd1e3a74b7c8d0e5f6a7b8c9d0e"),
         }
     }
 }
@@ -226,7 +213,7 @@ struct Window {
 }
 
 impl Window {
-    /// Takes one place and returns the places left, or the microseconds until there are some.
+    /// Counts a request: how many more are allowed, or how many microseconds until the next one is.
     fn take(&mut self, rule: Rule, now_us: u64) -> Result<u32, u64> {
         let per_us = rule.per_ms * 1_000;
         if self.used == 0 || now_us >= self.started_us + per_us {
@@ -241,21 +228,21 @@ impl Window {
     }
 }
 
-/// What a request's caller is known by.
+/// How limits tell callers apart.
 pub struct Caller {
-    /// The address.
+    /// Its IP address.
     pub address: IpAddr,
-    /// The bot, if it is the bot's token.
+    /// It sent the bot's token.
     pub bot: bool,
-    /// Whether there was an Authorization header.
+    /// It sent an Authorization header.
     pub authenticated: bool,
-    /// Whether waits are told in milliseconds (unversioned path).
+    /// It is answered with waits in milliseconds (unversioned path).
     pub milliseconds: bool,
 }
 
-/// The counters.
+/// The counters, by bucket, channel and address.
 pub struct Limits {
-    /// What holds; may be changed while running.
+    /// The limits in force; may be changed while running.
     pub settings: LimitSettings,
     buckets: HashMap<Bucket, Window>,
     channels: HashMap<u64, (Window, u64)>,
@@ -284,7 +271,7 @@ impl Limits {
         *self = Self::new(self.settings.clone());
     }
 
-    /// Lets a request in, or refuses it for who sends it.
+    /// Counts a request towards its caller's limits.
     pub fn enter(&mut self, caller: &Caller, now_us: u64) -> Result<(), Answer> {
         if !self.settings.enabled {
             return Ok(());
@@ -325,7 +312,7 @@ impl Limits {
         }
     }
 
-    /// Takes a place in a bucket: the headers for the answer, or the refusal.
+    /// Counts a request in its bucket: the headers for the answer, or the refusal.
     pub fn enter_bucket(
         &mut self,
         bucket: Bucket,
@@ -335,13 +322,20 @@ impl Limits {
         if !self.settings.enabled {
             return Ok(Vec::new());
         }
-        let Some(rule) = bucket.rule(&self.settings) else {
+        let (Some(rule), name) = bucket.rule_and_name(&self.settings) else {
             return Ok(Vec::new());
         };
         let window = self.buckets.entry(bucket).or_default();
         let taken = window.take(rule, now_us);
         let reset_us = window.started_us + rule.per_ms * 1_000;
-        let headers = bucket_headers(bucket, rule, taken.unwrap_or(0), reset_us, now_us);
+        let seconds = |us: u64| format!("{:.3}", us as f64 / 1_000_000.0);
+        let headers = vec![
+            ("X-RateLimit-Limit", rule.limit.to_string()),
+            ("X-RateLimit-Remaining", taken.unwrap_or(0).to_string()),
+            ("X-RateLimit-Reset", seconds(reset_us)),
+            ("X-RateLimit-Reset-After", seconds(reset_us.saturating_sub(now_us))),
+            ("X-RateLimit-Bucket", name.to_owned()),
+        ];
         match taken {
             Ok(_) => Ok(headers),
             Err(wait) => {
@@ -352,7 +346,8 @@ impl Limits {
         }
     }
 
-    /// Counts a webhook message towards its channel's hidden limit. The refusal carries the misleading headers of the visible bucket.
+    /// Counts a webhook message towards its channel's hidden limit. A refusal carries the headers of the webhook's own
+    /// bucket, which do not explain it; Discord's do the same.
     pub fn enter_channel(
         &mut self,
         channel_id: u64,
@@ -388,13 +383,9 @@ impl Limits {
         let (true, Some(rule)) = (self.settings.enabled, self.settings.invalid_requests) else {
             return;
         };
-        let shared = || {
-            answer
-                .headers
-                .iter()
-                .any(|(k, v)| *k == "X-RateLimit-Scope" && v == "shared")
-        };
-        if !matches!(answer.status, 401 | 403 | 429) || answer.edge || shared() {
+        let mut headers = answer.headers.iter();
+        let shared = headers.any(|(k, v)| *k == "X-RateLimit-Scope" && v == "shared");
+        if !matches!(answer.status, 401 | 403 | 429) || answer.edge || shared {
             return;
         }
         let (window, banned_until) = self.invalid.entry(caller.address).or_default();
@@ -403,17 +394,6 @@ impl Limits {
             *window = Window::default();
         }
     }
-}
-
-fn bucket_headers(bucket: Bucket, rule: Rule, left: u32, reset_us: u64, now_us: u64) -> Vec<(&'static str, String)> {
-    let seconds = |us: u64| format!("{:.3}", us as f64 / 1_000_000.0);
-    vec![
-        ("X-RateLimit-Limit", rule.limit.to_string()),
-        ("X-RateLimit-Remaining", left.to_string()),
-        ("X-RateLimit-Reset", seconds(reset_us)),
-        ("X-RateLimit-Reset-After", seconds(reset_us.saturating_sub(now_us))),
-        ("X-RateLimit-Bucket", bucket.hash().to_owned()),
-    ]
 }
 
 #[cfg(test)]

@@ -1,22 +1,25 @@
-//! The embedded Discord: a stand-in on loopback that is spoken to over real sockets.
+//! The embedded Discord: a stand-in for Discord on loopback, over real sockets.
 
+mod action;
 mod answer;
 mod authorize;
 mod channels;
 mod control;
+mod directory;
+mod draft;
 pub mod faults;
 pub mod gateway;
 mod guild;
 mod handle;
+mod ids;
 mod interactions;
 pub mod ledger;
 pub mod limits;
-mod message;
 mod messages;
+mod object;
 pub mod options;
 pub mod people;
 pub mod person;
-pub mod relay;
 mod request;
 mod router;
 mod server;
@@ -26,10 +29,10 @@ mod users;
 mod webhooks;
 mod world;
 
-pub use control::{CodeRequest, PortalChange, PostAuthor, PostRequest};
+pub use action::{CodeRequest, PortalChange, PostAuthor, PostRequest, UseRequest};
 pub use faults::{Endpoint, Fault, FaultBody, FaultRule};
 pub use handle::{Description, Faults, LaneDescription, WebhookDescription};
-pub use interactions::{Interaction, UseRequest};
 pub use ledger::{AnswerFate, Ledger, Summary};
 pub use options::{BotPermissions, SimulatorOptions};
 pub use server::Simulator;
+pub use world::Interaction;

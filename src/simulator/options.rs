@@ -1,36 +1,36 @@
-//! What a simulator can be told before it starts. Everything has a default and a JSON form; nothing here binds or opens.
+//! The options of a simulator. Each has a default and a JSON form.
 
 use serde::{Deserialize, Serialize};
 
 use super::gateway::GatewaySettings;
 use super::limits::LimitSettings;
 
-/// `GATEWAY_MESSAGE_CONTENT`: the verified form of the message content switch (Discord Docs/Resources/Application).
+/// `GATEWAY_MESSAGE_CONTENT`: message content, for a verified application (Discord Docs/Resources/Application).
 pub const FLAG_MESSAGE_CONTENT: u64 = 1 << 18;
-/// `GATEWAY_MESSAGE_CONTENT_LIMITED`: the form that an unverified application gets by a switch in the portal.
+/// `GATEWAY_MESSAGE_CONTENT_LIMITED`: message content, switched on in the portal for an unverified application.
 pub const FLAG_MESSAGE_CONTENT_LIMITED: u64 = 1 << 19;
 
-/// Settings of an embedded Discord.
+/// Options of an embedded Discord.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct SimulatorOptions {
-    /// The port on 127.0.0.1; 0 takes a free one.
+    /// The port on 127.0.0.1; 0 chooses a free one.
     pub port: u16,
-    /// The seed of everything made by chance; a fixed one repeats tokens and codes.
+    /// The seed of all random values; with the same seed, tokens and codes are the same.
     pub seed: Option<u64>,
     /// How long an authorization code lives, in milliseconds. Discord: 100 s.
     pub code_lifetime_ms: u64,
     /// How long an access token lives, in seconds. Discord: 604,800.
     pub token_lifetime_s: u64,
-    /// Added to the machine's clock, in milliseconds: the service's clock and Discord's differ in practice.
+    /// Offset of Discord's clock from the machine's, in milliseconds: the two differ in practice.
     pub clock_offset_ms: i64,
-    /// The application, its bot and what is set in the portal.
+    /// The application, its bot and its settings in the developer portal.
     pub application: ApplicationOptions,
-    /// How many people exist from the start. Codes may be minted for others: they are born then.
+    /// How many users exist at the start. A code for another user creates that user.
     pub people: u32,
     /// How many intake channels exist, each with one webhook.
     pub lanes: u8,
-    /// Whether the intake webhooks belong to the application (only it sees their tokens) or to a person.
+    /// Whether the intake webhooks belong to the application (only it sees their tokens) or to a user.
     pub application_owned_webhooks: bool,
     /// What the bot may do in the guild's channels.
     pub permissions: BotPermissions,
@@ -38,13 +38,13 @@ pub struct SimulatorOptions {
     pub limits: LimitSettings,
     /// The Gateway.
     pub gateway: GatewaySettings,
-    /// Whether a redirect URI must be sent in the exchange (Discord's staff call it optional; practice says send it).
+    /// Whether an exchange must send the redirect URI (optional according to Discord's staff, required in practice).
     pub redirect_uri_required: bool,
-    /// Status and code of a call whose token lacks the scope: false gives 401 `40001`, true gives 403 `50026`.
+    /// The answer to a token without the required scope: 403 `50026` if true, else 401 `40001`.
     pub missing_scope_is_forbidden: bool,
-    /// Status of revoking a token that nobody knows. RFC 7009: 200. Discord's behaviour is not documented.
+    /// The status of revoking an unknown token. RFC 7009 says 200; Discord does not document its behaviour.
     pub unknown_token_revocation_status: u16,
-    /// Whether links in messages are fetched and get an embed by `MESSAGE_UPDATE` a second later. Only loopback is called.
+    /// Whether links in messages are fetched, on loopback only, and get an embed by `MESSAGE_UPDATE` a second later.
     pub unfurl_links: bool,
 }
 
@@ -95,9 +95,9 @@ pub struct ApplicationOptions {
     pub flags: u64,
     /// Registered redirect URIs, compared exactly; at most 10 on Discord.
     pub redirect_uris: Vec<String>,
-    /// The client secret; made by chance if not given.
+    /// The client secret; random if not given.
     pub client_secret: Option<String>,
-    /// The bot's token; made by chance if not given.
+    /// The bot's token; random if not given.
     pub bot_token: Option<String>,
 }
 

@@ -1,33 +1,36 @@
-//! A synthetic person and the JSON that Discord gives about them. Everything follows from the id unless it was set.
+//! A synthetic user and the JSON that Discord gives about them. Everything follows from the id unless it was set.
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
-use super::world::{GUILD_ID, OWNER_ID};
+use super::ids::{GUILD_ID, OWNER_ID};
 
-/// A person.
+/// When every member joined the guild.
+pub const JOINED_AT: &str = "2026-08-01T09:00:00.000000+00:00";
+
+/// A user.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Person {
     /// The user id, of 17 to 20 digits.
     pub id: u64,
-    /// The user name, which is no identity.
+    /// The username, which identifies nobody.
     pub username: String,
-    /// The display name; may be null.
+    /// The display name.
     pub global_name: Option<String>,
-    /// The avatar's hash; may be null.
+    /// The avatar's hash.
     pub avatar: Option<String>,
-    /// The mail address; may be null even with the scope.
+    /// The email address; some users have none even with the scope.
     pub email: Option<String>,
-    /// How many guilds the person is in, the simulator's not counted.
+    /// How many guilds the user is in, apart from the simulator's own.
     pub guilds: u8,
     /// How many accounts are connected.
     pub connections: u8,
-    /// Whether the person is a member of the simulator's guild.
+    /// Whether the user is a member of the simulator's guild.
     pub member: bool,
-    /// Whether the bot's direct messages are refused, as people can choose in the settings.
+    /// Whether the user's DMs are closed to the bot.
     #[serde(default)]
     pub direct_messages_closed: bool,
-    /// Fields set over what is made up, in `GET /users/@me`.
+    /// Fields that replace those of `GET /users/@me`.
     #[serde(default)]
     pub overrides: Map<String, Value>,
 }
@@ -36,7 +39,7 @@ const NAMES: [&str; 8] = ["ada", "grace", "edsger", "barbara", "alan", "radia", 
 const PROVIDERS: [&str; 6] = ["github", "steam", "twitch", "youtube", "reddit", "spotify"];
 
 impl Person {
-    /// A person whose name and circumstances follow from the id; some have no avatar, no display name, no mail address.
+    /// A user whose name and profile follow from the id; some have no avatar, display name or email address.
     pub fn synthetic(id: u64) -> Self {
         let name = NAMES[(id % 8) as usize];
         Self {
@@ -83,11 +86,8 @@ impl Person {
             .then_some((GUILD_ID, "The house".to_owned(), self.id == OWNER_ID));
         let others = (0..u64::from(self.guilds)).map(|nth| {
             let id = 290_926_798_626_999_250 + (self.id % 1_000) * 100 + nth;
-            (
-                id,
-                format!("Guild {}", id % 100_000),
-                nth == 0 && self.id.is_multiple_of(2),
-            )
+            let owner = nth == 0 && self.id.is_multiple_of(2);
+            (id, format!("Guild {}", id % 100_000), owner)
         });
         let mut guilds: Vec<_> = own.into_iter().chain(others).collect();
         guilds.sort_by_key(|(id, ..)| *id);
@@ -119,7 +119,7 @@ impl Person {
     /// `GET /users/@me/guilds/{guild}/member` of the simulator's guild.
     pub fn member_json(&self) -> Value {
         json!({"user": self.public_json(), "nick": null, "avatar": null, "banner": null, "roles": [],
-            "joined_at": "2026-08-01T09:00:00.000000+00:00", "premium_since": null, "pending": false, "mute": false,
+            "joined_at": JOINED_AT, "premium_since": null, "pending": false, "mute": false,
             "deaf": false, "flags": 0, "communication_disabled_until": null, "permissions": "2248473465835073"})
     }
 }

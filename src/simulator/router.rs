@@ -1,4 +1,5 @@
-//! The way of a request: edge, limits, faults, work, faults again, record, answer. It decides the order and nothing else.
+//! Takes a request through its stages: limits, faults, the endpoint's work, faults of the answer, the ledger.
+//! It holds the table of endpoints and the order of the stages; nothing else.
 
 use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
@@ -6,25 +7,132 @@ use std::time::Duration;
 
 use actix_web::web::{Bytes, Data};
 use actix_web::{HttpRequest, HttpResponse};
+use rand::RngExt;
 use serde_json::Value;
 
-use super::answer::Answer;
+use super::answer::{Answer, Reply};
 use super::faults::{Endpoint, Fault};
 use super::ledger::{AnswerFate, PostRecord};
 use super::limits::{Bucket, Caller};
-use super::request::{Auth, Call, Fields, Route};
-use super::state::{Effects, Inner, State};
+use super::request::{Auth, Call, Fields, percent_decoded};
+use super::state::{Inner, State};
 use super::{authorize, channels, guild, interactions, messages, token, users, webhooks};
 use crate::ids::snowflake_time;
-use rand::RngExt;
+
+/// An endpoint's work.
+type Work = fn(&mut Inner, &Call<'_>) -> Reply;
+
+/// Whether an endpoint is for the bot alone.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Access {
+    Open,
+    Bot,
+}
+
+/// Every endpoint: `{…_id}` in a path is a snowflake, `{token}` and `{emoji}` are texts.
+#[rustfmt::skip]
+const ROUTES: &[(&str, &str, Endpoint, Access, Work)] = {
+    use Access::{Bot, Open};
+    use Endpoint as E;
+    &[
+        ("GET", "/oauth2/authorize", E::Authorize, Open, authorize::page),
+        ("POST", "/oauth2/authorize", E::Authorize, Open, authorize::decide),
+        ("POST", "/oauth2/token", E::Token, Open, token::exchange),
+        ("POST", "/oauth2/token/revoke", E::Revoke, Open, token::revoke),
+        ("GET", "/oauth2/@me", E::OauthMe, Open, users::authorization),
+        ("GET", "/oauth2/applications/@me", E::Application, Bot, guild::application),
+        ("GET", "/users/@me", E::Me, Open, users::me),
+        ("GET", "/users/@me/guilds", E::Guilds, Open, users::guilds),
+        ("GET", "/users/@me/guilds/{guild_id}/member", E::Member, Open, users::member),
+        ("GET", "/users/@me/connections", E::Connections, Open, users::connections),
+        ("POST", "/users/@me/channels", E::DirectMessage, Bot, channels::open_dm),
+        ("GET", "/applications/@me", E::Application, Bot, guild::application),
+        ("GET", "/applications/{application_id}/commands", E::Commands, Bot, interactions::commands),
+        ("POST", "/applications/{application_id}/commands", E::Commands, Bot, interactions::set_command),
+        ("PUT", "/applications/{application_id}/commands", E::BulkCommands, Bot, interactions::set_all),
+        ("POST", "/interactions/{interaction_id}/{token}/callback", E::Interaction, Open, interactions::answer),
+        ("GET", "/gateway", E::GatewayUrl, Open, guild::gateway),
+        ("GET", "/gateway/bot", E::GatewayUrl, Bot, guild::gateway_for_bot),
+        ("GET", "/guilds/{guild_id}", E::Guild, Bot, guild::guild),
+        ("GET", "/guilds/{guild_id}/channels", E::Guild, Bot, guild::channels),
+        ("GET", "/guilds/{guild_id}/roles/member-counts", E::Guild, Bot, guild::role_counts),
+        ("GET", "/guilds/{guild_id}/members/{user_id}", E::Guild, Bot, guild::member),
+        ("GET", "/channels/{channel_id}", E::Channel, Bot, channels::channel),
+        ("GET", "/channels/{channel_id}/webhooks", E::ChannelWebhooks, Bot, webhooks::of_channel),
+        ("POST", "/channels/{channel_id}/webhooks", E::ChannelWebhooks, Bot, webhooks::create),
+        ("GET", "/channels/{channel_id}/messages", E::Messages, Bot, messages::list),
+        ("POST", "/channels/{channel_id}/messages", E::CreateMessage, Bot, messages::create),
+        ("POST", "/channels/{channel_id}/messages/bulk-delete", E::BulkDelete, Bot, messages::bulk_delete),
+        ("GET", "/channels/{channel_id}/messages/{message_id}", E::Message, Bot, messages::get),
+        ("DELETE", "/channels/{channel_id}/messages/{message_id}", E::Delete, Bot, messages::delete),
+        ("PUT", "/channels/{channel_id}/messages/{message_id}/reactions/{emoji}/@me", E::Reaction, Bot, messages::react),
+        ("GET", "/webhooks/{webhook_id}", E::WebhookItself, Bot, webhooks::get),
+        ("DELETE", "/webhooks/{webhook_id}", E::WebhookItself, Bot, webhooks::delete),
+        ("GET", "/webhooks/{webhook_id}/{token}", E::WebhookItself, Open, webhooks::get),
+        ("DELETE", "/webhooks/{webhook_id}/{token}", E::WebhookItself, Open, webhooks::delete),
+        ("POST", "/webhooks/{webhook_id}/{token}", E::Webhook, Open, webhooks::execute),
+        ("GET", "/webhooks/{webhook_id}/{token}/messages/{message_id}", E::Message, Open, webhooks::message),
+        ("DELETE", "/webhooks/{webhook_id}/{token}/messages/{message_id}", E::Delete, Open, webhooks::delete_message),
+    ]
+};
+
+/// The endpoint that a request means, and the ids and the text in its path.
+struct Route {
+    endpoint: Endpoint,
+    ids: [u64; 2],
+    text: String,
+    /// `Err` for a path that is refused whatever the request says.
+    work: Result<(Access, Work), Answer>,
+}
+
+impl Route {
+    /// The route of a path below the API's root.
+    fn of(method: &str, path: &str) -> Self {
+        Self::find(method, path).unwrap_or_else(|refusal| Self {
+            endpoint: Endpoint::Unknown,
+            ids: [0; 2],
+            text: String::new(),
+            work: Err(refusal),
+        })
+    }
+
+    fn find(method: &str, path: &str) -> Result<Self, Answer> {
+        let parts: Vec<&str> = path.split('/').filter(|p| !p.is_empty()).collect();
+        let names = |pattern: &'static str| pattern.split('/').skip(1);
+        let fits = |pattern| {
+            let mut pairs = names(pattern).zip(&parts);
+            names(pattern).count() == parts.len() && pairs.all(|(name, part)| name.starts_with('{') || name == *part)
+        };
+        // The first pattern that fits decides: `bulk-delete` is no message id.
+        let first = ROUTES.iter().map(|(_, pattern, ..)| *pattern).find(|p| fits(p));
+        let pattern = first.ok_or_else(|| Answer::error(404, 0, "404: Not Found"))?;
+        let row = ROUTES.iter().find(|(m, p, ..)| *m == method && *p == pattern);
+        let (.., endpoint, access, work) = row.ok_or_else(|| Answer::error(405, 0, "405: Method Not Allowed"))?;
+        let (mut ids, mut text) = (Vec::new(), String::new());
+        for (name, part) in names(pattern).zip(parts).filter(|(name, _)| name.starts_with('{')) {
+            let name = name.trim_matches(['{', '}']);
+            if name.ends_with("_id") {
+                ids.push(part.parse().map_err(|_| Answer::not_a_snowflake(name, part))?);
+            } else {
+                text = percent_decoded(part);
+            }
+        }
+        ids.resize(2, 0);
+        Ok(Self {
+            endpoint: *endpoint,
+            ids: [ids[0], ids[1]],
+            text,
+            work: Ok((*access, *work)),
+        })
+    }
+}
 
 /// Answers one request to the API or the consent page.
-pub async fn serve(state: Data<Arc<State>>, request: HttpRequest, body: Bytes) -> HttpResponse {
-    let state = Arc::clone(state.get_ref());
-    let now_us = state.now_us();
+pub async fn serve(state: Data<State>, request: HttpRequest, body: Bytes) -> HttpResponse {
+    let state = state.into_inner();
     let (path, versioned) = api_path(request.path());
     let header = |name| request.headers().get(name).and_then(|v| v.to_str().ok());
-    let content_type_header = header("content-type").unwrap_or("");
+    let route = Route::of(request.method().as_str(), path);
     let mut call = Call {
         auth: Auth::None,
         caller: Caller {
@@ -33,54 +141,47 @@ pub async fn serve(state: Data<Arc<State>>, request: HttpRequest, body: Bytes) -
             authenticated: header("authorization").is_some(),
             milliseconds: !versioned,
         },
+        endpoint: route.endpoint,
+        ids: route.ids,
+        text: route.text,
         query: Fields::read(request.query_string().as_bytes()),
-        content_type: content_type_header
-            .split(';')
-            .next()
-            .unwrap_or("")
-            .trim()
-            .to_ascii_lowercase(),
-        content_type_header,
+        content_type: header("content-type").unwrap_or(""),
         body: &body,
-        now_us,
+        now_us: state.now_us(),
     };
-    let route = Route::of(request.method(), path);
-    let webhook = match &route {
-        Ok(Route::Execute(id, _)) => Some(*id),
-        _ => None,
-    };
-    let endpoint = route.as_ref().map_or(Endpoint::Unknown, Route::endpoint);
-
     let delay = {
         let mut inner = state.lock();
         call.auth = Auth::read(header("authorization"), &inner.world.application.bot_token);
         call.caller.bot = matches!(call.auth, Auth::Bot);
-        inner.fault(endpoint, now_us, |f| matches!(f, Fault::Delay { .. }))
+        inner.fault(call.endpoint, call.now_us, |f| matches!(f, Fault::Delay { .. }))
     };
     if let Some(Fault::Delay { ms }) = delay {
         tokio::time::sleep(Duration::from_millis(ms)).await;
         call.now_us = state.now_us();
     }
+    let (answer, late_by) = answer(&state, &call, route.work);
+    if let Some(late_by) = late_by {
+        tokio::time::sleep(late_by).await;
+    }
+    answer.into_response()
+}
 
-    let mut effects = Effects::default();
-    let (mut answer, late_by) = {
-        let mut inner = state.lock();
-        if endpoint == Endpoint::Token {
-            token::record_presentation(&mut inner, &call, &mut effects);
-        }
-        let answer = decide(&mut inner, &call, route, endpoint, &state, &mut effects);
-        let finished = finish(&mut inner, &call, endpoint, answer, &effects);
-        if let Some(webhook) = webhook {
-            record_post(&mut inner, webhook, finished.0.status, effects.message_id, call.now_us);
-        }
-        finished
-    };
+/// The answer to a request, and how long it is held back.
+fn answer(state: &Arc<State>, call: &Call<'_>, work: Result<(Access, Work), Answer>) -> (Answer, Option<Duration>) {
+    let mut inner = state.lock();
+    if call.endpoint == Endpoint::Token {
+        token::record_presentation(&mut inner, call);
+    }
+    let answer = decide(&mut inner, call, work);
+    let (mut answer, late_by) = finish(&mut inner, call, answer);
+    let mut effects = std::mem::take(&mut inner.effects);
+    drop(inner);
     if let Some(presentation) = effects.presentation {
         let issued = effects.issued.take();
-        let useful = issued.is_some() && carries_a_token(&answer);
-        let state = Arc::clone(&state);
+        let useful = issued.is_none() || carries_a_token(&answer);
+        let state = Arc::clone(state);
         answer.watch = Some(Box::new(move |written| {
-            let fate = match (written, useful || issued.is_none()) {
+            let fate = match (written, useful) {
                 (false, _) => AnswerFate::Cut,
                 (true, true) => AnswerFate::InFull,
                 (true, false) => AnswerFate::Spoiled,
@@ -88,14 +189,11 @@ pub async fn serve(state: Data<Arc<State>>, request: HttpRequest, body: Bytes) -
             state.lock().ledger.written(presentation, fate, issued.as_deref());
         }));
     }
-    state.release(&mut effects);
-    if let Some(late_by) = late_by {
-        tokio::time::sleep(late_by).await;
-    }
-    answer.into_response()
+    state.publish_effects(effects);
+    (answer, late_by)
 }
 
-/// Only a token that stands in a whole JSON answer can be had by anyone.
+/// Whether a client can read a token from an answer.
 fn carries_a_token(answer: &Answer) -> bool {
     answer
         .value()
@@ -117,167 +215,100 @@ fn api_path(path: &str) -> (&str, bool) {
     }
 }
 
-fn decide(
-    inner: &mut Inner,
-    call: &Call<'_>,
-    route: Result<Route, Answer>,
-    endpoint: Endpoint,
-    state: &State,
-    effects: &mut Effects,
-) -> Answer {
-    // The consent page is no part of the API and has its own door.
-    if endpoint != Endpoint::Authorize
+fn decide(inner: &mut Inner, call: &Call<'_>, work: Result<(Access, Work), Answer>) -> Answer {
+    // The consent page is no part of the API: its limits do not apply.
+    if call.endpoint != Endpoint::Authorize
         && let Err(refusal) = inner.limits.enter(&call.caller, call.now_us as u64)
     {
         return refusal;
     }
-    if let Some(answer) = inner
-        .fault(endpoint, call.now_us, Fault::replaces_work)
-        .and_then(|f| f.answer(call.caller.milliseconds))
-    {
+    let fault = inner.fault(call.endpoint, call.now_us, Fault::replaces_work);
+    if let Some(answer) = fault.and_then(|f| f.answer(call.caller.milliseconds)) {
         return answer;
     }
-    let route = match route {
-        Ok(route) => route,
+    let (access, work) = match work {
+        Ok(work) => work,
         Err(refusal) => return refusal,
     };
-    let headers = match limit(inner, call, &route) {
+    let headers = match limit(inner, call) {
         Ok(headers) => headers,
         Err(refusal) => return refusal,
     };
-    let mut answer = work(inner, call, route, state, effects).unwrap_or_else(|refusal| refusal);
+    let allowed = if access == Access::Bot { call.bot_only() } else { Ok(()) };
+    let worked = allowed.and_then(|()| work(inner, call));
+    let mut answer = worked.unwrap_or_else(|refusal| refusal);
     answer.headers.extend(headers);
     answer
 }
 
-fn limit(inner: &mut Inner, call: &Call<'_>, route: &Route) -> Result<Vec<(&'static str, String)>, Answer> {
-    let now_us = call.now_us as u64;
-    let bucket = match route {
-        Route::Token => return inner.limits.enter_token(&call.caller, now_us).map(|()| Vec::new()),
-        Route::Execute(webhook, _) => Bucket::Webhook(*webhook),
-        Route::CreateMessage(channel) => Bucket::CreateMessage(*channel),
-        Route::BulkDelete(channel) => Bucket::BulkDelete(*channel),
-        Route::React(channel, ..) => Bucket::Reaction(*channel),
-        Route::Messages(channel) => Bucket::History(*channel),
-        Route::DeleteMessage(channel, message) => {
-            let known = inner
-                .world
-                .channels
-                .get(channel)
-                .is_some_and(|c| c.messages.contains_key(message));
-            match call.now_us / 1_000 - snowflake_time(*message).as_millis() {
-                1_209_600_001.. if known => Bucket::DeleteAncient(*channel),
-                10_001.. if known => Bucket::DeleteOld(*channel),
-                _ => Bucket::DeleteYoung(*channel),
+/// Counts a request towards the limits of its endpoint: the headers for the answer, or the refusal.
+fn limit(inner: &mut Inner, call: &Call<'_>) -> Result<Vec<(&'static str, String)>, Answer> {
+    let (now_us, [id, message]) = (call.now_us as u64, call.ids);
+    let bucket = match call.endpoint {
+        Endpoint::Token => return inner.limits.enter_token(&call.caller, now_us).map(|()| Vec::new()),
+        Endpoint::Webhook => Bucket::Webhook(id),
+        Endpoint::CreateMessage => Bucket::CreateMessage(id),
+        Endpoint::BulkDelete => Bucket::BulkDelete(id),
+        Endpoint::Reaction => Bucket::Reaction(id),
+        Endpoint::Messages => Bucket::History(id),
+        // With a webhook's token in the path, no limit is known.
+        Endpoint::Delete if call.text.is_empty() => {
+            let known = inner.world.message(id, message).is_some();
+            match call.now_us / 1_000 - snowflake_time(message).as_millis() {
+                1_209_600_001.. if known => Bucket::DeleteAncient(id),
+                10_001.. if known => Bucket::DeleteOld(id),
+                _ => Bucket::DeleteYoung(id),
             }
         }
         _ => return Ok(Vec::new()),
     };
     let headers = inner.limits.enter_bucket(bucket, &call.caller, now_us)?;
-    if let Route::Execute(webhook, _) = route {
+    if call.endpoint == Endpoint::Webhook {
         let [least, most] = inner.limits.settings.channel_penalty_ms;
         let penalty = inner.world.rng.random_range(least..=most.max(least));
-        if let Some(channel_id) = inner.world.webhooks.get(webhook).map(|w| w.channel_id) {
-            inner
-                .limits
-                .enter_channel(channel_id, &call.caller, penalty, &headers, now_us)?;
+        if let Some(channel_id) = inner.world.webhooks.get(&id).map(|w| w.channel_id) {
+            let limits = &mut inner.limits;
+            limits.enter_channel(channel_id, &call.caller, penalty, &headers, now_us)?;
         }
     }
     Ok(headers)
 }
 
-fn work(
-    inner: &mut Inner,
-    call: &Call<'_>,
-    route: Route,
-    state: &State,
-    effects: &mut Effects,
-) -> Result<Answer, Answer> {
-    match route {
-        Route::AuthorizePage => authorize::page(inner, call),
-        Route::AuthorizeDecision => authorize::decide(inner, call),
-        Route::Token => token::exchange(inner, call, effects),
-        Route::Revoke => token::revoke(inner, call),
-        Route::OauthMe => users::authorization(inner, call, effects),
-        Route::Me => users::me(inner, call, effects),
-        Route::MyGuilds => users::guilds(inner, call, effects),
-        Route::MyConnections => users::connections(inner, call, effects),
-        Route::MyMember(guild_id) => users::member(inner, call, guild_id, effects),
-        Route::OpenDm => channels::open_dm(inner, call),
-        Route::Application => guild::application(inner, call),
-        Route::GatewayUrl => guild::gateway(call, &state.gateway_url(), false),
-        Route::GatewayBot => guild::gateway(call, &state.gateway_url(), true),
-        Route::Guild(id) => guild::guild(inner, call, id),
-        Route::GuildChannels(id) => guild::channels(inner, call, id),
-        Route::RoleCounts(id) => guild::role_counts(call, id),
-        Route::GuildMember(id, user) => guild::member(inner, call, id, user),
-        Route::Channel(id) => channels::channel(inner, call, id),
-        Route::ChannelWebhooks(id) => webhooks::of_channel(inner, call, id, state.base_url()),
-        Route::CreateWebhook(id) => webhooks::create(inner, call, id, state.base_url(), effects),
-        Route::Messages(id) => messages::list(inner, call, id),
-        Route::CreateMessage(id) => messages::create(inner, call, id, effects),
-        Route::Message(channel, id) => messages::get(inner, call, channel, id),
-        Route::DeleteMessage(channel, id) => messages::delete(inner, call, channel, id, effects),
-        Route::BulkDelete(id) => messages::bulk_delete(inner, call, id, effects),
-        Route::React(channel, id, emoji) => messages::react(inner, call, channel, id, emoji, effects),
-        Route::Webhook(id) => webhooks::get(inner, call, id, None, state.base_url()),
-        Route::WebhookByToken(id, token) => webhooks::get(inner, call, id, Some(&token), state.base_url()),
-        Route::DeleteWebhook(id, token) => webhooks::delete(inner, call, id, token.as_deref(), effects),
-        Route::Execute(id, token) => webhooks::execute(inner, call, id, &token, effects),
-        Route::WebhookMessage(id, token, message) => webhooks::message(inner, id, &token, message),
-        Route::Commands(id) => interactions::commands(inner, call, id),
-        Route::SetCommand(id) => interactions::set_command(inner, call, id),
-        Route::SetCommands(id) => interactions::set_all(inner, call, id),
-        Route::Answer(id, token) => interactions::answer(inner, call, id, &token),
-        Route::DeleteWebhookMessage(id, token, message) => {
-            webhooks::delete_message(inner, id, &token, message, effects)
-        }
-    }
-}
-
-/// Applies what changes the answer and records it.
-fn finish(
-    inner: &mut Inner,
-    call: &Call<'_>,
-    endpoint: Endpoint,
-    mut answer: Answer,
-    effects: &Effects,
-) -> (Answer, Option<Duration>) {
-    if let Some(fault) = inner.fault(endpoint, call.now_us, Fault::changes_answer) {
+/// Applies the faults that change the answer, and records it.
+fn finish(inner: &mut Inner, call: &Call<'_>, mut answer: Answer) -> (Answer, Option<Duration>) {
+    let (endpoint, now_us) = (call.endpoint, call.now_us);
+    if let Some(fault) = inner.fault(endpoint, now_us, Fault::changes_answer) {
         answer = fault.change(answer);
     }
-    if let Some(fault) = inner.fault(endpoint, call.now_us, Fault::changes_transport) {
-        answer.transport = fault.transport();
+    if let Some(fault) = inner.fault(endpoint, now_us, |f| f.transport().is_some()) {
+        answer.transport = fault.transport().unwrap_or(answer.transport);
     }
-    let late_by = match inner.fault(endpoint, call.now_us, |f| matches!(f, Fault::DelayAnswer { .. })) {
+    let late_by = match inner.fault(endpoint, now_us, |f| matches!(f, Fault::DelayAnswer { .. })) {
         Some(Fault::DelayAnswer { ms }) => Some(Duration::from_millis(ms)),
         _ => None,
     };
-    inner.limits.leave(&call.caller, &answer, call.now_us as u64);
+    inner.limits.leave(&call.caller, &answer, now_us as u64);
     let name = endpoint.name();
     inner.ledger.count(&name, answer.status);
-    if let Some(presentation) = effects.presentation {
-        let error = (!answer.is_success())
-            .then(|| answer.value()?.get("error")?.as_str().map(str::to_owned))
-            .flatten();
+    if let Some(presentation) = inner.effects.presentation {
+        let error = answer.value().filter(|_| !answer.is_success());
+        let error = error.and_then(|v| v.get("error")?.as_str().map(str::to_owned));
         inner.ledger.answered(presentation, answer.status, error);
     }
-    if let Some(token) = &effects.used {
-        inner.ledger.used(token, &name, answer.status, call.now_us);
+    if let Some(token) = &inner.effects.used {
+        inner.ledger.used(token, &name, answer.status, now_us);
+    }
+    if endpoint == Endpoint::Webhook {
+        let webhook = inner.world.webhooks.get(&call.ids[0]);
+        inner.ledger.posts.push(PostRecord {
+            at_us: now_us,
+            channel_id: webhook.map_or(0, |w| w.channel_id),
+            webhook_id: call.ids[0],
+            status: answer.status,
+            message_id: inner.effects.message_id,
+        });
     }
     (answer, late_by)
-}
-
-/// Records an execution of a webhook, made or refused.
-fn record_post(inner: &mut Inner, webhook_id: u64, status: u16, message_id: Option<u64>, now_us: i64) {
-    let channel_id = inner.world.webhooks.get(&webhook_id).map_or(0, |w| w.channel_id);
-    inner.ledger.posts.push(PostRecord {
-        at_us: now_us,
-        channel_id,
-        webhook_id,
-        status,
-        message_id,
-    });
 }
 
 #[cfg(test)]
@@ -290,5 +321,30 @@ mod tests {
         assert_eq!(api_path("/api/webhooks/1/x"), ("/webhooks/1/x", false));
         assert_eq!(api_path("/api/v6/users/@me"), ("/v6/users/@me", false));
         assert_eq!(api_path("/oauth2/authorize"), ("/oauth2/authorize", true));
+    }
+
+    #[test]
+    fn paths_become_routes_and_the_rest_is_refused_as_discord_does() {
+        let found = |method, path| {
+            let route = Route::of(method, path);
+            (route.endpoint, route.ids, route.text)
+        };
+        assert_eq!(
+            found("POST", "/webhooks/5/tok"),
+            (Endpoint::Webhook, [5, 0], "tok".into())
+        );
+        assert_eq!(
+            found("PUT", "/channels/1/messages/2/reactions/%E2%9C%85/@me"),
+            (Endpoint::Reaction, [1, 2], "\u{2705}".into())
+        );
+        assert_eq!(
+            found("POST", "/channels/1/messages/bulk-delete"),
+            (Endpoint::BulkDelete, [1, 0], String::new())
+        );
+        let refused = |method, path| Route::of(method, path).work.err().map(|a| a.status);
+        assert_eq!(refused("GET", "/oauth2/token"), Some(405));
+        assert_eq!(refused("GET", "/nothing/here"), Some(404));
+        let snowflake = Route::of("GET", "/channels/abc").work.err().expect("refused");
+        assert_eq!(snowflake.value().expect("JSON")["code"], 50035);
     }
 }

@@ -1,4 +1,4 @@
-//! Starts and ends the simulator: its own thread, its own actix System, real sockets on 127.0.0.1.
+//! Starts and stops the simulator: its own thread, its own actix System, real sockets on 127.0.0.1.
 
 use std::io;
 use std::net::{Ipv4Addr, TcpListener};
@@ -15,24 +15,24 @@ use futures_util::stream::FuturesUnordered;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 
-use super::gateway::Dispatch;
+use super::directory::StateDirectory;
+use super::gateway::{self, Dispatch, Gateway};
 use super::options::SimulatorOptions;
 use super::state::{Later, State};
 use super::{control, router};
 use crate::time::{Clock, SystemClock};
 
-/// The largest body taken; above what Discord takes without files.
+/// The largest body accepted; more than Discord accepts without files.
 const MAX_BODY: usize = 8 << 20;
 /// Longer than any pause between two requests of one client in a test.
 const KEEP_ALIVE: Duration = Duration::from_secs(75);
-/// Discord gets a link's preview about a second after the message.
+/// Discord fetches a link about a second after the message.
 const CRAWL_AFTER: Duration = Duration::from_secs(1);
-/// A page that does not answer is given up.
 const CRAWL_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// An embedded Discord that runs until it is stopped or dropped.
+/// An embedded Discord that runs until it is stopped or dropped. It dereferences to its controls.
 pub struct Simulator {
-    pub(super) state: Arc<State>,
+    state: Arc<State>,
     port: u16,
     server: ServerHandle,
     thread: Option<JoinHandle<io::Result<()>>>,
@@ -46,16 +46,27 @@ impl std::fmt::Debug for Simulator {
     }
 }
 
+impl std::ops::Deref for Simulator {
+    type Target = State;
+
+    fn deref(&self) -> &State {
+        &self.state
+    }
+}
+
 impl Simulator {
-    /// Starts it. Fails where the port is taken or no thread can be had.
+    /// Starts it. Fails if the port is taken or no thread can be started.
     pub fn start(options: SimulatorOptions) -> io::Result<Self> {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, options.port))?;
         let port = listener.local_addr()?.port();
-        // Two simulators started in one millisecond still differ by their ports.
-        let by_chance = (SystemClock.now().as_millis() as u64) << 16 | u64::from(port);
-        let seed = options.seed.unwrap_or(by_chance);
+        // With the port, two simulators started in one millisecond differ.
+        let random = (SystemClock.now().as_millis() as u64) << 16 | u64::from(port);
+        let seed = options.seed.unwrap_or(random);
         let (later, queue) = unbounded_channel();
-        let state = State::new(options, seed, port, later);
+        let settings = options.gateway.clone();
+        let state = Arc::new(State::new(options, seed, port, later));
+        let directory = Arc::new(StateDirectory::of(&state));
+        state.set_gateway(Gateway::new(settings, directory));
         let (ready, started) = mpsc::channel();
         let shared = Arc::clone(&state);
         let thread = std::thread::Builder::new()
@@ -80,14 +91,14 @@ impl Simulator {
         self.port
     }
 
-    /// Ends it: connections are cut, the thread is waited for.
+    /// Stops it: connections are cut, and its thread has ended when this returns.
     pub fn stop(mut self) {
         self.end();
     }
 
     fn end(&mut self) {
         if let Some(thread) = self.thread.take() {
-            // The command is sent by the call itself; the future would only wait for it, which joining does.
+            // The call itself stops the server; its future would only wait, as the join does.
             drop(self.server.stop(false));
             drop(thread.join());
         }
@@ -106,12 +117,12 @@ async fn run(
     queue: UnboundedReceiver<Later>,
     ready: mpsc::Sender<ServerHandle>,
 ) -> io::Result<()> {
-    let shared = Data::new(Arc::clone(&state));
+    let shared = Data::from(Arc::clone(&state));
     let server = HttpServer::new(move || {
         App::new()
             .app_data(shared.clone())
             .app_data(PayloadConfig::new(MAX_BODY))
-            .route("/gateway", web::get().to(gateway))
+            .route("/gateway", web::get().to(open_gateway))
             .service(web::scope("/_sim").configure(control::routes))
             .default_service(web::route().to(router::serve))
     })
@@ -120,7 +131,7 @@ async fn run(
     .keep_alive(KeepAlive::Timeout(KEEP_ALIVE))
     .listen(listener)?
     .run();
-    // The starter waits for this; if it is gone, the server is of no use.
+    // The caller of `start` waits for this; if it is gone, nobody needs the server.
     if ready.send(server.handle()).is_err() {
         return Ok(());
     }
@@ -130,15 +141,15 @@ async fn run(
     }
 }
 
-async fn gateway(
-    state: Data<Arc<State>>,
+async fn open_gateway(
+    state: Data<State>,
     request: actix_web::HttpRequest,
     payload: web::Payload,
-) -> Result<actix_web::HttpResponse, actix_web::Error> {
-    state.gateway().serve(request, payload).await
+) -> actix_web::Result<actix_web::HttpResponse> {
+    gateway::serve(state.gateway(), &request, payload)
 }
 
-/// Publishes what is late, and fetches links as Discord's crawler does.
+/// Publishes delayed events, and fetches links as Discord's crawler does.
 async fn happen_later(state: &State, mut queue: UnboundedReceiver<Later>) {
     let mut waiting = FuturesUnordered::new();
     loop {
@@ -160,14 +171,14 @@ async fn wait_for(later: Later) -> Dispatch {
         }
         Later::Crawl(link, dispatch) => {
             tokio::time::sleep(CRAWL_AFTER).await;
-            // A preview that cannot be had changes nothing.
+            // The event follows even if the page cannot be fetched.
             drop(tokio::time::timeout(CRAWL_TIMEOUT, crawl(&link)).await);
             *dispatch
         }
     }
 }
 
-/// Calls a link on loopback; others are never called, since a simulator must not leave the machine.
+/// Fetches a link on loopback. Others are never fetched: the simulator stays on this machine.
 async fn crawl(link: &str) -> io::Result<()> {
     let not_ours = || io::Error::other("not a loopback link");
     let url = url::Url::parse(link).map_err(|_| not_ours())?;

@@ -1,66 +1,52 @@
-//! The token and the revocation endpoint (RFC 6749, 7636, 7009 as Discord has them). All rules about codes and tokens are here.
+//! The token and the revocation endpoint, with Discord's reading of RFC 6749, 7636 and 7009. All rules about codes and
+//! tokens are here.
 
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
-use super::answer::Answer;
-use super::faults::{Endpoint, Fault};
+use super::answer::{Answer, Reply};
+use super::faults::Fault;
+use super::ids::OWNER_ID;
 use super::ledger::Revocation;
 use super::request::{Auth, Call, Fields};
-use super::state::{Effects, Inner};
-use super::world::OWNER_ID;
+use super::state::Inner;
+use super::world::Code;
 
 /// `POST /oauth2/token`.
-pub fn exchange(inner: &mut Inner, call: &Call<'_>, effects: &mut Effects) -> Result<Answer, Answer> {
-    let form = form(call)?;
+pub fn exchange(inner: &mut Inner, call: &Call<'_>) -> Reply {
+    let unsupported = || Answer::oauth_error(400, "unsupported_grant_type");
+    // Discord answers a body that is no form as if the grant type were missing.
+    let form = call.form().ok_or_else(unsupported)?;
     let get = |name| form.get(name).filter(|v| !v.is_empty());
-    let code = get("code").filter(|_| get("grant_type") == Some("authorization_code"));
-    let result = match get("grant_type") {
-        Some("authorization_code") => authenticate(inner, call, &form, Endpoint::Token, get("code_verifier").is_some())
-            .and_then(|()| by_code(inner, call, &form, effects)),
-        Some("refresh_token") => {
-            authenticate(inner, call, &form, Endpoint::Token, false).and_then(|()| by_refresh(inner, call, &form))
-        }
-        Some("client_credentials") => {
-            authenticate(inner, call, &form, Endpoint::Token, false).and_then(|()| for_owner(inner, call, &form))
-        }
-        _ => Err(Answer::oauth_error(400, "unsupported_grant_type", None)),
+    let grant: fn(&mut Inner, &Call<'_>, &Fields) -> Reply = match get("grant_type") {
+        Some("authorization_code") => by_code,
+        Some("refresh_token") => by_refresh,
+        Some("client_credentials") => for_owner,
+        _ => return Err(unsupported()),
     };
+    let code = get("code").filter(|_| get("grant_type") == Some("authorization_code"));
+    let pkce = code.is_some() && get("code_verifier").is_some();
+    let result = authenticate(inner, call, &form, pkce).and_then(|()| grant(inner, call, &form));
     if let (Err(_), Some(code)) = (&result, code) {
         let burns = |f: &Fault| *f == Fault::FailedExchangeBurns;
-        if inner.world.codes.contains_key(code) && inner.fault(Endpoint::Token, call.now_us, burns).is_some() {
+        if inner.world.codes.contains_key(code) && inner.fault(call.endpoint, call.now_us, burns).is_some() {
             spend(inner, code);
         }
     }
     result
 }
 
-/// Records the code that a request presents, whatever becomes of the request.
-pub fn record_presentation(inner: &mut Inner, call: &Call<'_>, effects: &mut Effects) {
-    if let Some(code) = form(call).ok().as_ref().and_then(|form| form.get("code")) {
-        effects.presentation = inner.ledger.presented(code, call.now_us);
+/// Records the code that a request presents, whatever the answer will be.
+pub fn record_presentation(inner: &mut Inner, call: &Call<'_>) {
+    if let Some(code) = call.form().as_ref().and_then(|form| form.get("code")) {
+        inner.effects.presentation = inner.ledger.presented(code, call.now_us);
     }
 }
 
-/// Only a form is read. Discord answers anything else as if the grant type were missing.
-fn form(call: &Call<'_>) -> Result<Fields, Answer> {
-    if call.content_type == "application/x-www-form-urlencoded" {
-        Ok(Fields::read(call.body))
-    } else {
-        Err(Answer::oauth_error(400, "unsupported_grant_type", None))
-    }
-}
-
-/// Checks the client: HTTP Basic, or id and secret in the form. A public exchange with PKCE may leave the secret out.
-fn authenticate(
-    inner: &mut Inner,
-    call: &Call<'_>,
-    form: &Fields,
-    endpoint: Endpoint,
-    pkce: bool,
-) -> Result<(), Answer> {
+/// Checks the client: HTTP Basic, or id and secret in the form. An exchange with PKCE may omit the secret.
+fn authenticate(inner: &mut Inner, call: &Call<'_>, form: &Fields, pkce: bool) -> Result<(), Answer> {
     let (id, secret) = match &call.auth {
         Auth::Basic(id, secret) => (Some(id.as_str()), Some(secret.as_str())),
         _ => (form.get("client_id"), form.get("client_secret")),
@@ -69,85 +55,39 @@ fn authenticate(
         return Err(Answer::not_a_snowflake("client_id", id));
     }
     let refused = |f: &Fault| matches!(f, Fault::InvalidClient { .. });
-    if let Some(Fault::InvalidClient { status }) = inner.fault(endpoint, call.now_us, refused) {
-        return Err(Answer::oauth_error(status, "invalid_client", None));
+    if let Some(Fault::InvalidClient { status }) = inner.fault(call.endpoint, call.now_us, refused) {
+        return Err(Answer::oauth_error(status, "invalid_client"));
     }
     let application = &inner.world.application;
     let right_id = id.is_some_and(|id| id == application.id.to_string());
-    let right_secret = match secret {
-        Some(secret) => secret == application.client_secret,
-        None => pkce,
-    };
-    if right_id && right_secret {
+    if right_id && secret.map_or(pkce, |secret| secret == application.client_secret) {
         Ok(())
     } else {
-        Err(Answer::oauth_error(401, "invalid_client", None))
+        Err(Answer::oauth_error(401, "invalid_client"))
     }
 }
 
-fn by_code(inner: &mut Inner, call: &Call<'_>, form: &Fields, effects: &mut Effects) -> Result<Answer, Answer> {
+fn by_code(inner: &mut Inner, call: &Call<'_>, form: &Fields) -> Reply {
     let name = form.get("code").unwrap_or("").to_owned();
     let lifetime_us = i64::try_from(inner.options.code_lifetime_ms.saturating_mul(1_000)).unwrap_or(i64::MAX);
-    let no_such_code = || Answer::oauth_error(400, "invalid_grant", Some("Invalid \"code\" in request."));
-    let bad_request = |text| Answer::oauth_error(400, "invalid_request", Some(text));
-
+    let no_such_code = || Answer::oauth_refusal("invalid_grant", "Invalid \"code\" in request.");
     let code = inner.world.codes.get(&name).ok_or_else(no_such_code)?;
     if code.spent {
-        let kills = |f: &Fault| *f == Fault::ReuseRevokes;
-        if inner.fault(Endpoint::Token, call.now_us, kills).is_some() {
-            let tokens = std::mem::take(
-                &mut inner
-                    .world
-                    .codes
-                    .get_mut(&name)
-                    .expect("the code was found above")
-                    .tokens,
-            );
-            for token in tokens {
-                inner.world.kill_token(&token);
-                inner.ledger.killed(&token, Revocation::CodeReused, call.now_us);
-            }
-        }
+        revoke_reused(inner, call, &name);
         return Err(no_such_code());
     }
     if call.now_us - code.issued_us > lifetime_us {
         return Err(no_such_code());
     }
-    let first = inner.world.application.redirect_uris.first();
-    let meant = code.redirect_uri.as_ref().or(first);
-    let same_redirect = match form.get("redirect_uri") {
-        Some(uri) => meant.is_some_and(|m| m == uri),
-        None => !inner.options.redirect_uri_required,
-    };
-    if !same_redirect {
-        return Err(Answer::oauth_error(
-            400,
-            "invalid_grant",
-            Some("Invalid \"redirect_uri\" in request."),
-        ));
-    }
-    let verifier = form.get("code_verifier");
-    if verifier.is_some_and(|v| !is_verifier(v)) {
-        return Err(bad_request("Invalid \"code_verifier\""));
-    }
-    if let Some(challenge) = &code.challenge {
-        let verifier = verifier.ok_or_else(|| bad_request("Missing \"code_verifier\""))?;
-        if URL_SAFE_NO_PAD.encode(Sha256::digest(verifier.as_bytes())) != *challenge {
-            return Err(bad_request("Invalid \"code_verifier\""));
-        }
-    }
-
+    check_redirect_uri(inner, code, form)?;
+    check_verifier(code, form)?;
     let (user_id, scope) = (code.user_id, code.scope.clone());
+    let live = inner.world.tokens_of.get(&user_id).and_then(|live| live.last());
+    let again = live.filter(|token| inner.world.tokens.get(*token).is_some_and(|t| t.scope == scope));
+    let again = again.cloned();
     let same = |f: &Fault| *f == Fault::SameToken;
-    let again = inner
-        .world
-        .tokens_of
-        .get(&user_id)
-        .and_then(|live| live.last())
-        .filter(|token| inner.world.tokens.get(*token).is_some_and(|t| t.scope == scope))
-        .cloned();
     let access = match again {
-        Some(access) if inner.fault(Endpoint::Token, call.now_us, same).is_some() => access,
+        Some(access) if inner.fault(call.endpoint, call.now_us, same).is_some() => access,
         _ => inner.world.issue_token(user_id, &scope, call.now_us, true),
     };
     spend(inner, &name);
@@ -155,8 +95,57 @@ fn by_code(inner: &mut Inner, call: &Call<'_>, form: &Fields, effects: &mut Effe
         code.tokens.push(access.clone());
     }
     inner.ledger.token(&access, user_id, Some(&name), call.now_us);
-    effects.issued = Some(access.clone());
+    inner.effects.issued = Some(access.clone());
     Ok(token_answer(inner, &access))
+}
+
+/// With the fault, presenting a spent code revokes the tokens issued from it.
+fn revoke_reused(inner: &mut Inner, call: &Call<'_>, code: &str) {
+    if inner
+        .fault(call.endpoint, call.now_us, |f| *f == Fault::ReuseRevokes)
+        .is_none()
+    {
+        return;
+    }
+    let code = inner.world.codes.get_mut(code);
+    for token in code.map(|code| std::mem::take(&mut code.tokens)).unwrap_or_default() {
+        inner.world.remove_token(&token);
+        inner.ledger.killed(&token, Revocation::CodeReused, call.now_us);
+    }
+}
+
+fn check_redirect_uri(inner: &Inner, code: &Code, form: &Fields) -> Result<(), Answer> {
+    let first = inner.world.application.redirect_uris.first();
+    let expected = code.redirect_uri.as_ref().or(first);
+    let same = match form.get("redirect_uri") {
+        Some(uri) => expected.is_some_and(|e| e == uri),
+        None => !inner.options.redirect_uri_required,
+    };
+    if same {
+        Ok(())
+    } else {
+        let description = "Invalid \"redirect_uri\" in request.";
+        Err(Answer::oauth_refusal("invalid_grant", description))
+    }
+}
+
+/// PKCE (RFC 7636 section 4.6); a verifier of the wrong form is refused even where no challenge was given.
+fn check_verifier(code: &Code, form: &Fields) -> Result<(), Answer> {
+    let refused = |description| Answer::oauth_refusal("invalid_request", description);
+    let invalid = || refused("Invalid \"code_verifier\"");
+    let verifier = form.get("code_verifier");
+    if verifier.is_some_and(|v| !is_verifier(v)) {
+        return Err(invalid());
+    }
+    let Some(challenge) = &code.challenge else {
+        return Ok(());
+    };
+    let verifier = verifier.ok_or_else(|| refused("Missing \"code_verifier\""))?;
+    if URL_SAFE_NO_PAD.encode(Sha256::digest(verifier.as_bytes())) == *challenge {
+        Ok(())
+    } else {
+        Err(invalid())
+    }
 }
 
 fn spend(inner: &mut Inner, code: &str) {
@@ -180,10 +169,10 @@ fn token_answer(inner: &Inner, access: &str) -> Answer {
     Answer::json(200, &body)
 }
 
-/// A refresh gives new tokens; the old refresh token stops working, the old access token lives on.
-fn by_refresh(inner: &mut Inner, call: &Call<'_>, form: &Fields) -> Result<Answer, Answer> {
+/// A refresh issues new tokens; the old refresh token ends, the old access token stays live.
+fn by_refresh(inner: &mut Inner, call: &Call<'_>, form: &Fields) -> Reply {
     let refresh = form.get("refresh_token").unwrap_or("");
-    let no_such_token = || Answer::oauth_error(400, "invalid_grant", Some("Invalid \"refresh_token\" in request"));
+    let no_such_token = || Answer::oauth_refusal("invalid_grant", "Invalid \"refresh_token\" in request");
     let old = inner.world.refresh_tokens.remove(refresh).ok_or_else(no_such_token)?;
     let token = inner.world.tokens.get_mut(&old).ok_or_else(no_such_token)?;
     token.refresh = None;
@@ -193,52 +182,41 @@ fn by_refresh(inner: &mut Inner, call: &Call<'_>, form: &Fields) -> Result<Answe
     Ok(token_answer(inner, &access))
 }
 
-/// `client_credentials`: a token of the application's owner, without a refresh token.
-fn for_owner(inner: &mut Inner, call: &Call<'_>, form: &Fields) -> Result<Answer, Answer> {
+/// `client_credentials`: a token for the application's owner, without a refresh token.
+fn for_owner(inner: &mut Inner, call: &Call<'_>, form: &Fields) -> Reply {
     let scope = form.get("scope").unwrap_or("");
     if scope.is_empty() {
-        return Err(Answer::oauth_error(400, "invalid_scope", None));
+        return Err(Answer::oauth_error(400, "invalid_scope"));
     }
     let access = inner.world.issue_token(OWNER_ID, scope, call.now_us, false);
     inner.ledger.token(&access, OWNER_ID, None, call.now_us);
     Ok(token_answer(inner, &access))
 }
 
-/// `POST /oauth2/token/revoke`: whatever token of a person is named, every token of that person dies.
-pub fn revoke(inner: &mut Inner, call: &Call<'_>) -> Result<Answer, Answer> {
-    if call.content_type != "application/x-www-form-urlencoded" {
-        return Err(Answer::oauth_error(400, "invalid_request", None));
-    }
-    let form = Fields::read(call.body);
-    authenticate(inner, call, &form, Endpoint::Revoke, false)?;
-    let Some(token) = form.get("token").filter(|t| !t.is_empty()) else {
-        return Err(Answer::oauth_error(400, "invalid_request", None));
-    };
-    if !matches!(
-        form.get("token_type_hint"),
-        None | Some("access_token" | "refresh_token")
-    ) {
-        return Err(Answer::oauth_error(400, "unsupported_token_type", None));
+/// `POST /oauth2/token/revoke`: revoking any token of a user revokes every token of that user.
+pub fn revoke(inner: &mut Inner, call: &Call<'_>) -> Reply {
+    let invalid = || Answer::oauth_error(400, "invalid_request");
+    let form = call.form().ok_or_else(invalid)?;
+    authenticate(inner, call, &form, false)?;
+    let token = form.get("token").filter(|t| !t.is_empty()).ok_or_else(invalid)?;
+    let hint = form.get("token_type_hint");
+    if !matches!(hint, None | Some("access_token" | "refresh_token")) {
+        return Err(Answer::oauth_error(400, "unsupported_token_type"));
     }
     let access = inner.world.refresh_tokens.get(token).map_or(token, String::as_str);
+    let status = inner.options.unknown_token_revocation_status;
     match inner.world.tokens.get(access).map(|t| t.user_id) {
-        Some(user_id) => {
-            kill_tokens_of(inner, user_id, Revocation::Revoked, call.now_us);
-            Ok(Answer::json(200, &json!({})))
-        }
-        None if inner.options.unknown_token_revocation_status == 200 => Ok(Answer::json(200, &json!({}))),
-        None => Err(Answer::oauth_error(
-            inner.options.unknown_token_revocation_status,
-            "invalid_request",
-            None,
-        )),
+        Some(user_id) => revoke_all(inner, user_id, Revocation::Revoked, call.now_us),
+        None if status == 200 => {}
+        None => return Err(Answer::oauth_error(status, "invalid_request")),
     }
+    Ok(Answer::json(200, &json!({})))
 }
 
-/// Kills every token of a person.
-pub fn kill_tokens_of(inner: &mut Inner, user_id: u64, by: Revocation, now_us: i64) {
+/// Revokes every token of a user.
+pub fn revoke_all(inner: &mut Inner, user_id: u64, by: Revocation, now_us: i64) {
     for token in inner.world.tokens_of.remove(&user_id).unwrap_or_default() {
-        inner.world.kill_token(&token);
+        inner.world.remove_token(&token);
         inner.ledger.killed(&token, by, now_us);
     }
 }

@@ -1,15 +1,15 @@
-//! What a person's token opens: the person, their guilds, connections and membership. Reads only.
+//! What a user's token gives access to: the user, their guilds, connections and membership. Reads only.
 
 use serde_json::{Value, json};
 
-use super::answer::Answer;
-use super::faults::{Endpoint, Fault};
-use super::message::iso_millis;
+use super::answer::{Answer, Reply};
+use super::faults::Fault;
+use super::ids::{GUILD_ID, OWNER_ID};
+use super::object;
 use super::request::{Auth, Call};
-use super::state::{Effects, Inner};
-use super::world::GUILD_ID;
+use super::state::Inner;
 
-/// The person and scopes behind a good token.
+/// The user and the scopes of a valid token.
 struct Bearer {
     user_id: u64,
     scope: String,
@@ -22,18 +22,12 @@ impl Bearer {
     }
 }
 
-/// Checks the token: alive, not expired, with a scope.
-fn bearer(
-    inner: &mut Inner,
-    call: &Call<'_>,
-    endpoint: Endpoint,
-    scope: Option<&str>,
-    effects: &mut Effects,
-) -> Result<Bearer, Answer> {
+/// Checks the token: live, not expired, with the scope.
+fn bearer(inner: &mut Inner, call: &Call<'_>, scope: Option<&str>) -> Result<Bearer, Answer> {
     let Auth::Bearer(access) = &call.auth else {
         return Err(Answer::unauthorized());
     };
-    effects.used = Some(access.clone());
+    inner.effects.used = Some(access.clone());
     let token = inner.world.tokens.get(access).ok_or_else(Answer::unauthorized)?;
     let lifetime_us = i64::try_from(inner.options.token_lifetime_s.saturating_mul(1_000_000)).unwrap_or(i64::MAX);
     let bearer = Bearer {
@@ -44,7 +38,7 @@ fn bearer(
     let age_us = call.now_us - token.issued_us;
     let young =
         |f: &Fault| matches!(f, Fault::TransientUnauthorized { ms } if age_us < (*ms as i64).saturating_mul(1_000));
-    if call.now_us > bearer.expires_us || inner.fault(endpoint, call.now_us, young).is_some() {
+    if call.now_us > bearer.expires_us || inner.fault(call.endpoint, call.now_us, young).is_some() {
         return Err(Answer::unauthorized());
     }
     match scope {
@@ -57,83 +51,54 @@ fn bearer(
     }
 }
 
-/// `GET /users/@me`, for a person or the bot.
-pub fn me(inner: &mut Inner, call: &Call<'_>, effects: &mut Effects) -> Result<Answer, Answer> {
+/// `GET /users/@me`, for a user or the bot.
+pub fn me(inner: &mut Inner, call: &Call<'_>) -> Reply {
     if matches!(call.auth, Auth::Bot) {
-        let bot_id = inner.world.application.bot_id;
-        let mut bot = inner.world.user_json(bot_id).unwrap_or_default();
-        for (key, value) in [
-            ("mfa_enabled", json!(true)),
-            ("locale", json!("en-US")),
-            ("verified", json!(true)),
-        ] {
-            bot[key] = value;
-        }
-        bot["email"] = Value::Null;
-        return Ok(Answer::json(200, &bot));
+        let bot = inner.world.user_json(inner.world.application.bot_id);
+        let more = json!({"mfa_enabled": true, "locale": "en-US", "verified": true, "email": null});
+        return Ok(Answer::json(200, &object::with(bot.unwrap_or_default(), more)));
     }
-    let bearer = bearer(inner, call, Endpoint::Me, Some("identify"), effects)?;
-    let with_email = bearer.has("email");
-    Ok(Answer::json(
-        200,
-        &inner.world.person(bearer.user_id).own_json(with_email),
-    ))
+    let bearer = bearer(inner, call, Some("identify"))?;
+    let user = inner.world.person(bearer.user_id).own_json(bearer.has("email"));
+    Ok(Answer::json(200, &user))
 }
 
 /// `GET /users/@me/guilds`. The bot is in one guild.
-pub fn guilds(inner: &mut Inner, call: &Call<'_>, effects: &mut Effects) -> Result<Answer, Answer> {
-    let user_id = match call.auth {
-        Auth::Bot => super::world::OWNER_ID,
-        _ => bearer(inner, call, Endpoint::Guilds, Some("guilds"), effects)?.user_id,
+pub fn guilds(inner: &mut Inner, call: &Call<'_>) -> Reply {
+    let is_bot = matches!(call.auth, Auth::Bot);
+    let user_id = if is_bot {
+        OWNER_ID
+    } else {
+        bearer(inner, call, Some("guilds"))?.user_id
     };
-    let number = |name: &str| match call.query.get(name) {
-        None => Ok(None),
-        Some(text) => text
-            .parse::<u64>()
-            .map(Some)
-            .map_err(|_| Answer::not_a_snowflake(name, text)),
-    };
-    let (before, after) = (number("before")?, number("after")?);
-    let limit = number("limit")?.unwrap_or(200);
-    if !(1..=200).contains(&limit) {
-        return Err(Answer::invalid_form(
-            "limit",
-            "NUMBER_TYPE_MAX",
-            "int value should be between 1 and 200.",
-        ));
-    }
-    let mut guilds = inner
-        .world
-        .person(user_id)
-        .guilds_json(call.query.is_true("with_counts"));
-    if matches!(call.auth, Auth::Bot) {
-        let own = GUILD_ID.to_string();
-        guilds.retain(|g| g["id"] == own);
+    let (before, after) = (call.snowflake("before")?, call.snowflake("after")?);
+    let limit = call.limit(200, 200)?;
+    let with_counts = call.query.is_true("with_counts");
+    let mut guilds = inner.world.person(user_id).guilds_json(with_counts);
+    let id = |guild: &Value| guild["id"].as_str().and_then(|s| s.parse::<u64>().ok()).unwrap_or(0);
+    if is_bot {
+        guilds.retain(|g| id(g) == GUILD_ID);
         for guild in &mut guilds {
             guild["owner"] = json!(false);
         }
     }
-    let id = |guild: &Value| guild["id"].as_str().and_then(|s| s.parse::<u64>().ok()).unwrap_or(0);
-    let page: Vec<_> = guilds
-        .into_iter()
-        .filter(|g| before.is_none_or(|b| id(g) < b) && after.is_none_or(|a| id(g) > a))
-        .take(limit as usize)
-        .collect();
-    Ok(Answer::json(200, &Value::Array(page)))
+    guilds.retain(|g| before.is_none_or(|b| id(g) < b) && after.is_none_or(|a| id(g) > a));
+    guilds.truncate(limit);
+    Ok(Answer::json(200, &Value::Array(guilds)))
 }
 
 /// `GET /users/@me/connections`.
-pub fn connections(inner: &mut Inner, call: &Call<'_>, effects: &mut Effects) -> Result<Answer, Answer> {
-    let bearer = bearer(inner, call, Endpoint::Connections, Some("connections"), effects)?;
+pub fn connections(inner: &mut Inner, call: &Call<'_>) -> Reply {
+    let bearer = bearer(inner, call, Some("connections"))?;
     let connections = inner.world.person(bearer.user_id).connections_json();
     Ok(Answer::json(200, &Value::Array(connections)))
 }
 
 /// `GET /users/@me/guilds/{guild}/member`.
-pub fn member(inner: &mut Inner, call: &Call<'_>, guild_id: u64, effects: &mut Effects) -> Result<Answer, Answer> {
-    let bearer = bearer(inner, call, Endpoint::Member, Some("guilds.members.read"), effects)?;
+pub fn member(inner: &mut Inner, call: &Call<'_>) -> Reply {
+    let bearer = bearer(inner, call, Some("guilds.members.read"))?;
     let person = inner.world.person(bearer.user_id);
-    if guild_id == GUILD_ID && person.member {
+    if call.ids[0] == GUILD_ID && person.member {
         Ok(Answer::json(200, &person.member_json()))
     } else {
         Err(Answer::error(404, 10004, "Unknown Guild"))
@@ -141,12 +106,12 @@ pub fn member(inner: &mut Inner, call: &Call<'_>, guild_id: u64, effects: &mut E
 }
 
 /// `GET /oauth2/@me`.
-pub fn authorization(inner: &mut Inner, call: &Call<'_>, effects: &mut Effects) -> Result<Answer, Answer> {
-    let bearer = bearer(inner, call, Endpoint::OauthMe, None, effects)?;
+pub fn authorization(inner: &mut Inner, call: &Call<'_>) -> Reply {
+    let bearer = bearer(inner, call, None)?;
     let mut body = json!({
-        "application": super::guild::application_json(&inner.world),
+        "application": object::application(&inner.world),
         "scopes": bearer.scope.split(' ').collect::<Vec<_>>(),
-        "expires": iso_millis(bearer.expires_us / 1_000),
+        "expires": object::iso_micros(bearer.expires_us / 1_000),
     });
     if bearer.has("identify") {
         body["user"] = inner.world.person(bearer.user_id).public_json();

@@ -1,21 +1,10 @@
 use super::*;
-use crate::simulator::faults::FaultList;
-use crate::simulator::ledger::Ledger;
-use crate::simulator::limits::Limits;
 use crate::simulator::options::SimulatorOptions;
-use crate::simulator::world::World;
 
 const CHALLENGE: &str = "tLaj2AYNfkm_BmkbcUbbw4LsiaMLrhZCEqRHByjP5tg";
 
 fn inner() -> Inner {
-    let options = SimulatorOptions::default();
-    Inner {
-        world: World::new(&options, 1),
-        limits: Limits::new(options.limits.clone()),
-        faults: FaultList::default(),
-        ledger: Ledger::default(),
-        options,
-    }
+    Inner::new(SimulatorOptions::default(), 1, String::new())
 }
 
 fn query(changes: &[(&str, Option<&str>)]) -> Fields {

@@ -1,8 +1,9 @@
-//! One WebSocket: HELLO, heartbeats, IDENTIFY or RESUME, and the close codes for what a client must not do.
+//! One WebSocket: HELLO, heartbeats, IDENTIFY or RESUME, and the close codes for a misbehaving client.
 
 use std::collections::VecDeque;
 use std::time::Duration;
 
+use actix_web::{HttpRequest, HttpResponse, web};
 use actix_ws::{CloseReason, Message, MessageStream, Session};
 use futures_util::StreamExt;
 use serde_json::{Value, json};
@@ -14,8 +15,28 @@ use super::hub::{Gateway, Out, text};
 /// Larger frames from a client are refused with 4002.
 const FRAME_LIMIT: usize = 4096;
 
+/// The WebSocket handler.
+pub fn serve(gateway: &Gateway, request: &HttpRequest, payload: web::Payload) -> actix_web::Result<HttpResponse> {
+    if gateway.refuses() {
+        return Ok(HttpResponse::ServiceUnavailable().force_close().finish());
+    }
+    let (response, session, frames) = actix_ws::handle(request, payload)?;
+    // Larger than FRAME_LIMIT, so that an oversized frame arrives here and is closed with Discord's code.
+    let frames = frames.max_frame_size(1 << 20);
+    serve_beside(run(gateway.clone(), session, frames));
+    Ok(response)
+}
+
+#[expect(
+    clippy::disallowed_methods,
+    reason = "a connection belongs to the web server's thread and ends with it"
+)]
+fn serve_beside(connection: impl Future<Output = ()> + 'static) {
+    actix_web::rt::spawn(connection);
+}
+
 /// Speaks the protocol until the connection ends.
-pub(super) async fn run(gateway: Gateway, mut socket: Session, mut frames: MessageStream) {
+async fn run(gateway: Gateway, mut socket: Session, mut frames: MessageStream) {
     let (out, mut outgoing) = unbounded_channel();
     let id = gateway.connect(out.clone());
     let interval = Duration::from_millis(gateway.settings().heartbeat_interval_ms);

@@ -1,19 +1,17 @@
-//! The sessions: who is connected, what was sent to whom, what can be replayed.
+//! The sessions: their connections, the events they were sent, and what can be replayed.
 #![expect(
     clippy::disallowed_types,
-    reason = "the web server's threads and tests publish to the same sessions; a lock is held for no await"
+    reason = "the web server's threads and tests publish to the same sessions; the lock is never held across an await"
 )]
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use actix_web::{HttpRequest, HttpResponse, web};
 use serde_json::{Value, json};
 use tokio::sync::mpsc::UnboundedSender;
 use tokio::time::Instant;
 
-use super::connection;
 use super::port::{BotIdentity, Directory, Dispatch, GatewayFault, GatewaySettings, GatewayStatus};
 
 /// `MESSAGE_CONTENT`.
@@ -82,16 +80,9 @@ impl Gateway {
         &self.settings
     }
 
-    /// The WebSocket handler.
-    pub async fn serve(&self, request: HttpRequest, payload: web::Payload) -> Result<HttpResponse, actix_web::Error> {
-        if self.hub().refuse_until.is_some_and(|until| Instant::now() < until) {
-            return Ok(HttpResponse::ServiceUnavailable().force_close().finish());
-        }
-        let (response, session, frames) = actix_ws::handle(&request, payload)?;
-        // Room for one more byte than a client may send, so that the limit is ours to judge.
-        let frames = frames.max_frame_size(1 << 20);
-        serve_beside(connection::run(self.clone(), session, frames));
-        Ok(response)
+    /// Whether a fault refuses new connections now.
+    pub(super) fn refuses(&self) -> bool {
+        self.hub().refuse_until.is_some_and(|until| Instant::now() < until)
     }
 
     /// Publishes an event to every session that asked for it and may see it.
@@ -349,12 +340,4 @@ impl Session {
 
 pub(super) fn text(frame: &Value) -> Out {
     Out::Text(frame.to_string().into())
-}
-
-#[expect(
-    clippy::disallowed_methods,
-    reason = "a connection belongs to the web server's thread and ends with it"
-)]
-fn serve_beside(connection: impl Future<Output = ()> + 'static) {
-    actix_web::rt::spawn(connection);
 }

@@ -1,12 +1,13 @@
 //! The embedded Discord's gateway, version 10: sessions that outlive their connections, over real WebSockets.
 //!
-//! `hub` holds the sessions and their replay buffers, `connection` speaks the protocol on one socket, `port` is what
-//! the rest of the simulator knows of it.
+//! `hub` holds the sessions and their replay buffers, `connection` speaks the protocol on one socket, `port` holds
+//! the types that the rest of the simulator uses.
 
 mod connection;
 mod hub;
 mod port;
 
+pub use connection::serve;
 pub use hub::Gateway;
 pub use port::{BotIdentity, Directory, Dispatch, GatewayFault, GatewaySettings, GatewayStatus};
 

@@ -1,24 +1,22 @@
+use std::sync::Arc;
+
 use super::*;
 use crate::ids::MessageId;
+use crate::simulator::directory::StateDirectory;
 use crate::simulator::faults::FaultRule;
-use crate::simulator::world::{FIRST_LANE_CHANNEL, OTHER_BOT_ID};
+use crate::simulator::gateway::Directory as _;
+use crate::simulator::ids::FIRST_LANE_CHANNEL;
 
 fn state() -> Arc<State> {
     let (later, _) = tokio::sync::mpsc::unbounded_channel();
-    State::new(SimulatorOptions::default(), 1, 1, later)
+    Arc::new(State::new(SimulatorOptions::default(), 1, 1, later))
 }
 
 fn post(state: &State, content: &str) -> Effects {
-    let mut effects = Effects::default();
+    let mut inner = state.lock();
     let author = Author::User(OTHER_BOT_ID);
-    state.lock().post(
-        FIRST_LANE_CHANNEL,
-        author,
-        Draft::text(content),
-        state.now_us(),
-        &mut effects,
-    );
-    effects
+    inner.post(FIRST_LANE_CHANNEL, author, Draft::text(content), state.now_us());
+    std::mem::take(&mut inner.effects)
 }
 
 #[test]
@@ -74,7 +72,7 @@ fn a_link_is_fetched_and_an_embed_follows_unless_suppressed() {
 #[test]
 fn the_gateway_knows_the_bot_by_its_token_alone() {
     let state = state();
-    let directory = Bots(Arc::downgrade(&state));
+    let directory = StateDirectory::of(&state);
     let token = state.lock().world.application.bot_token.clone();
     let identity = directory.bot(&token).expect("the bot");
     assert_eq!(identity.user["id"], "1536000000000000009");

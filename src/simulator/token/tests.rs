@@ -1,11 +1,10 @@
 use std::net::{IpAddr, Ipv4Addr};
 
 use super::*;
-use crate::simulator::faults::{FaultList, FaultRule};
-use crate::simulator::ledger::Ledger;
-use crate::simulator::limits::{Caller, Limits};
+use crate::simulator::faults::{Endpoint, FaultRule};
+use crate::simulator::limits::Caller;
 use crate::simulator::options::SimulatorOptions;
-use crate::simulator::world::{Code, World};
+use crate::simulator::world::World;
 
 const USER: u64 = 80_000_000_000_000_001;
 const VERIFIER: &str = "RXm2ypwD08Zjq_SBfVYjy4atAohkxP3AKQzKfn9BK44";
@@ -20,14 +19,7 @@ struct Bench {
 
 impl Bench {
     fn new() -> Self {
-        let options = SimulatorOptions::default();
-        let inner = Inner {
-            world: World::new(&options, 1),
-            limits: Limits::new(options.limits.clone()),
-            faults: FaultList::default(),
-            ledger: Ledger::default(),
-            options,
-        };
+        let inner = Inner::new(SimulatorOptions::default(), 1, String::new());
         Self {
             inner,
             now_us: 1_700_000_000_000_000,
@@ -58,7 +50,8 @@ impl Bench {
 
     fn call(
         &mut self,
-        handler: impl Fn(&mut Inner, &Call<'_>) -> Result<Answer, Answer>,
+        endpoint: Endpoint,
+        handler: fn(&mut Inner, &Call<'_>) -> Reply,
         form: &[(&str, &str)],
     ) -> (u16, Value) {
         let body = url::form_urlencoded::Serializer::new(String::new())
@@ -72,9 +65,11 @@ impl Bench {
                 authenticated: true,
                 milliseconds: false,
             },
+            endpoint,
+            ids: [0; 2],
+            text: String::new(),
             query: Fields::default(),
-            content_type: "application/x-www-form-urlencoded".into(),
-            content_type_header: "",
+            content_type: "application/x-www-form-urlencoded",
             body: body.as_bytes(),
             now_us: self.now_us,
         };
@@ -90,7 +85,7 @@ impl Bench {
         ];
         form.retain(|(k, _)| !more.iter().any(|(m, _)| m == k));
         form.extend(more.iter().filter(|(_, v)| !v.is_empty()));
-        self.call(|inner, call| exchange(inner, call, &mut Effects::default()), &form)
+        self.call(Endpoint::Token, exchange, &form)
     }
 
     fn token(&mut self) -> String {
@@ -202,13 +197,12 @@ fn a_refresh_rotates() {
         .clone()
         .expect("a refresh token");
     let form = [("grant_type", "refresh_token"), ("refresh_token", refresh.as_str())];
-    let handler = |inner: &mut Inner, call: &Call<'_>| exchange(inner, call, &mut Effects::default());
-    let (status, body) = bench.call(handler, &form);
+    let (status, body) = bench.call(Endpoint::Token, exchange, &form);
     assert_eq!(status, 200);
     assert_ne!(body["refresh_token"], refresh.as_str());
-    check(bench.call(handler, &form), 400, "invalid_grant");
+    check(bench.call(Endpoint::Token, exchange, &form), 400, "invalid_grant");
     check(
-        bench.call(handler, &[("grant_type", "password")]),
+        bench.call(Endpoint::Token, exchange, &[("grant_type", "password")]),
         400,
         "unsupported_grant_type",
     );
@@ -218,17 +212,31 @@ fn a_refresh_rotates() {
 fn revoking_one_token_kills_all_of_that_person() {
     let mut bench = Bench::new();
     let (first, _second) = (bench.token(), bench.token());
-    check(bench.call(revoke, &[("access_token", &first)]), 400, "invalid_request");
     check(
-        bench.call(revoke, &[("token", &first), ("token_type_hint", "bearer")]),
+        bench.call(Endpoint::Revoke, revoke, &[("access_token", &first)]),
+        400,
+        "invalid_request",
+    );
+    check(
+        bench.call(
+            Endpoint::Revoke,
+            revoke,
+            &[("token", &first), ("token_type_hint", "bearer")],
+        ),
         400,
         "unsupported_token_type",
     );
     assert_eq!(bench.inner.world.tokens.len(), 2);
-    assert_eq!(bench.call(revoke, &[("token", &first)]), (200, json!({})));
+    assert_eq!(
+        bench.call(Endpoint::Revoke, revoke, &[("token", &first)]),
+        (200, json!({}))
+    );
     assert!(bench.inner.world.tokens.is_empty());
     assert!(bench.inner.world.refresh_tokens.is_empty());
-    assert_eq!(bench.call(revoke, &[("token", &first)]), (200, json!({})));
+    assert_eq!(
+        bench.call(Endpoint::Revoke, revoke, &[("token", &first)]),
+        (200, json!({}))
+    );
     assert!(bench.inner.ledger.tokens.iter().all(|t| !t.alive));
 }
 

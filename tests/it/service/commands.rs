@@ -1,36 +1,18 @@
 //! The bot's own slash command: set beside those of others, and answered privately with a link that works.
 
-use std::net::TcpListener;
 use std::time::Duration;
 
-use codeferry::secret::Key;
 use codeferry::simulator::gateway::GatewayFault;
-use codeferry::simulator::people::{Behaviour, browser, walk};
-use codeferry::simulator::relay::{Relay, RelaySettings};
+use codeferry::simulator::people::{Behaviour, browser, decide};
 use codeferry::simulator::{Endpoint, Fault, FaultBody, FaultRule, SimulatorOptions, UseRequest};
 use serde_json::{Value, json};
 
 use super::live::metrics;
-use super::test_support::{KEY, PERSON, Site};
+use super::test_support::{PERSON, Site};
 use crate::patience::{until, wait};
 
 const SOON: Duration = Duration::from_secs(20);
 const COMMAND: &str = "[commands]\nconnect = \"connect\"\n";
-
-/// A site whose redirects go to a relay.
-pub fn with_relay(more: &str) -> (Site, Relay) {
-    let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
-    let mut options = SimulatorOptions::without_limits();
-    options.application.redirect_uris = vec![format!("http://{}/oauth", listener.local_addr().expect("bound"))];
-    let site = Site::new(options, more);
-    let settings = RelaySettings {
-        webhook_url: site.about.lanes[0].webhook.url.clone(),
-        bot: site.bot(),
-        relay_key: Key::new(KEY.as_bytes()),
-    };
-    let relay = Relay::start(listener, settings).expect("a relay");
-    (site, relay)
-}
 
 fn now<T>(work: impl Future<Output = T>) -> T {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
@@ -45,11 +27,17 @@ fn answered(site: &Site, interaction: u64) -> Value {
     answer().expect("it was seen")
 }
 
-/// A person opens the link and approves.
-pub fn open(link: &Value, person: u64) {
+/// A person opens the link and approves, and the redirect arrives as a message, as a relay would post it.
+pub fn open(site: &Site, link: &Value, person: u64) {
     let link = link.as_str().expect("a link");
-    let visit = now(walk(&browser(), link, person, Behaviour::Approve)).expect("the way is free");
-    assert_eq!(visit.codes.len(), 1);
+    let decided = now(decide(&browser(), link, person, Behaviour::Approve));
+    let location = decided.expect("the consent page redirects");
+    let back = url::Url::parse(&location).expect("a URL");
+    let value = |name: &str| {
+        let found = back.query_pairs().find(|(n, _)| n == name);
+        found.expect("it comes back").1.into_owned()
+    };
+    site.post(0, site.message(&[(value("code"), value("state"))]));
 }
 
 /// How often an endpoint was asked.
@@ -60,7 +48,7 @@ pub fn asked(site: &Site, endpoint: &str) -> u64 {
 
 #[test]
 fn the_command_is_set_alone_and_leads_to_a_result_in_a_guild_and_in_a_direct_message() {
-    let (site, _relay) = with_relay(COMMAND);
+    let site = Site::new(SimulatorOptions::without_limits(), COMMAND);
     // Another program of the same bot has a command of its own.
     let commands = format!(
         "{}/applications/{}/commands",
@@ -105,7 +93,7 @@ fn the_command_is_set_alone_and_leads_to_a_result_in_a_guild_and_in_a_direct_mes
         );
         let button = &answer["components"][0]["components"][0];
         assert_eq!((&button["style"], &button["label"]), (&json!(5), &json!("Verbinden")));
-        open(&button["url"], person);
+        open(&site, &button["url"], person);
     }
     until(SOON, "two results", || site.results_of("completed") == 2);
     let tokens = site.simulator.ledger();
@@ -137,7 +125,7 @@ fn choose(person: u64, purpose: &str) -> UseRequest {
 fn people_choose_one_of_several_purposes_and_one_that_is_gone_is_told_so() {
     let limits = "[limits]\nwebhook = \"off\"\nglobal = \"off\"\noauth = \"off\"\n";
     let of = |purposes: &[&str]| format!("{limits}{COMMAND}[state]\npurposes = {purposes:?}\n");
-    let (site, _relay) = with_relay(&of(&["default"]));
+    let site = Site::new(SimulatorOptions::without_limits(), &of(&["default"]));
     site.run_ready().drain();
     let alone = commands(&site);
     assert_eq!(alone[0].get("options"), None, "{alone}");
@@ -164,7 +152,7 @@ fn people_choose_one_of_several_purposes_and_one_that_is_gone_is_told_so() {
         let person = PERSON + nth;
         let request = chosen.map_or_else(|| UseRequest::of(person, "connect"), |name| choose(person, name));
         let answer = answered(&site, site.simulator.use_command(&request));
-        open(&answer["components"][0]["components"][0]["url"], person);
+        open(&site, &answer["components"][0]["components"][0]["url"], person);
         let theirs = || {
             site.results()
                 .into_iter()

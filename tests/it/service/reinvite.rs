@@ -7,7 +7,7 @@ use codeferry::simulator::person::Person;
 use codeferry::simulator::{Endpoint, Fault, FaultBody, FaultRule, SimulatorOptions};
 use serde_json::{Value, json};
 
-use super::commands::{asked, open, with_relay};
+use super::commands::{asked, open};
 use super::links::{ask, state_of};
 use super::live::metrics;
 use super::test_support::{PERSON, Site, redirect};
@@ -40,7 +40,7 @@ fn dead(site: &Site, count: usize) -> Vec<Value> {
 
 #[test]
 fn a_dead_codes_person_is_sent_one_link_that_works_and_no_second_one() {
-    let (site, _relay) = with_relay(&format!("{NO_LIMITS}{ON}"));
+    let site = Site::new(SimulatorOptions::without_limits(), &format!("{NO_LIMITS}{ON}"));
     let service = site.run_ready();
     let_one_die(&site);
     site.sign_in(0, 1);
@@ -54,7 +54,7 @@ fn a_dead_codes_person_is_sent_one_link_that_works_and_no_second_one() {
         "{messages:?}"
     );
     let link = messages[0]["components"][0]["components"][0]["url"].clone();
-    open(&link, PERSON);
+    open(&site, &link, PERSON);
     until(SOON, "the person is in", || site.results_of("completed") == 1);
     let done = site
         .results()
@@ -68,7 +68,7 @@ fn a_dead_codes_person_is_sent_one_link_that_works_and_no_second_one() {
     dead(&site, 2);
     let messages = site.simulator.direct_messages(PERSON + 1);
     let_one_die(&site);
-    open(&messages[0]["components"][0]["components"][0]["url"], PERSON + 1);
+    open(&site, &messages[0]["components"][0]["components"][0]["url"], PERSON + 1);
     assert_eq!(dead(&site, 3)[2]["reinvited"], false);
     assert_eq!(site.simulator.direct_messages(PERSON + 1).len(), 1);
     service.drain();
@@ -82,7 +82,10 @@ fn died_in_the_relay(site: &Site, state: &str) {
 
 #[test]
 fn a_code_that_died_in_the_relay_brings_a_link_that_works_and_no_second_one() {
-    let (site, _relay) = with_relay(&format!("{NO_LIMITS}[reinvite]\nenabled = true\n"));
+    let site = Site::new(
+        SimulatorOptions::without_limits(),
+        &format!("{NO_LIMITS}[reinvite]\nenabled = true\n"),
+    );
     let service = site.run_ready();
     let state = site.state(PERSON);
     died_in_the_relay(&site, &state);
@@ -98,7 +101,7 @@ fn a_code_that_died_in_the_relay_brings_a_link_that_works_and_no_second_one() {
     died_in_the_relay(&site, &state);
     let duplicates = || site.json(&["debug", "queue", "stats"])["closed"]["duplicate"].as_u64();
     until(SOON, "the second word is known", || duplicates() == Some(1));
-    open(&messages[0]["components"][0]["components"][0]["url"], PERSON);
+    open(&site, &messages[0]["components"][0]["components"][0]["url"], PERSON);
     until(SOON, "the person is in", || site.results_of("completed") == 1);
     assert_eq!(site.simulator.direct_messages(PERSON).len(), 1);
 
