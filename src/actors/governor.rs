@@ -10,17 +10,19 @@ use std::pin::Pin;
 use std::task::Poll;
 use std::time::Duration;
 
-use actix::{Actor, ActorFutureExt, AsyncContext, Context, Handler, Message, SpawnHandle, WrapFuture};
+use actix::{Actor, ActorFutureExt, Addr, AsyncContext, Context, Handler, Message, SpawnHandle, WrapFuture};
+use futures_util::FutureExt as _;
+use futures_util::future::LocalBoxFuture;
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use tokio::time::Instant;
 
 use self::reply::{Reply, Slot};
 use crate::ids::{ChannelId, Lane};
 use crate::metrics;
-use crate::port::permit::{Ending, Permit, PermitAnswer, Refused, Return, SpendingLedger};
-use crate::rate::budgets::{BudgetView, Budgets, Key, Reservation, Verdict, Want};
+use crate::port::permit::{Ending, Permit, PermitAnswer, Permits, Return, SpendingLedger};
+use crate::rate::budgets::{BudgetView, Budgets, Key, Reservation, Verdict};
 use crate::rate::feedback::HttpFeedback;
-use crate::rate::limits::{Budget, Limits, Urgency};
+use crate::rate::limits::{Limits, Need};
 use crate::rate::moment::Moment;
 use crate::time::{SharedClock, Timestamp};
 
@@ -62,7 +64,7 @@ pub struct Governor {
 struct Waiter {
     seq: u64,
     since: Moment,
-    want: Want,
+    need: Need,
     slot: Slot,
 }
 
@@ -70,7 +72,7 @@ impl Waiter {
     /// Its place in the queue, least first. Ageing ends at the highest urgency: from there the older goes first.
     fn rank(&self, now: Moment) -> (u64, u64) {
         let steps = now.since(self.since).as_secs() / AGEING.as_secs();
-        ((self.want.urgency as u64).saturating_sub(steps), self.seq)
+        ((self.need.urgency as u64).saturating_sub(steps), self.seq)
     }
 }
 
@@ -102,42 +104,48 @@ impl Actor for Governor {
     }
 }
 
-/// Asks for leave to make one call and waits for it. In the order of urgency, then of asking.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Acquire {
-    /// What the call is charged to.
-    pub budget: Budget,
-    /// A webhook's channel; ignored for other budgets.
-    pub channel: Option<ChannelId>,
-    /// Who asks.
-    pub urgency: Urgency,
-}
-
-impl Message for Acquire {
+/// Asks for permission to make one call and waits for it. In the order of urgency, then of asking.
+impl Message for Need {
     type Result = PermitAnswer;
 }
 
-impl Handler<Acquire> for Governor {
+impl Handler<Need> for Governor {
     type Result = Reply;
 
-    fn handle(&mut self, ask: Acquire, ctx: &mut Self::Context) -> Reply {
-        self.ask(ask, true, ctx)
+    fn handle(&mut self, need: Need, ctx: &mut Self::Context) -> Reply {
+        let now = self.now();
+        // Nobody who waits could go before the alarm unless something came back, so only then must they be asked first.
+        if self.take_back() || self.alarm.as_ref().is_some_and(|(at, _)| *at <= now) {
+            self.serve(ctx);
+        }
+        match self.budgets.take(need, now) {
+            Verdict::Granted(taken) => Reply::Now(Ok(self.permit(taken))),
+            Verdict::StoreFirst(channel, taken) => {
+                let slot = Slot::default();
+                self.store(channel, taken, slot.clone(), ctx);
+                Reply::Later(slot)
+            }
+            Verdict::NotBefore(until) => {
+                let slot = Slot::default();
+                self.waiting.push(Waiter {
+                    seq: self.next_seq,
+                    since: now,
+                    need,
+                    slot: slot.clone(),
+                });
+                self.next_seq += 1;
+                if let Some(at) = until {
+                    self.wake_at(at, ctx);
+                }
+                Reply::Later(slot)
+            }
+        }
     }
 }
 
-/// Asks for leave to make one call without waiting for a slot or the breaker; only for the slot to become durable.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct TryAcquire(pub Acquire);
-
-impl Message for TryAcquire {
-    type Result = PermitAnswer;
-}
-
-impl Handler<TryAcquire> for Governor {
-    type Result = Reply;
-
-    fn handle(&mut self, TryAcquire(ask): TryAcquire, ctx: &mut Self::Context) -> Reply {
-        self.ask(ask, false, ctx)
+impl Permits for Addr<Governor> {
+    fn acquire(&self, need: Need) -> LocalBoxFuture<'_, Option<Permit>> {
+        self.send(need).map(|answer| answer.ok()?.ok()).boxed_local()
     }
 }
 
@@ -237,51 +245,6 @@ impl Governor {
         self.clock.now() + at.since(self.now())
     }
 
-    fn ask(&mut self, ask: Acquire, waits: bool, ctx: &mut Context<Self>) -> Reply {
-        let want = Want {
-            budget: ask.budget,
-            channel: ask.channel.filter(|_| ask.budget == Budget::Webhook),
-            urgency: ask.urgency,
-        };
-        if want.budget == Budget::Webhook && want.channel.is_none() {
-            return Reply::Now(Err(Refused::NoChannel));
-        }
-        let now = self.now();
-        // Nobody who waits could go before the alarm unless something came back, so only then must they be asked first.
-        if self.take_back() || self.alarm.as_ref().is_some_and(|(at, _)| *at <= now) {
-            self.serve(ctx);
-        }
-        match self.budgets.take(want, now) {
-            Verdict::Granted(taken) => Reply::Now(Ok(self.permit(taken))),
-            Verdict::StoreFirst(channel, taken) => {
-                let slot = Slot::default();
-                self.store(channel, taken, slot.clone(), ctx);
-                Reply::Later(slot)
-            }
-            Verdict::NotBefore { until, breaker } if !waits => {
-                let until = until.map(|at| self.told(at));
-                Reply::Now(Err(match until {
-                    Some(until) if breaker => Refused::BreakerOpen { until },
-                    until => Refused::NotNow { until },
-                }))
-            }
-            Verdict::NotBefore { until, .. } => {
-                let slot = Slot::default();
-                self.waiting.push(Waiter {
-                    seq: self.next_seq,
-                    since: now,
-                    want,
-                    slot: slot.clone(),
-                });
-                self.next_seq += 1;
-                if let Some(at) = until {
-                    self.wake_at(at, ctx);
-                }
-                Reply::Later(slot)
-            }
-        }
-    }
-
     /// Grants whatever can be granted, most urgent first, and sets the alarm for the rest.
     fn serve(&mut self, ctx: &mut Context<Self>) {
         if let Some((_, alarm)) = self.alarm.take() {
@@ -296,10 +259,10 @@ impl Governor {
         waiting.sort_unstable_by_key(|waiter| waiter.rank(now));
         let mut next: Option<Moment> = None;
         for waiter in waiting {
-            match self.budgets.take(waiter.want, now) {
+            match self.budgets.take(waiter.need, now) {
                 Verdict::Granted(taken) => waiter.slot.answer(Ok(self.permit(taken))),
                 Verdict::StoreFirst(channel, taken) => self.store(channel, taken, waiter.slot, ctx),
-                Verdict::NotBefore { until, .. } => {
+                Verdict::NotBefore(until) => {
                     next = next.into_iter().chain(until).min();
                     self.waiting.push(waiter);
                 }
@@ -321,7 +284,7 @@ impl Governor {
                 Ok(()) => slot.answer(Ok(this.permit(taken))),
                 Err(error) => {
                     this.budgets.give_back(&taken);
-                    slot.answer(Err(Refused::Ledger(error)));
+                    slot.answer(Err(error));
                 }
             }
             this.serve(ctx);
@@ -361,7 +324,7 @@ impl Governor {
         match &ended.ending {
             Ending::Answered(answer) => {
                 self.budgets.settle(&ended.taken, self.now());
-                self.learn(answer, Some(ended.taken.want));
+                self.learn(answer, Some(ended.taken.need));
             }
             Ending::Unanswered => self.budgets.settle(&ended.taken, self.now()),
             // A durable slot may be on disk: after a crash it would count, so it counts now.
@@ -370,7 +333,7 @@ impl Governor {
         }
     }
 
-    fn learn(&mut self, answer: &HttpFeedback, charged: Option<Want>) {
+    fn learn(&mut self, answer: &HttpFeedback, charged: Option<Need>) {
         let now = self.now();
         if let Some((key, until)) = self.budgets.observe(answer, charged, now) {
             let until = self.told(until);

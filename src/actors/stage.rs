@@ -13,12 +13,12 @@ use futures_util::FutureExt;
 use futures_util::future::LocalBoxFuture;
 
 use super::calls::Calls;
-use super::governor::{Acquire, Governor};
+use super::governor::Governor;
 use super::journal::Journal;
 use super::journal::message::{Begin, Claim, Lease, Release, Report, Reported, Watch, WorkAvailable};
 use super::journal::open_grants::Begun;
 use crate::grant::Task;
-use crate::port::permit::Permit;
+use crate::port::permit::{Permit, Permits as _};
 use crate::steps::Step;
 
 /// The exchanging stage.
@@ -142,20 +142,13 @@ async fn run<S: Step>(
     let mut permit = match step.needs(&work) {
         None => Permit::unlimited(),
         Some(need) => {
-            let acquire = Acquire {
-                budget: need.budget,
-                channel: need.channel,
-                urgency: need.urgency,
+            let Some(permit) = governor.acquire(need).await else {
+                // Given back at once, it would be claimed again at once, and the stage would never rest.
+                tokio::time::sleep(POLL).await;
+                let _ = journal.send(Release { grant, task }).await;
+                return None;
             };
-            match governor.send(acquire).await {
-                Ok(Ok(permit)) => permit,
-                Ok(Err(_)) | Err(_) => {
-                    // Given back at once, it would be claimed again at once, and the stage would never rest.
-                    tokio::time::sleep(POLL).await;
-                    let _ = journal.send(Release { grant, task }).await;
-                    return None;
-                }
-            }
+            permit
         }
     };
     match journal.send(Begin { grant, task }).await {

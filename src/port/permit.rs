@@ -8,6 +8,7 @@ use tokio::sync::mpsc::UnboundedSender;
 use crate::ids::ChannelId;
 use crate::rate::budgets::Reservation;
 use crate::rate::feedback::{self, HttpFeedback};
+use crate::rate::limits::Need;
 use crate::time::Timestamp;
 
 /// The leave to make one outside call. End it with [`complete`](Self::complete) or [`fail`](Self::fail); dropping it means
@@ -119,35 +120,18 @@ impl Inner {
 impl fmt::Debug for Permit {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_tuple("Permit")
-            .field(&self.inner.as_ref().map(|inner| inner.taken.want))
+            .field(&self.inner.as_ref().map(|inner| inner.taken.need))
             .finish()
     }
 }
 
-/// What a request for a permit is answered with.
-pub type PermitAnswer = Result<Permit, Refused>;
+/// What a request for a permit is answered with; the error: its slot could not be made durable, so the post must not leave.
+pub type PermitAnswer = Result<Permit, LedgerError>;
 
-/// Why there is no permit.
-#[derive(Debug, thiserror::Error)]
-pub enum Refused {
-    /// Too many invalid answers lately; only a caller that does not wait is told.
-    #[error("too many refused requests: no calls before {until}")]
-    BreakerOpen {
-        /// When enough of them are ten minutes old.
-        until: Timestamp,
-    },
-    /// No slot is free; only a caller that does not wait is told.
-    #[error("no slot is free")]
-    NotNow {
-        /// When one will be, as far as is known.
-        until: Option<Timestamp>,
-    },
-    /// A webhook permit was asked for without its channel.
-    #[error("a webhook permit needs the webhook's channel")]
-    NoChannel,
-    /// The slot could not be made durable, so the post must not leave.
-    #[error("the slot could not be stored")]
-    Ledger(#[source] LedgerError),
+/// Where a step gets the permits that it needs beyond its first.
+pub trait Permits {
+    /// Waits for a permit; `None` where there can be none.
+    fn acquire(&self, need: Need) -> LocalBoxFuture<'_, Option<Permit>>;
 }
 
 /// A ledger that could not store what was spent.

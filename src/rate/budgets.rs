@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use super::breaker::Breaker;
 use super::feedback::{self, Closure};
-use super::limits::{Budget, Limits, Urgency};
+use super::limits::{Budget, Limits, Need, Urgency};
 use super::moment::Moment;
 use super::rates::{Channel, Rate, webhook_bucket};
 use super::window::{Ticket, Window};
@@ -22,31 +22,20 @@ const EDGE_FIRST: Duration = Duration::from_mins(1);
 /// How far that wait grows.
 const EDGE_LONGEST: Duration = Duration::from_mins(10);
 
-/// What a call needs.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Want {
-    /// What it is charged to.
-    pub budget: Budget,
-    /// A webhook's channel.
-    pub channel: Option<ChannelId>,
-    /// Who asks.
-    pub urgency: Urgency,
-}
-
 /// What a permit holds.
 #[derive(Debug)]
 pub struct Reservation {
     /// For what.
-    pub want: Want,
+    pub need: Need,
     ticket: Option<Ticket>,
     oauth: bool,
     global: bool,
 }
 
 impl Reservation {
-    fn nothing(want: Want) -> Self {
+    fn nothing(need: Need) -> Self {
         Self {
-            want,
+            need,
             ticket: None,
             oauth: false,
             global: false,
@@ -64,20 +53,15 @@ impl Reservation {
     }
 }
 
-/// The answer to a [`Want`].
+/// The answer to a [`Need`].
 #[derive(Debug)]
 pub enum Verdict {
     /// Go.
     Granted(Reservation),
     /// Go once the channel's spending is durable; until [`Budgets::stored`] the channel grants nothing else.
     StoreFirst(ChannelId, Reservation),
-    /// Not now.
-    NotBefore {
-        /// When to ask again; `None` where something else must happen first.
-        until: Option<Moment>,
-        /// Whether it is the breaker that says no.
-        breaker: bool,
-    },
+    /// Not now: ask again at this moment; `None` where something else must happen first.
+    NotBefore(Option<Moment>),
 }
 
 /// What can be closed by an answer.
@@ -128,19 +112,16 @@ impl Budgets {
         }
     }
 
-    /// Grants a call or says when to ask again. A webhook call must name its channel; without one it is never granted.
-    pub fn take(&mut self, want: Want, now: Moment) -> Verdict {
+    /// Grants a call or says when to ask again.
+    pub fn take(&mut self, need: Need, now: Moment) -> Verdict {
         if let Some(until) = self.breaker.open_until(now) {
-            return Verdict::NotBefore {
-                until: Some(until),
-                breaker: true,
-            };
-        }
-        if let Some(until) = self.closed_for(want, now) {
             return not_before(until);
         }
-        match want.budget {
-            Budget::Webhook => self.take_webhook(want, now),
+        if let Some(until) = self.closed_for(need, now) {
+            return not_before(until);
+        }
+        match need.budget {
+            Budget::Webhook(channel) => self.take_webhook(channel, need, now),
             Budget::OAuth => {
                 let oauth = self.oauth.as_mut().map_or(Ok(()), |rate| rate.bucket.look(now));
                 let global = self.global.as_mut().map_or(Ok(()), |rate| rate.bucket.look(now));
@@ -148,7 +129,7 @@ impl Budgets {
                     (Ok(()), Ok(())) => Verdict::Granted(Reservation {
                         oauth: Rate::take(self.oauth.as_mut(), now),
                         global: Rate::take(self.global.as_mut(), now),
-                        ..Reservation::nothing(want)
+                        ..Reservation::nothing(need)
                     }),
                     (Err(a), Err(b)) => not_before(a.max(b)),
                     (Err(at), Ok(())) | (Ok(()), Err(at)) => not_before(at),
@@ -157,7 +138,7 @@ impl Budgets {
             Budget::Global => match self.global.as_mut().map_or(Ok(()), |rate| rate.bucket.look(now)) {
                 Ok(()) => Verdict::Granted(Reservation {
                     global: Rate::take(self.global.as_mut(), now),
-                    ..Reservation::nothing(want)
+                    ..Reservation::nothing(need)
                 }),
                 Err(at) => not_before(at),
             },
@@ -200,7 +181,7 @@ impl Budgets {
     }
 
     /// Learns from an answer; `charged` is what the call had a permit for, if it needed one. Says what it closed.
-    pub fn observe(&mut self, answer: &HttpFeedback, charged: Option<Want>, now: Moment) -> Option<(Key, Moment)> {
+    pub fn observe(&mut self, answer: &HttpFeedback, charged: Option<Need>, now: Moment) -> Option<(Key, Moment)> {
         if feedback::is_invalid(answer) {
             self.breaker.note(now);
         }
@@ -208,12 +189,12 @@ impl Budgets {
             Closure::Everything(named) => (Key::Everything, self.edge_refusal(named, now)),
             Closure::Global(wait) => {
                 // A webhook's permit is not charged to the global limit, so its own budget has to be closed as well.
-                if let Some(channel) = charged.filter(|w| w.budget == Budget::Webhook).and_then(|w| w.channel) {
+                if let Some(Budget::Webhook(channel)) = charged.map(|need| need.budget) {
                     self.close(Key::Webhook(channel), now + wait);
                 }
                 (Key::Global, now + wait)
             }
-            Closure::Own(wait) => (own_key(charged?)?, now + wait),
+            Closure::Own(wait) => (own_key(charged?), now + wait),
         };
         self.close(key, until);
         Some((key, until))
@@ -246,12 +227,7 @@ impl Budgets {
         self.limits = limits;
     }
 
-    fn take_webhook(&mut self, want: Want, now: Moment) -> Verdict {
-        let nothing = Verdict::NotBefore {
-            until: None,
-            breaker: false,
-        };
-        let Some(id) = want.channel else { return nothing };
+    fn take_webhook(&mut self, id: ChannelId, need: Need, now: Moment) -> Verdict {
         let limit = self.limits.webhook;
         let channel = self
             .channels
@@ -259,11 +235,11 @@ impl Budgets {
             .or_insert_with(|| Channel::new(Window::default(), limit, now));
         if limit.is_none() {
             channel.window.note(now);
-            return Verdict::Granted(Reservation::nothing(want));
+            return Verdict::Granted(Reservation::nothing(need));
         }
         // One reservation at a time: two lists on their way to the disk could arrive in the wrong order.
         if channel.storing {
-            return nothing;
+            return Verdict::NotBefore(None);
         }
         if let Err(at) = channel.free(limit, now) {
             return not_before(at);
@@ -277,28 +253,30 @@ impl Budgets {
             id,
             Reservation {
                 ticket,
-                ..Reservation::nothing(want)
+                ..Reservation::nothing(need)
             },
         )
     }
 
     fn ticket_of(&mut self, taken: &Reservation) -> Option<(&mut Channel, Ticket)> {
-        let channel = self.channels.get_mut(&taken.want.channel?)?;
-        Some((channel, taken.ticket?))
+        let Budget::Webhook(channel) = taken.need.budget else {
+            return None;
+        };
+        Some((self.channels.get_mut(&channel)?, taken.ticket?))
     }
 
     /// When the last of the closures that concern a call ends; `None` where none does.
-    fn closed_for(&mut self, want: Want, now: Moment) -> Option<Moment> {
+    fn closed_for(&mut self, need: Need, now: Moment) -> Option<Moment> {
         if self.closed.is_empty() {
             return None;
         }
         self.closed.retain(|_, until| *until > now);
-        let (global, oauth) = match want.budget {
-            Budget::Webhook => (None, None),
+        let (global, oauth) = match need.budget {
+            Budget::Webhook(_) => (None, None),
             Budget::Global => (Some(Key::Global), None),
             Budget::OAuth => (Some(Key::Global), Some(Key::OAuth)),
         };
-        let keys = [Some(Key::Everything), global, oauth, own_key(want)];
+        let keys = [Some(Key::Everything), global, oauth, Some(own_key(need))];
         let ends = keys.into_iter().flatten().filter_map(|key| self.closed.get(&key));
         ends.max().copied()
     }
@@ -327,19 +305,16 @@ impl Budgets {
 }
 
 /// The key that an answer about a call's own budget closes.
-fn own_key(want: Want) -> Option<Key> {
-    match want.budget {
-        Budget::Webhook => want.channel.map(Key::Webhook),
-        Budget::OAuth => Some(Key::OAuth),
-        Budget::Global => Some(Key::Route(want.urgency)),
+fn own_key(need: Need) -> Key {
+    match need.budget {
+        Budget::Webhook(channel) => Key::Webhook(channel),
+        Budget::OAuth => Key::OAuth,
+        Budget::Global => Key::Route(need.urgency),
     }
 }
 
 fn not_before(at: Moment) -> Verdict {
-    Verdict::NotBefore {
-        until: Some(at),
-        breaker: false,
-    }
+    Verdict::NotBefore(Some(at))
 }
 
 #[cfg(test)]

@@ -1,4 +1,6 @@
-//! The words callers and the configuration speak to the governor in: budgets, urgencies, limits. Plain values.
+//! What a call needs and what the limits are: plain values that the callers, the configuration and the rules share.
+
+use crate::ids::ChannelId;
 
 /// The limits in force. `None` switches a limit off.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -53,11 +55,20 @@ pub struct RateLimit {
     pub burst: u32,
 }
 
+/// What a call needs a permit for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Need {
+    /// What it is charged to.
+    pub budget: Budget,
+    /// Who goes first where permits are short.
+    pub urgency: Urgency,
+}
+
 /// What a call is charged to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Budget {
-    /// A webhook post; charged to its channel.
-    Webhook,
+    /// A webhook post, charged to its channel.
+    Webhook(ChannelId),
     /// A call to an OAuth2 endpoint; charged to `oauth` and to `global` together.
     OAuth,
     /// Any other call without the bot's token.

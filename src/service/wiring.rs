@@ -192,7 +192,12 @@ pub fn wire(
     let exchange = Rc::new(Exchange::new(Rc::clone(&endpoint), secrets.pkce_key.clone()));
     pipeline.add_stage(&exchange, Task::Exchange, stages.exchange.slots);
     let resources = config.fetch.resources.clone();
-    let fetch = Rc::new(Fetch::new(outside.server, resources, governor.clone(), clock.clone()));
+    let fetch = Rc::new(Fetch::new(
+        outside.server,
+        resources,
+        Rc::new(governor.clone()),
+        clock.clone(),
+    ));
     pipeline.add_stage(&fetch, Task::Fetch, stages.fetch.slots);
     let revoke = Rc::new(Revoke::new(Rc::clone(&endpoint)));
     pipeline.add_stage(&revoke, Task::Revoke, stages.revoke.slots);

@@ -4,12 +4,12 @@ use std::rc::Rc;
 
 use futures_util::future::LocalBoxFuture;
 
-use super::step::{Need, Performed, Step};
+use super::step::{Performed, Step};
 use crate::delivery::result::ResultFormat;
 use crate::grant::{Event, Grant, State};
 use crate::port::permit::Permit;
 use crate::port::sink::{DeliveryAnswer, Sink};
-use crate::rate::limits::{Budget, Urgency};
+use crate::rate::limits::{Budget, Need, Urgency};
 use crate::secret::PersonalData;
 
 /// The delivery to one sink.
@@ -46,8 +46,7 @@ impl Step for Deliver {
     fn needs(&self, _: &DeliverWork) -> Option<Need> {
         let channel = self.sink.channel()?;
         Some(Need {
-            budget: Budget::Webhook,
-            channel: Some(channel),
+            budget: Budget::Webhook(channel),
             urgency: Urgency::Deliver,
         })
     }

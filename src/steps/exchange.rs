@@ -5,13 +5,13 @@ use std::time::Duration;
 
 use futures_util::future::LocalBoxFuture;
 
-use super::step::{Need, Performed, Step};
+use super::step::{Performed, Step};
 use crate::crash;
 use crate::grant::{Event, Grant, State};
 use crate::intake::pkce;
 use crate::port::discord::{ExchangeAnswer, RevokeAnswer, TokenEndpoint};
 use crate::port::permit::Permit;
-use crate::rate::limits::{Budget, Urgency};
+use crate::rate::limits::{Budget, Need, Urgency};
 use crate::secret::{AccessToken, AuthorizationCode, Key, PersonalData, RawState};
 
 /// The exchange.
@@ -51,7 +51,6 @@ impl Step for Exchange {
     fn needs(&self, _: &ExchangeWork) -> Option<Need> {
         Some(Need {
             budget: Budget::OAuth,
-            channel: None,
             urgency: Urgency::Exchange,
         })
     }

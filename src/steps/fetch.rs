@@ -3,21 +3,25 @@
 use std::rc::Rc;
 use std::time::Duration;
 
-use actix::Addr;
 use futures_util::future::LocalBoxFuture;
 
-use super::step::{Need, Performed, Step};
-use crate::actors::governor::{Acquire, Governor};
+use super::step::{Performed, Step};
 use crate::crash;
 use crate::grant::retry::FETCH_GIVE_UP;
 use crate::grant::state::Token;
 use crate::grant::{Event, Grant, Reason, State};
 use crate::ids::UserId;
 use crate::port::discord::{FetchAnswer, Resource, ResourceServer};
-use crate::port::permit::Permit;
-use crate::rate::limits::{Budget, Urgency};
+use crate::port::permit::{Permit, Permits};
+use crate::rate::limits::{Budget, Need, Urgency};
 use crate::secret::{AccessToken, PersonalData};
 use crate::time::{SharedClock, Timestamp};
+
+/// What each of its calls needs.
+const NEED: Need = Need {
+    budget: Budget::Global,
+    urgency: Urgency::Fetch,
+};
 
 /// The fetch.
 pub struct Fetch {
@@ -25,7 +29,7 @@ pub struct Fetch {
     /// What is fetched; `User` first.
     resources: Vec<Resource>,
     /// Each call after the first takes a permit of its own.
-    governor: Addr<Governor>,
+    permits: Rc<dyn Permits>,
     clock: SharedClock,
 }
 
@@ -48,13 +52,13 @@ impl Fetch {
     pub fn new(
         server: Rc<dyn ResourceServer>,
         resources: Vec<Resource>,
-        governor: Addr<Governor>,
+        permits: Rc<dyn Permits>,
         clock: SharedClock,
     ) -> Self {
         Self {
             server,
             resources,
-            governor,
+            permits,
             clock,
         }
     }
@@ -84,8 +88,11 @@ impl Fetch {
         for resource in &self.resources {
             let permit = match permit.take() {
                 Some(permit) => permit,
-                None => match self.another_permit().await {
-                    Some(permit) => permit,
+                None => match self.permits.acquire(NEED).await {
+                    Some(mut permit) => {
+                        permit.spend();
+                        permit
+                    }
                     None => return Event::FetchDeferred { after: None }.into(),
                 },
             };
@@ -119,17 +126,6 @@ impl Fetch {
             None => Event::FetchRefused(Reason::new("no_user_id")).into(),
         }
     }
-
-    async fn another_permit(&self) -> Option<Permit> {
-        let acquire = Acquire {
-            budget: Budget::Global,
-            channel: None,
-            urgency: Urgency::Fetch,
-        };
-        let mut permit = self.governor.send(acquire).await.ok()?.ok()?;
-        permit.spend();
-        Some(permit)
-    }
 }
 
 impl Step for Fetch {
@@ -152,11 +148,7 @@ impl Step for Fetch {
     }
 
     fn needs(&self, _: &FetchWork) -> Option<Need> {
-        Some(Need {
-            budget: Budget::Global,
-            channel: None,
-            urgency: Urgency::Fetch,
-        })
+        Some(NEED)
     }
 
     fn perform<'a>(&'a self, work: &'a FetchWork, permit: Permit) -> LocalBoxFuture<'a, Performed> {

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use futures_util::future::LocalBoxFuture;
 
-use super::step::{Need, Performed, Step};
+use super::step::{Performed, Step};
 use crate::crash;
 use crate::grant::event::Uninvited;
 use crate::grant::{Event, Grant};
@@ -15,6 +15,7 @@ use crate::intake::mint::Link;
 use crate::port::contact::{Button, Contact, LinkIssuer, NoLink, Note, minutes_left};
 use crate::port::discord::BotError;
 use crate::port::permit::Permit;
+use crate::rate::limits::Need;
 use crate::secret::PersonalData;
 use crate::text::{Template, TextError};
 use crate::time::SharedClock;

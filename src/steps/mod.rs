@@ -13,4 +13,4 @@ pub use exchange::Exchange;
 pub use fetch::Fetch;
 pub use invite::Invite;
 pub use revoke::Revoke;
-pub use step::{Need, Performed, Step};
+pub use step::{Performed, Step};

@@ -4,13 +4,13 @@ use std::rc::Rc;
 
 use futures_util::future::LocalBoxFuture;
 
-use super::step::{Need, Performed, Step};
+use super::step::{Performed, Step};
 use crate::crash;
 use crate::grant::state::Revocation;
 use crate::grant::{Event, Grant, State};
 use crate::port::discord::{RevokeAnswer, TokenEndpoint};
 use crate::port::permit::Permit;
-use crate::rate::limits::{Budget, Urgency};
+use crate::rate::limits::{Budget, Need, Urgency};
 use crate::secret::{AccessToken, PersonalData};
 
 /// The revocation.
@@ -41,7 +41,6 @@ impl Step for Revoke {
     fn needs(&self, _: &AccessToken) -> Option<Need> {
         Some(Need {
             budget: Budget::OAuth,
-            channel: None,
             urgency: Urgency::Revoke,
         })
     }

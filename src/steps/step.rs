@@ -3,9 +3,8 @@
 use futures_util::future::LocalBoxFuture;
 
 use crate::grant::{Event, Grant};
-use crate::ids::ChannelId;
 use crate::port::permit::Permit;
-use crate::rate::limits::{Budget, Urgency};
+use crate::rate::limits::Need;
 use crate::secret::{AccessToken, PersonalData};
 
 /// One outside call.
@@ -36,17 +35,6 @@ pub trait Step: 'static {
     fn abandon(&self, _token: AccessToken) -> LocalBoxFuture<'_, ()> {
         Box::pin(async {})
     }
-}
-
-/// A permit that is needed.
-#[derive(Debug, Clone, Copy)]
-pub struct Need {
-    /// Which budget.
-    pub budget: Budget,
-    /// The channel, for a `webhook` budget.
-    pub channel: Option<ChannelId>,
-    /// Who goes first.
-    pub urgency: Urgency,
 }
 
 /// What a call came to.

@@ -6,8 +6,8 @@ use tokio::time::{Instant, sleep};
 use super::*;
 use crate::actors::test_support::{Fake, Site, exchanged, until};
 use crate::grant::{Event, Outcome, Reason};
-use crate::rate::limits::{Budget, Urgency};
-use crate::steps::Need;
+use crate::rate::limits::{Budget, Need, Urgency};
+
 use crate::store::Fault;
 use crate::testing::paused;
 
@@ -171,7 +171,6 @@ fn a_dead_governor_stops_calls_but_neither_spins_nor_keeps_a_lease() {
         let site = Site::new(None);
         let need = Some(Need {
             budget: Budget::OAuth,
-            channel: None,
             urgency: Urgency::Exchange,
         });
         let fake = Fake::needing(need, SECOND, refused);

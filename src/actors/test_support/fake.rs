@@ -11,8 +11,9 @@ use crate::grant::state::Token;
 use crate::grant::{Event, Grant};
 use crate::ids::GrantId;
 use crate::port::permit::Permit;
+use crate::rate::limits::Need;
 use crate::secret::{AccessToken, PersonalData};
-use crate::steps::{Exchange, Need, Performed, Step};
+use crate::steps::{Exchange, Performed, Step};
 
 /// A step that answers as it is told, after as long as it is told.
 pub struct Fake {

@@ -8,10 +8,9 @@ use crate::rate::window::WINDOW;
 const NOW: Moment = Moment::START;
 const CHANNEL: ChannelId = ChannelId(1_536_343_300_000_000_001);
 
-fn post() -> Want {
-    Want {
-        budget: Budget::Webhook,
-        channel: Some(CHANNEL),
+fn post() -> Need {
+    Need {
+        budget: Budget::Webhook(CHANNEL),
         urgency: Urgency::Deliver,
     }
 }
@@ -138,7 +137,7 @@ fn a_restart_never_blocks_for_longer_than_the_window() {
         let at = Timestamp::from_secs(wall.as_secs() + step);
         let spending = BTreeMap::from([(CHANNEL, vec![at; 60])]);
         let mut budgets = Budgets::new(Limits::default(), &spending, NOW);
-        let Verdict::NotBefore { until: Some(until), .. } = budgets.take(post(), NOW) else {
+        let Verdict::NotBefore(Some(until)) = budgets.take(post(), NOW) else {
             panic!("a full ledger blocks");
         };
         assert_eq!(until, NOW + WINDOW);
@@ -160,9 +159,8 @@ fn an_oauth_call_takes_both_or_neither() {
         ..Limits::default()
     };
     let mut budgets = Budgets::new(limits, &BTreeMap::new(), NOW);
-    let oauth = Want {
+    let oauth = Need {
         budget: Budget::OAuth,
-        channel: None,
         urgency: Urgency::Exchange,
     };
     let later = NOW + secs(10);
@@ -170,9 +168,7 @@ fn an_oauth_call_takes_both_or_neither() {
         panic!("both are full by now");
     };
     for _ in 0..50 {
-        assert!(
-            matches!(budgets.take(oauth, later), Verdict::NotBefore { until: Some(at), .. } if at == later + secs(1))
-        );
+        assert!(matches!(budgets.take(oauth, later), Verdict::NotBefore(Some(at)) if at == later + secs(1)));
     }
     let spent = |budgets: &mut Budgets| {
         let views = budgets.views(&BTreeMap::new(), later, Timestamp::default());
@@ -199,7 +195,7 @@ fn an_unnamed_edge_refusal_grows_to_ten_minutes_and_is_forgotten() {
         assert_eq!(budgets.observe(&refused, Some(post()), now + secs(1)), expected);
         assert!(matches!(
             budgets.take(post(), now + secs(wait - 1)),
-            Verdict::NotBefore { .. }
+            Verdict::NotBefore(_)
         ));
         now = now + secs(wait);
         assert!(matches!(budgets.take(post(), now), Verdict::StoreFirst(..)));
@@ -247,9 +243,8 @@ fn other_limits_forget_nothing_that_was_spent() {
     assert_eq!(spend(&mut budgets, NOW + secs(59)), 0, "109 went within this minute");
     assert!(spend(&mut budgets, NOW + secs(61)) > 0);
 
-    let global = Want {
+    let global = Need {
         budget: Budget::Global,
-        channel: None,
         urgency: Urgency::Fetch,
     };
     budgets.retune(
@@ -263,7 +258,7 @@ fn other_limits_forget_nothing_that_was_spent() {
         NOW,
     );
     assert!(
-        matches!(budgets.take(global, NOW), Verdict::NotBefore { until: Some(at), .. } if at == NOW + secs(1)),
+        matches!(budgets.take(global, NOW), Verdict::NotBefore(Some(at)) if at == NOW + secs(1)),
         "a deeper bucket brings no burst of its own"
     );
 }

@@ -4,9 +4,9 @@ use std::collections::BTreeMap;
 
 use serde::{Serialize, Serializer};
 
-use super::{Budgets, Want};
+use super::Budgets;
 use crate::ids::{ChannelId, Lane};
-use crate::rate::limits::{Budget, Urgency};
+use crate::rate::limits::{Budget, Need, Urgency};
 use crate::rate::moment::Moment;
 use crate::time::Timestamp;
 
@@ -53,9 +53,8 @@ impl Budgets {
         for channel in channels {
             let lane = lanes.get(&channel).copied();
             let blocked = self.closed_for(
-                Want {
-                    budget: Budget::Webhook,
-                    channel: Some(channel),
+                Need {
+                    budget: Budget::Webhook(channel),
                     urgency: any,
                 },
                 now,
@@ -74,15 +73,11 @@ impl Budgets {
             });
         }
         for (name, budget) in [("global", Budget::Global), ("oauth", Budget::OAuth)] {
-            let want = Want {
-                budget,
-                channel: None,
-                urgency: any,
-            };
-            let blocked = self.closed_for(want, now);
+            let need = Need { budget, urgency: any };
+            let blocked = self.closed_for(need, now);
             let rate = match budget {
                 Budget::OAuth => &mut self.oauth,
-                Budget::Global | Budget::Webhook => &mut self.global,
+                Budget::Global | Budget::Webhook(_) => &mut self.global,
             };
             let (spent, free_at) = rate
                 .as_mut()

@@ -5,10 +5,10 @@ use std::time::Duration;
 
 use codeferry::discord::http;
 use codeferry::ids::ChannelId;
-use codeferry::rate::budgets::{Budgets, Verdict, Want};
+use codeferry::rate::budgets::{Budgets, Verdict};
 use codeferry::rate::feedback::HttpFeedback;
 use codeferry::rate::feedback::{Closure, LONGEST, closure};
-use codeferry::rate::limits::{Budget, Limits, Urgency};
+use codeferry::rate::limits::{Budget, Limits, Need, Urgency};
 use codeferry::rate::moment::Moment;
 use rand::RngExt as _;
 use rand::rngs::StdRng;
@@ -43,17 +43,13 @@ pub fn headers() {
         "Via: x\nX-RateLimit-Global: true\nRetry-After: 1412\n\n{\"retry_after\":1.412,\"global\":true,\"code\":0}",
         "Via: x\nX-RateLimit-Scope: shared\nRetry-After: 1e19\n\n{\"retry_after\":\"1e19\"}",
     ];
-    let wants = [
-        (Budget::OAuth, None, Urgency::Exchange),
-        (Budget::Global, None, Urgency::Fetch),
-        (Budget::Global, None, Urgency::Deliver),
-        (Budget::Webhook, Some(CHANNEL), Urgency::Deliver),
+    let needs = [
+        (Budget::OAuth, Urgency::Exchange),
+        (Budget::Global, Urgency::Fetch),
+        (Budget::Global, Urgency::Deliver),
+        (Budget::Webhook(CHANNEL), Urgency::Deliver),
     ]
-    .map(|(budget, channel, urgency)| Want {
-        budget,
-        channel,
-        urgency,
-    });
+    .map(|(budget, urgency)| Need { budget, urgency });
     let tries = |input: &[u8], random: &mut StdRng| {
         let status = *pick(&[200, 204, 401, 403, 429, 429, 429, 500, 503], random);
         let feedback = feedback(status, input);
@@ -72,7 +68,7 @@ pub fn headers() {
         let mut budgets = Budgets::new(Limits::default(), &BTreeMap::new(), Moment::START);
         let mut now = Moment::START + Duration::from_secs(5);
         for _ in 0..4 {
-            let charged = random.random_bool(0.7).then(|| *pick(&wants, random));
+            let charged = random.random_bool(0.7).then(|| *pick(&needs, random));
             if let Some((_, until)) = budgets.observe(&feedback, charged, now) {
                 assert!(until.since(now) <= hour, "{feedback:?}");
             }
@@ -80,12 +76,9 @@ pub fn headers() {
         }
         // Whatever it was, an hour later everything goes on.
         let later = now + hour + Duration::from_secs(1);
-        for want in wants {
-            let verdict = budgets.take(want, later);
-            assert!(
-                !matches!(verdict, Verdict::NotBefore { .. }),
-                "{verdict:?} {feedback:?}"
-            );
+        for need in needs {
+            let verdict = budgets.take(need, later);
+            assert!(!matches!(verdict, Verdict::NotBefore(_)), "{verdict:?} {feedback:?}");
         }
     };
     Target {

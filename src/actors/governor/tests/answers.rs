@@ -101,14 +101,9 @@ fn the_breaker_opens_and_closes() {
         acquire(&governor, oauth(Urgency::Exchange))
             .await
             .complete(answer(401, &[]));
-        let refused = governor
-            .send(TryAcquire(oauth(Urgency::Exchange)))
-            .await
-            .expect("alive");
-        let Err(Refused::BreakerOpen { until }) = refused else {
-            panic!("{refused:?}");
-        };
-        assert_eq!(until, Timestamp::from_secs(1_700_000_600));
+        let views = governor.send(Inspect).await.expect("alive");
+        let breaker = views.last().expect("the breaker is shown");
+        assert_eq!(breaker.blocked_until, Some(Timestamp::from_secs(1_700_000_600)));
         about(wait_for(&governor, post_to(CHANNEL)).await, 600);
         assert!(governor.send(Idle).await.expect("alive"));
     });

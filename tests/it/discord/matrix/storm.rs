@@ -6,11 +6,11 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use actix::{Actor, Addr, System};
-use codeferry::actors::governor::{Acquire, Governor, GovernorSettings, Observe};
+use codeferry::actors::governor::{Governor, GovernorSettings, Observe};
 use codeferry::ids::ChannelId;
 use codeferry::port::permit::{LedgerError, Permit, SpendingLedger};
 use codeferry::rate::feedback::HttpFeedback;
-use codeferry::rate::limits::{Budget, Limits, Urgency};
+use codeferry::rate::limits::{Budget, Limits, Need, Urgency};
 use codeferry::time::{Timestamp, VirtualClock};
 use futures_util::future::{FutureExt, LocalBoxFuture, join_all};
 use tokio::time::{Instant, sleep, timeout};
@@ -58,7 +58,7 @@ pub fn survive(call: Call, answer: &HttpFeedback, closes: Closes) {
     let busiest_minute = busiest(&left, Duration::from_mins(1));
     let busiest_second = busiest(&left, Duration::from_secs(1));
     match ask.budget {
-        Budget::Webhook => assert!(busiest_minute <= 30, "{busiest_minute} posts in a minute: {shown}"),
+        Budget::Webhook(_) => assert!(busiest_minute <= 30, "{busiest_minute} posts in a minute: {shown}"),
         Budget::OAuth => assert!(busiest_second <= 20, "{busiest_second} calls in a second: {shown}"),
         Budget::Global => assert!(busiest_second <= 50, "{busiest_second} calls in a second: {shown}"),
     }
@@ -70,7 +70,7 @@ pub fn survive(call: Call, answer: &HttpFeedback, closes: Closes) {
             refusals <= 5_000 + CALLERS,
             "{refusals} refusals in ten minutes: {shown}"
         );
-        if closes == Closes::Refused && ask.budget != Budget::Webhook {
+        if closes == Closes::Refused && ask.budget != Budget::Webhook(CHANNEL) {
             assert!(refusals >= 5_000, "the breaker is never tried: {refusals}: {shown}");
             let pause = left.windows(2).map(|w| w[1].saturating_sub(w[0])).max();
             assert!(
@@ -95,26 +95,21 @@ pub fn survive(call: Call, answer: &HttpFeedback, closes: Closes) {
 }
 
 /// What a call asks the governor for; `None` where it asks for nothing.
-fn ask_of(call: Call) -> Option<Acquire> {
+fn ask_of(call: Call) -> Option<Need> {
     match call {
         Call::Exchange => Some(within(Budget::OAuth, Urgency::Exchange)),
         Call::Revoke => Some(within(Budget::OAuth, Urgency::Revoke)),
         Call::Fetch => Some(within(Budget::Global, Urgency::Fetch)),
-        Call::Post => Some(Acquire {
-            budget: Budget::Webhook,
-            channel: Some(CHANNEL),
+        Call::Post => Some(Need {
+            budget: Budget::Webhook(CHANNEL),
             urgency: Urgency::Deliver,
         }),
         Call::History | Call::Callback => None,
     }
 }
 
-fn within(budget: Budget, urgency: Urgency) -> Acquire {
-    Acquire {
-        budget,
-        channel: None,
-        urgency,
-    }
+fn within(budget: Budget, urgency: Urgency) -> Need {
+    Need { budget, urgency }
 }
 
 /// The most moments within any closed window. They are in order.
@@ -148,12 +143,12 @@ fn governor() -> Addr<Governor> {
     .start()
 }
 
-async fn acquire(governor: &Addr<Governor>, ask: Acquire) -> Permit {
+async fn acquire(governor: &Addr<Governor>, ask: Need) -> Permit {
     let permit = governor.send(ask).await.expect("the governor lives");
     permit.expect("waiting brings a permit")
 }
 
-async fn play(ask: Acquire, answer: HttpFeedback) -> Seen {
+async fn play(ask: Need, answer: HttpFeedback) -> Seen {
     let (governor, began) = (governor(), Instant::now());
     let seen = RefCell::new(Seen::default());
     let callers = (0..CALLERS).map(|_| async {
