@@ -1,14 +1,18 @@
 //! The benchmark: how fast and how large the service is, beside a bare loop that makes the same calls without a journal.
 //!
-//! `cargo bench --locked --bench pipeline` measures everything; `-- quick` a little of everything; `-- burst` one part
-//! (`burst`, `steady`, `start`, `restart`, `closed`); `--json` prints one object. The embedded Discord and the service
-//! run as processes of their own, without rate limits. Nothing is asserted but that every code was accounted for:
-//! figures depend on the machine, so read the ratios.
+//! `cargo bench --locked --bench pipeline` measures everything, which takes about half an hour: `long` runs for 20
+//! minutes and `build` builds the release from cold. `-- quick` measures a little of everything, `-- burst` one part
+//! (see [`PARTS`]), and `--json` prints one object. The embedded Discord and the service run as processes of their
+//! own, without rate limits. The benchmark asserts only that every code was accounted for: figures depend on the
+//! machine, so read the ratios.
 
 mod bare;
+mod build;
 mod burst;
 mod closed;
 mod discord;
+mod long;
+mod pace;
 mod people;
 mod process;
 mod report;
@@ -18,6 +22,7 @@ mod start;
 mod statistics;
 mod steady;
 mod stored;
+mod trace;
 
 use anyhow::bail;
 use clap::Parser;
@@ -26,11 +31,11 @@ use tokio::time::Instant;
 use report::Report;
 
 /// What is measured, in this order.
-const PARTS: [&str; 5] = ["burst", "steady", "start", "restart", "closed"];
+const PARTS: [&str; 7] = ["burst", "steady", "start", "restart", "closed", "long", "build"];
 
 #[derive(Parser)]
 struct Arguments {
-    /// `quick`, and names of parts: burst, steady, start, restart, closed
+    /// `quick`, and names of parts: burst, steady, start, restart, closed, long, build
     words: Vec<String>,
     /// One JSON object instead of a table
     #[arg(long)]
@@ -61,7 +66,9 @@ fn main() -> anyhow::Result<()> {
                 "steady" => steady::measure(&mut report).await?,
                 "start" => start::measure(&mut report).await?,
                 "restart" => restart::measure(&mut report).await?,
-                _ => closed::measure(&mut report).await?,
+                "closed" => closed::measure(&mut report).await?,
+                "long" => long::measure(&mut report).await?,
+                _ => build::measure(&mut report)?,
             }
             eprintln!("{part} took {:.0} s", began.elapsed().as_secs_f64());
         }

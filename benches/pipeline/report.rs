@@ -29,6 +29,8 @@ pub struct Row {
     ratio: Option<f64>,
     note: String,
     target: Option<Target>,
+    /// Why there is no figure.
+    absent: Option<String>,
 }
 
 /// What is to be reached.
@@ -64,6 +66,15 @@ impl Row {
             ratio: None,
             note: String::new(),
             target: None,
+            absent: None,
+        }
+    }
+
+    /// A figure that could not be measured here, with the reason.
+    pub fn absent(what: impl Into<String>, why: impl Into<String>) -> Self {
+        Self {
+            absent: Some(why.into()),
+            ..Self::new(what, 0.0, "")
         }
     }
 
@@ -117,6 +128,9 @@ impl Row {
     }
 
     fn object(&self) -> Value {
+        if let Some(why) = &self.absent {
+            return json!({"what": self.what.trim(), "absent": why});
+        }
         let beside = self
             .beside
             .as_ref()
@@ -129,6 +143,16 @@ impl Row {
     }
 
     fn cells(&self) -> [String; 5] {
+        if let Some(why) = &self.absent {
+            let none = String::new;
+            return [
+                self.what.clone(),
+                "-".to_owned(),
+                none(),
+                none(),
+                format!("not measured: {why}"),
+            ];
+        }
         let beside = self
             .beside
             .as_ref()
