@@ -1,6 +1,7 @@
 //! JSON Lines: one result a line, appended and synced before it counts as delivered.
 //!
-//! Lines that wait at the same time share one sync. A torn last line was never counted, so it is cut off at opening.
+//! The file is open with `O_DSYNC`, so one write puts all waiting lines on the disk. A torn last line was never counted,
+//! so it is cut off at opening.
 
 use std::collections::HashSet;
 use std::fs::{self, File, OpenOptions};
@@ -11,16 +12,20 @@ use std::rc::Rc;
 
 use futures_util::FutureExt;
 use futures_util::future::LocalBoxFuture;
+use rustix::fs::OFlags;
 use tokio::sync::{mpsc, oneshot};
+use zeroize::Zeroizing;
 
 use crate::crash;
+use crate::ids::GrantId;
 use crate::port::permit::Permit;
 use crate::port::sink::{Delivery, DeliveryAnswer, Sink};
+use crate::secret::PersonalData;
 use crate::time::SharedClock;
 
 /// Ids of this many bytes of the file's end are remembered, so that a repeat after a crash is not written again.
 const REMEMBERED_TAIL: u64 = 1 << 20;
-/// Lines that share one sync, at most.
+/// Lines that share one write, at most.
 const BATCH: usize = 256;
 
 /// A file of results.
@@ -29,8 +34,8 @@ pub struct JsonLines {
 }
 
 struct Line {
-    id: String,
-    text: String,
+    id: GrantId,
+    text: PersonalData,
     done: oneshot::Sender<Result<(), &'static str>>,
 }
 
@@ -72,8 +77,8 @@ impl Sink for JsonLines {
         async move {
             let (done, written) = oneshot::channel();
             let line = Line {
-                id: delivery.id.to_string(),
-                text: delivery.body.expose().to_owned(),
+                id: delivery.id,
+                text: delivery.body.clone(),
                 done,
             };
             let failed = |reason| DeliveryAnswer::Retry {
@@ -99,7 +104,7 @@ struct LineFile {
     file: File,
     length: u64,
     rotate_at: Option<u64>,
-    recent: HashSet<String>,
+    recent: HashSet<GrantId>,
     clock: SharedClock,
 }
 
@@ -108,12 +113,7 @@ impl LineFile {
         if let Some(folder) = path.parent().filter(|p| !p.as_os_str().is_empty()) {
             fs::create_dir_all(folder)?;
         }
-        let mut file = OpenOptions::new()
-            .read(true)
-            .append(true)
-            .create(true)
-            .mode(0o600)
-            .open(&path)?;
+        let mut file = open(&path)?;
         let full = file.metadata()?.len();
         let from = full.saturating_sub(REMEMBERED_TAIL);
         file.seek(SeekFrom::Start(from))?;
@@ -171,20 +171,21 @@ impl LineFile {
         if self.rotate_at.is_some_and(|limit| self.length >= limit) {
             self.rotate()?;
         }
-        let mut text = String::new();
-        for line in batch.iter().filter(|line| !self.recent.contains(&line.id)) {
-            text.push_str(&line.text);
+        let new = || batch.iter().filter(|line| !self.recent.contains(&line.id));
+        let length = new().map(|line| line.text.expose().len() + 1).sum();
+        let mut text = Zeroizing::new(String::with_capacity(length));
+        for line in new() {
+            text.push_str(line.text.expose());
             text.push('\n');
         }
         crash::point("deliver.jsonl.before");
         self.file.write_all(text.as_bytes())?;
-        self.file.sync_data()?;
         crash::point("deliver.jsonl.after");
         self.length += text.len() as u64;
-        self.recent.extend(batch.iter().map(|line| line.id.clone()));
         if self.recent.len() > 20_000 {
-            self.recent = batch.iter().map(|line| line.id.clone()).collect();
+            self.recent.clear();
         }
+        self.recent.extend(batch.iter().map(|line| line.id));
         Ok(())
     }
 
@@ -196,15 +197,21 @@ impl LineFile {
             return Ok(());
         }
         fs::rename(&self.path, &old)?;
-        self.file = OpenOptions::new()
-            .read(true)
-            .append(true)
-            .create(true)
-            .mode(0o600)
-            .open(&self.path)?;
+        self.file = open(&self.path)?;
         self.length = 0;
         sync_folder(&self.path)
     }
+}
+
+/// Opens a file of results. What a write has put into it is on the disk when the write returns.
+fn open(path: &Path) -> io::Result<File> {
+    OpenOptions::new()
+        .read(true)
+        .append(true)
+        .create(true)
+        .mode(0o600)
+        .custom_flags(OFlags::DSYNC.bits().cast_signed())
+        .open(path)
 }
 
 /// Makes a new or renamed file's name durable.
@@ -217,17 +224,15 @@ fn sync_folder(path: &Path) -> io::Result<()> {
 }
 
 /// The id of a line: it stands first, as `{"id":"01J…"`.
-fn id_of(line: &[u8]) -> Option<String> {
+fn id_of(line: &[u8]) -> Option<GrantId> {
     let rest = line.strip_prefix(b"{\"id\":\"")?;
     let end = rest.iter().position(|b| *b == b'"')?;
-    String::from_utf8(rest[..end].to_vec()).ok()
+    str::from_utf8(&rest[..end]).ok()?.parse().ok()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::ids::GrantId;
-    use crate::secret::PersonalData;
     use crate::time::{SystemClock, Timestamp};
 
     fn delivery(n: u128) -> Delivery {
@@ -284,6 +289,20 @@ mod tests {
             .sum();
         assert!(files.len() > 2, "{files:?}");
         assert_eq!(lines, 10);
+    }
+
+    #[test]
+    fn a_line_is_on_the_disk_when_its_write_returns() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let file = LineFile::open(folder.path().join("results.jsonl"), Some(1), SystemClock::shared());
+        let mut file = file.expect("opens");
+        let synced = |file: &LineFile| {
+            let flags = rustix::fs::fcntl_getfl(&file.file).expect("flags");
+            flags.contains(OFlags::DSYNC)
+        };
+        assert!(synced(&file));
+        file.rotate().expect("rotates");
+        assert!(synced(&file), "after a rotation");
     }
 
     #[tokio::test]
