@@ -24,7 +24,7 @@ use serenity::model::gateway::{GatewayIntents, ShardInfo};
 use serenity::model::id::ShardId;
 use serenity::model::user::OnlineStatus;
 use serenity::prelude::{Context, RawEventHandler, RwLock, TypeMap};
-use tokio::sync::{Mutex, mpsc, oneshot, watch};
+use tokio::sync::{Mutex, Notify, mpsc, oneshot, watch};
 use tokio::time::{Instant, sleep, timeout};
 use url::Url;
 
@@ -42,8 +42,8 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 const CLOSE_TIMEOUT: Duration = Duration::from_millis(1500);
 /// For the thread to end, whatever serenity is doing.
 const SHUTDOWN_TIMEOUT: Duration = Duration::from_millis(2500);
-/// A thread that has not turned its loop for this long is spinning.
-const STALL: Duration = Duration::from_millis(750);
+/// A runtime that does not answer for this long is kept from it by a runner that spins.
+const STALL: Duration = Duration::from_secs(1);
 
 /// What a session is made from.
 #[derive(Debug, Clone)]
@@ -165,11 +165,11 @@ enum End {
 /// The thread's whole life.
 fn run(session: Session, messengers: watch::Receiver<Option<ShardMessenger>>, ending: oneshot::Sender<()>) {
     let notes = session.notes.clone();
-    let turns = Arc::new(AtomicU64::new(0));
+    let pulse = Arc::new(Pulse::default());
     let over = Arc::new(AtomicBool::new(false));
     let watchdog = {
-        let (turns, over) = (Arc::clone(&turns), Arc::clone(&over));
-        let body = move || watch_for_spinning(&turns, &over, &messengers);
+        let (pulse, over) = (Arc::clone(&pulse), Arc::clone(&over));
+        let body = move || watch_for_spinning(&pulse, &over, &messengers);
         thread::Builder::new().name("gateway watchdog".to_owned()).spawn(body)
     };
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
@@ -178,7 +178,7 @@ fn run(session: Session, messengers: watch::Receiver<Option<ShardMessenger>>, en
             runtime.block_on(async {
                 tokio::select! {
                     () = session.supervise() => {}
-                    () = count_turns(&turns) => {}
+                    () = pulse.answer() => {}
                 }
             });
             over.store(true, Ordering::Relaxed);
@@ -195,29 +195,37 @@ fn run(session: Session, messengers: watch::Receiver<Option<ShardMessenger>>, en
     let _ = ending.send(());
 }
 
-async fn count_turns(turns: &AtomicU64) {
-    loop {
-        sleep(Duration::from_millis(100)).await;
-        turns.fetch_add(1, Ordering::Relaxed);
+/// The watchdog asks and the runtime answers, so that neither has a timer of its own that wakes the process.
+#[derive(Default)]
+struct Pulse {
+    asked: Notify,
+    answers: AtomicU64,
+}
+
+impl Pulse {
+    async fn answer(&self) {
+        loop {
+            self.asked.notified().await;
+            self.answers.fetch_add(1, Ordering::Relaxed);
+        }
     }
 }
 
 /// Orders a spinning runner to send something: that fails on an ended stream, and the failure ends the runner. On a
 /// stream that lives after all (a machine that was suspended) it is an idle presence update.
-fn watch_for_spinning(turns: &AtomicU64, over: &AtomicBool, messengers: &watch::Receiver<Option<ShardMessenger>>) {
-    let mut last = turns.load(Ordering::Relaxed);
+fn watch_for_spinning(pulse: &Pulse, over: &AtomicBool, messengers: &watch::Receiver<Option<ShardMessenger>>) {
     loop {
+        let before = pulse.answers.load(Ordering::Relaxed);
+        pulse.asked.notify_one();
         thread::park_timeout(STALL);
         if over.load(Ordering::Relaxed) {
             return;
         }
-        let now = turns.load(Ordering::Relaxed);
-        if now == last
+        if pulse.answers.load(Ordering::Relaxed) == before
             && let Some(messenger) = &*messengers.borrow()
         {
             messenger.set_status(OnlineStatus::Online);
         }
-        last = now;
     }
 }
 

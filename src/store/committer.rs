@@ -265,9 +265,9 @@ impl Shared {
     }
 
     fn watch(&self, hung_after: Duration) {
-        let look_every = (hung_after / 8).clamp(Duration::from_millis(5), Duration::from_millis(250));
         while !self.ended.load(Ordering::Acquire) {
-            if self.busy_for().is_some_and(|busy| busy > hung_after) {
+            let busy = self.busy_for();
+            if busy.is_some_and(|busy| busy > hung_after) {
                 self.health.send_if_modified(|health| {
                     let first = *health == Health::Fine;
                     if first {
@@ -277,7 +277,10 @@ impl Shared {
                 });
                 return;
             }
-            thread::sleep(look_every);
+            // A commit under way is looked at when its time is up. One that begins meanwhile is at most half as old at
+            // the next look, so looking seldom finds a hang no later.
+            let left = busy.map_or(hung_after / 2, |busy| hung_after.saturating_sub(busy));
+            thread::sleep(left + Duration::from_millis(1));
         }
     }
 }
