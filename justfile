@@ -16,7 +16,7 @@ lint:
 test:
     cargo test --locked
 
-# Breaks everything on purpose, as the tests do, and prints one table of what came of it.
+# Runs all tests and prints one table of the faults that they made and what came of them.
 prove *args:
     .ci/prove {{args}}
 
@@ -24,7 +24,7 @@ prove *args:
 doc:
     RUSTDOCFLAGS="-D warnings" cargo doc --locked --no-deps --document-private-items
 
-# Tries bad input by chance for so many seconds with each target, and prints the seed of what fails.
+# Feeds random bad input to each reader for so many seconds, and prints the seed of what fails.
 fuzz seconds="60":
     CODEFERRY_FUZZ_SECONDS={{seconds}} cargo test --locked --test it fuzz
 
@@ -36,7 +36,7 @@ deny:
 ci:
     .ci/run
 
-# Shows the whole way of a code against the embedded Discord.
+# Shows a code's whole life against the embedded Discord.
 demo *args:
     cargo run --release --locked -- demo {{args}}
 
@@ -44,14 +44,14 @@ demo *args:
 bench *args:
     cargo bench --locked --bench pipeline -- {{args}}
 
-# Soaks for so many minutes: people without a pause, a kill every 30 s to 2 min, one call in a hundred failing.
+# Runs for so many minutes under steady load, with a kill every 30 s to 2 min and one call in a hundred failing.
 soak minutes="30":
     CODEFERRY_SOAK_MINUTES={{minutes}} cargo test --locked --test it soak -- --nocapture
 
-# Plays a launch over every way in, in virtual time, and its first minute over sockets; prints how many get through.
+# Plays a launch through each kind of relay, in virtual time, and its first minute over sockets; prints how many get through.
 launch:
     CODEFERRY_SLOW=1 cargo test --locked --test it launch::whoever -- --nocapture --test-threads=1
 
-# Breaks promises on purpose in a copy of the sources, one after the other, and expects red.
-mutate:
-    CODEFERRY_MUTATE=1 cargo test --locked --test it every_mutation_turns -- --nocapture
+# Breaks promises on purpose in a copy of the sources, one after the other: all, those whose name holds a text, or `list`.
+mutate which="1":
+    CODEFERRY_MUTATE="{{which}}" cargo test --locked --test it every_mutation_turns -- --nocapture

@@ -1,7 +1,7 @@
 //! Promises that are broken on purpose, in a copy of the sources, and the test that must go red for each.
 //!
-//! The normal run sees that each change can still be made, that its test is there and that `docs/testing.md` lists it.
-//! `just mutate` makes them, one after the other: a check that stays green is no check.
+//! The normal run sees that each change can still be made and that its test is there. `just mutate` makes them, one after
+//! the other: a check that stays green is no check. `just mutate list` prints them.
 
 mod run;
 mod table;
@@ -14,7 +14,7 @@ use self::table::mutations;
 /// One promise, and how it is broken.
 #[derive(Debug, Clone, Copy)]
 struct Mutation {
-    /// What is broken, as the document says it.
+    /// What is broken, in words.
     breaks: &'static str,
     file: &'static str,
     /// Stands in the file once.
@@ -87,8 +87,7 @@ fn texts_below(folder: &Path) -> String {
 }
 
 #[test]
-fn every_mutation_can_be_made_has_its_test_and_is_listed() {
-    let listed = fs::read_to_string(root().join("docs/testing.md")).expect("a document");
+fn every_mutation_can_be_made_and_has_its_test() {
     let [lib, it] = [Target::Lib, Target::It].map(|target| texts_below(&root().join(target.folder())));
     let mut wrong = Vec::new();
     for mutation in mutations() {
@@ -103,10 +102,6 @@ fn every_mutation_can_be_made_has_its_test_and_is_listed() {
                 mutation.breaks, mutation.caught_by
             ));
         }
-        let row = format!("| {} | `{}` |", mutation.breaks, mutation.test());
-        if !listed.contains(&row) {
-            wrong.push(format!("docs/testing.md has no row: {row}"));
-        }
     }
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 }
@@ -116,6 +111,9 @@ fn every_mutation_turns_its_test_red() {
     let Ok(wanted) = std::env::var("CODEFERRY_MUTATE") else {
         return;
     };
+    if wanted == "list" {
+        return mutations().for_each(|m| println!("| {} | {} | `{}` |", m.breaks, m.file, m.caught_by));
+    }
     let chosen: Vec<_> = mutations()
         .filter(|m| wanted == "1" || m.breaks.contains(&wanted))
         .collect();

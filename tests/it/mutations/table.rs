@@ -1,4 +1,4 @@
-//! The promises, each with a change that breaks it. The order is that of `docs/testing.md`.
+//! The promises, each with a change that breaks it.
 //!
 //! A change compiles; it is an error where it does not. The test is the cheapest one that notices it.
 
