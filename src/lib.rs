@@ -16,6 +16,7 @@ pub mod delivery;
 pub mod discord;
 pub mod front;
 pub mod grant;
+pub mod http;
 pub mod ids;
 pub mod intake;
 pub mod lifecycle;

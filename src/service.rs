@@ -23,12 +23,11 @@ use crate::actors::listener::{Fatal, WatchedLane};
 use crate::actors::pipeline::{Ended, Pipeline};
 use crate::config::{Config, LimitsConfig, Secrets, SinkKind};
 use crate::delivery::discord_webhook::DiscordWebhook;
-use crate::delivery::http::Callback;
+use crate::delivery::http::HttpSink;
 use crate::delivery::jsonl::JsonLines;
+use crate::discord::api_base::ApiBase;
 use crate::discord::bot::{BotSettings, HttpBotApi};
-use crate::discord::callback_post::HttpCallbackPost;
 use crate::discord::gateway::{GatewaySession, GatewaySettings};
-use crate::discord::http::ApiBase;
 use crate::discord::resources::HttpResourceServer;
 use crate::discord::token_endpoint::{HttpTokenEndpoint, TokenEndpointSettings};
 use crate::discord::webhook_post::HttpWebhookPost;
@@ -465,10 +464,9 @@ async fn sinks(
                 let secret = secrets.callback_secret.as_ref().ok_or_else(|| {
                     Failure::new(Exit::Usage, "no callback secret").way_out("set CODEFERRY_CALLBACK_SECRET")
                 })?;
-                let poster = Rc::new(HttpCallbackPost::new(timeout).map_err(setup)?);
-                let callback = Callback::new(url.to_string(), secret, poster, clock.clone())
+                let http = HttpSink::new(url.clone(), secret, timeout, clock.clone())
                     .map_err(|e| Failure::new(Exit::Usage, format!("delivery `{}`", sink.name)).source(e))?;
-                Rc::new(callback)
+                Rc::new(http)
             }
             SinkKind::DiscordWebhook { webhook_id } => {
                 let channel = reached(|| bot.webhook_channel(*webhook_id))

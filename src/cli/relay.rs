@@ -14,19 +14,21 @@ use tokio::time::Instant;
 
 use super::Global;
 use crate::config::{self, Environment, RelayConfig, RelaySecrets};
-use crate::discord::http::ApiBase;
+use crate::discord::api_base::ApiBase;
 use crate::discord::relay_post::HttpRelayPost;
 use crate::front::counts::Counts;
 use crate::front::pages::Pages;
-use crate::front::server::{Front, FrontSettings, Intake};
+use crate::front::server::{Front, FrontSettings};
 use crate::intake::callback::{CLOCK_TOLERANCE, Callback, CallbackRules};
 use crate::intake::state::StateKey;
 use crate::lifecycle::{self, Exit, Failure, Request, Signals};
+use crate::port::callback_intake::{CallbackAnswer, CallbackIntake};
+use crate::port::webhook::{RelayPost as _, WebhookState};
 use crate::rate::limits::WebhookLimit;
 use crate::rate::moment::Moment;
-use crate::relay::dispatcher::{Dispatcher, Offer, OfferAnswer, Parts, Post as _};
+use crate::relay::dispatcher::{Dispatcher, Offer, Parts};
 use crate::relay::journal::{self, RelayJournalError};
-use crate::relay::post_plan::{LaneSettings, Now, PostPlan, RelaySettings, WebhookState};
+use crate::relay::post_plan::{LaneSettings, Now, PostPlan, RelaySettings};
 use crate::store::StoreError;
 use crate::time::{SharedClock, SteadyClock, SystemClock};
 
@@ -81,14 +83,14 @@ fn name_strange_secrets(environment: &Environment) {
 /// Hands callbacks to the dispatcher.
 struct DispatcherIntake(mpsc::Sender<Offer>);
 
-impl Intake for DispatcherIntake {
-    fn take(&self, callback: Callback) -> Pin<Box<dyn Future<Output = OfferAnswer>>> {
+impl CallbackIntake for DispatcherIntake {
+    fn take(&self, callback: Callback) -> Pin<Box<dyn Future<Output = CallbackAnswer>>> {
         let (answer, word) = oneshot::channel();
         let offered = self.0.try_send(Offer { callback, answer });
         Box::pin(async move {
             match offered {
-                Ok(()) => word.await.unwrap_or(OfferAnswer::Failed),
-                Err(_) => OfferAnswer::Busy,
+                Ok(()) => word.await.unwrap_or(CallbackAnswer::Failed),
+                Err(_) => CallbackAnswer::Busy,
             }
         })
     }

@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use url::Url;
 
-use crate::front::address::Network;
 use crate::ids::{ApplicationId, ChannelId, GuildId, Lane, UserId, WebhookId};
+use crate::intake::network::Network;
 use crate::port::discord::Resource;
 use crate::text::{Phrases, Template};
 

@@ -19,8 +19,8 @@ use super::raw::{RawConfig, RawId, RawRelay, RawRelayLane, RawState};
 use super::secrets::Reader;
 use super::sections::secs;
 use super::walk::for_example;
-use crate::front::address::Network;
 use crate::ids::{ChannelId, UserId, WebhookId};
+use crate::intake::network::Network;
 use crate::secret::{Key, WebhookToken};
 
 /// Everything a relay is told, without secrets.

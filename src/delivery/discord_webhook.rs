@@ -11,56 +11,13 @@ use futures_util::future::LocalBoxFuture;
 use serde_json::{Value, json};
 
 use crate::crash;
-use crate::grant::Reason;
-use crate::ids::{ChannelId, MessageId, WebhookId, snowflake_at};
-use crate::port::discord::{Answered, BotError};
+use crate::ids::{ChannelId, WebhookId, snowflake_at};
 use crate::port::permit::Permit;
 use crate::port::sink::{Delivery, DeliveryAnswer, Sink};
+use crate::port::webhook::{PostAnswer, WebhookPost};
 
 /// An earlier post is looked for this long before the result was settled: Discord's clock is not ours.
 const CLOCKS_DIFFER: Duration = Duration::from_mins(2);
-
-/// Posts through webhooks and reads back what was posted.
-pub trait WebhookPost {
-    /// Posts with `wait=true`.
-    fn execute<'a>(&'a self, webhook: WebhookId, body: &'a Value) -> LocalBoxFuture<'a, Answered<PostAnswer>>;
-    /// The webhook's posts in that channel newer than a snowflake.
-    fn recent(
-        &self,
-        channel: ChannelId,
-        webhook: WebhookId,
-        after: u64,
-    ) -> LocalBoxFuture<'_, Result<Vec<RecentPost>, BotError>>;
-}
-
-/// What a post led to.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum PostAnswer {
-    /// Discord saved it under this id.
-    Posted(MessageId),
-    /// The connection was never opened: surely not posted.
-    NotSent,
-    /// 429: not posted; again after this long.
-    Deferred(Duration),
-    /// Anything else without a clear word: it may be posted.
-    Unknown(Reason),
-    /// It will never work as it is: 400, 401, 403, 404.
-    Refused {
-        /// The status, such as `http_404`.
-        reason: Reason,
-        /// Discord's own error code, such as 10015 (unknown webhook) or 50027 (wrong token); 0 where there was none.
-        code: u32,
-    },
-}
-
-/// One post of a webhook, read back.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct RecentPost {
-    /// Its id.
-    pub id: MessageId,
-    /// The footer texts of its embeds.
-    pub footers: Vec<String>,
-}
 
 /// A webhook that shows results to people.
 pub struct DiscordWebhook {

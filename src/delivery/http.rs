@@ -1,29 +1,20 @@
 //! A signed HTTP callback, as the Standard Webhooks specification has it. Only 2xx is success: a receiver that answers
 //! 4xx may be misdeployed, so everything else is tried again for a day, then parked.
 
-use std::rc::Rc;
 use std::time::Duration;
 
 use futures_util::FutureExt;
 use futures_util::future::LocalBoxFuture;
+use reqwest::header::CONTENT_TYPE;
 use standardwebhooks::Webhook;
+use url::Url;
 
 use crate::crash;
+use crate::http::{self, CallFailure, Connections, SetupError};
 use crate::port::permit::Permit;
 use crate::port::sink::{Delivery, DeliveryAnswer, Sink};
 use crate::secret::CallbackSecret;
 use crate::time::SharedClock;
-
-/// A POST to the application.
-pub trait HttpPost {
-    /// Posts a JSON body with these headers.
-    fn post<'a>(
-        &'a self,
-        url: &'a str,
-        headers: &'a [(&'static str, String)],
-        body: &'a str,
-    ) -> LocalBoxFuture<'a, Result<HttpReply, HttpFailure>>;
-}
 
 /// What the application answered.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -34,47 +25,60 @@ pub struct HttpReply {
     pub retry_after: Option<Duration>,
 }
 
-/// Why no answer came.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum HttpFailure {
-    /// The connection was never opened.
-    NotSent,
-    /// The application may have it.
-    Unknown,
-}
-
-/// A callback URL.
-pub struct Callback {
-    url: String,
+/// Posts results to the application's own address: `https`, or `http` on this machine. It follows no redirect and reads no
+/// body.
+pub struct HttpSink {
+    url: Url,
     signer: Webhook,
-    http: Rc<dyn HttpPost>,
+    client: reqwest::Client,
     clock: SharedClock,
 }
 
-/// The signing secret is not `whsec_` with base64.
+/// Why there is no such sink.
 #[derive(Debug, Clone, Copy, thiserror::Error)]
-#[error("CODEFERRY_CALLBACK_SECRET is not `whsec_` followed by base64")]
-pub struct BadSecret;
+pub enum HttpSinkError {
+    /// The signing secret is not what Standard Webhooks asks for.
+    #[error("CODEFERRY_CALLBACK_SECRET is not `whsec_` followed by base64")]
+    Secret,
+    /// The HTTP client could not be made.
+    #[error(transparent)]
+    Setup(#[from] SetupError),
+}
 
-impl Callback {
-    /// A callback to this URL.
+impl HttpSink {
+    /// A sink at this URL; opens nothing. `timeout` is for one post, from the connection to the answer's head.
     pub fn new(
-        url: String,
+        url: Url,
         secret: &CallbackSecret,
-        http: Rc<dyn HttpPost>,
+        timeout: Duration,
         clock: SharedClock,
-    ) -> Result<Self, BadSecret> {
-        let signer = Webhook::new(secret.expose()).map_err(|_| BadSecret)?;
+    ) -> Result<Self, HttpSinkError> {
         Ok(Self {
+            signer: Webhook::new(secret.expose()).map_err(|_| HttpSinkError::Secret)?,
+            client: http::client(http::is_loopback(&url), Connections::Pooled, timeout)?,
             url,
-            signer,
-            http,
             clock,
+        })
+    }
+
+    /// Posts a JSON body with these headers.
+    pub async fn post(&self, headers: &[(&'static str, String)], body: &str) -> Result<HttpReply, CallFailure> {
+        let mut request = self
+            .client
+            .post(self.url.clone())
+            .header(CONTENT_TYPE, "application/json");
+        for (name, value) in headers {
+            request = request.header(*name, value);
+        }
+        let response = request.body(body.to_owned()).send().await?;
+        Ok(HttpReply {
+            status: response.status().as_u16(),
+            retry_after: http::feedback(&response).retry_after(),
         })
     }
 }
 
-impl Sink for Callback {
+impl Sink for HttpSink {
     fn deliver<'a>(&'a self, delivery: &'a Delivery, permit: Permit) -> LocalBoxFuture<'a, DeliveryAnswer> {
         drop(permit);
         async move {
@@ -92,7 +96,7 @@ impl Sink for Callback {
                 ("webhook-signature", signature),
             ];
             crash::point("deliver.http.before");
-            let answer = self.http.post(&self.url, &headers, body).await;
+            let answer = self.post(&headers, body).await;
             crash::point("deliver.http.after");
             match answer {
                 Ok(HttpReply { status: 200..=299, .. }) => DeliveryAnswer::Delivered,
@@ -101,12 +105,12 @@ impl Sink for Callback {
                     uncertain: false,
                     reason: "the application did not answer 2xx",
                 },
-                Err(HttpFailure::NotSent) => DeliveryAnswer::Retry {
+                Err(CallFailure::NotSent) => DeliveryAnswer::Retry {
                     after: None,
                     uncertain: false,
                     reason: "the application cannot be reached",
                 },
-                Err(HttpFailure::Unknown) => DeliveryAnswer::Retry {
+                Err(_) => DeliveryAnswer::Retry {
                     after: None,
                     uncertain: true,
                     reason: "the application's answer did not come",

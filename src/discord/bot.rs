@@ -12,8 +12,9 @@ use serenity::model::id as model;
 use tokio::sync::mpsc;
 use url::Url;
 
+use super::api_base::ApiBase;
 use super::bot_call::{Call, Caller, odd};
-use super::http::{ApiBase, SetupError};
+use crate::http::SetupError;
 use crate::ids::{ApplicationId, ChannelId, MessageId, UserId, WebhookId};
 use crate::port::discord::{ApplicationFacts, BotApi, BotError, ChannelMessage, HistoryPage};
 use crate::rate::feedback::HttpFeedback;

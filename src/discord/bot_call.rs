@@ -17,7 +17,8 @@ use tokio::sync::{Mutex, mpsc};
 use tokio::time::{Instant, sleep, timeout};
 use zeroize::Zeroizing;
 
-use super::http::{self, ApiBase, CallFailure, Connections, SetupError};
+use super::api_base::ApiBase;
+use crate::http::{self, CallFailure, Connections, SetupError};
 use crate::ids::{InteractionId, MessageId, WebhookId};
 use crate::port::discord::BotError;
 use crate::rate::feedback::HttpFeedback;
@@ -81,7 +82,7 @@ impl Caller {
         let mut authorization = HeaderValue::from_str(&credentials).map_err(|_| SetupError::Client)?;
         authorization.set_sensitive(true);
         Ok(Self {
-            http: http::client(&base, Connections::Pooled, total)?,
+            http: http::client(base.is_loopback(), Connections::Pooled, total)?,
             base,
             authorization,
             limits: Mutex::default(),
@@ -117,7 +118,7 @@ impl Caller {
             let mut feedback = http::feedback(&response);
             if response.status() == StatusCode::TOO_MANY_REQUESTS {
                 http::read_rate_limit(&mut feedback, response, ANSWER_CAP).await;
-                let wait = http::wait_after_limit(&feedback);
+                let wait = feedback.wait_after_limit();
                 self.close(&limit, &feedback, wait).await;
                 self.tell(feedback);
                 if tried >= TRIES || wait > LONGEST_SLEEP {
@@ -126,7 +127,7 @@ impl Caller {
                 continue;
             }
             count(&limit, &call, &response).await;
-            let wait = http::named_wait(&feedback);
+            let wait = feedback.named_wait();
             self.tell(feedback);
             let (status, json) = (response.status(), http::may_be_json(&response));
             let body = http::read_capped(response, ANSWER_CAP).await;
@@ -190,8 +191,7 @@ impl Caller {
 
     async fn close(&self, limit: &Mutex<Limit>, feedback: &HttpFeedback, wait: Duration) {
         let until = Instant::now() + wait;
-        let everywhere =
-            feedback.is_from_edge() || feedback.body_global || feedback.header("x-ratelimit-global").is_some();
+        let everywhere = feedback.is_from_edge() || feedback.is_global();
         if everywhere {
             *self.closed_until.lock().await = Some(until);
         } else {

@@ -29,7 +29,8 @@ use tokio::time::{Instant, sleep, timeout};
 use url::Url;
 
 use super::bot::HttpBotApi;
-use super::{gateway_event, http};
+use super::gateway_event;
+use crate::http;
 use crate::ids::ChannelId;
 use crate::port::contact::CommandUse;
 use crate::port::discord::{BotError, GatewayNote};

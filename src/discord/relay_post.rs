@@ -9,14 +9,13 @@ use futures_util::future::LocalBoxFuture;
 use serde_json::json;
 use zeroize::Zeroizing;
 
-use super::http::{self, ApiBase, Connections, SetupError};
+use super::api_base::ApiBase;
 use super::webhook_post::{execute, unsent};
-use crate::delivery::discord_webhook::PostAnswer;
 use crate::grant::Reason;
+use crate::http::{self, Connections, SetupError};
 use crate::ids::{UserId, WebhookId};
 use crate::port::discord::Answered;
-use crate::relay::dispatcher::Post;
-use crate::relay::post_plan::WebhookState;
+use crate::port::webhook::{PostAnswer, RelayPost, WebhookState};
 use crate::secret::WebhookToken;
 
 /// A code lives 100 s: a post that takes longer is better made again.
@@ -36,7 +35,7 @@ struct Inner {
 impl HttpRelayPost {
     /// Makes the client; opens nothing.
     pub fn new(base: ApiBase, tokens: BTreeMap<WebhookId, WebhookToken>, bot: UserId) -> Result<Self, SetupError> {
-        let http = http::client(&base, Connections::Pooled, TIMEOUT)?;
+        let http = http::client(base.is_loopback(), Connections::Pooled, TIMEOUT)?;
         Ok(Self(Rc::new(Inner {
             base,
             http,
@@ -46,7 +45,7 @@ impl HttpRelayPost {
     }
 }
 
-impl Post for HttpRelayPost {
+impl RelayPost for HttpRelayPost {
     fn post(&self, webhook: WebhookId, content: String) -> LocalBoxFuture<'static, Answered<PostAnswer>> {
         let inner = Rc::clone(&self.0);
         async move {

@@ -10,8 +10,9 @@ use serde::Deserialize;
 use serde::de::IgnoredAny;
 use zeroize::Zeroizing;
 
-use super::http::{self, ApiBase, CallFailure, Connections, SetupError};
+use super::api_base::ApiBase;
 use crate::grant::Reason;
+use crate::http::{self, CallFailure, Connections, SetupError};
 use crate::ids::{GuildId, UserId};
 use crate::port::discord::{Answered, FetchAnswer, Resource, ResourceServer};
 use crate::rate::feedback::HttpFeedback;
@@ -36,7 +37,7 @@ pub struct HttpResourceServer {
 impl HttpResourceServer {
     /// Makes the client; opens nothing. `guild` is the one whose member is fetched.
     pub fn new(base: ApiBase, guild: Option<GuildId>, timeout: Duration) -> Result<Self, SetupError> {
-        let http = http::client(&base, Connections::Pooled, timeout)?;
+        let http = http::client(base.is_loopback(), Connections::Pooled, timeout)?;
         Ok(Self { base, guild, http })
     }
 
@@ -108,13 +109,13 @@ async fn judge(response: reqwest::Response, resource: Resource, feedback: &mut H
         StatusCode::TOO_MANY_REQUESTS => {
             http::read_rate_limit(feedback, response, ERROR_CAP).await;
             FetchAnswer::Retry {
-                after: Some(http::wait_after_limit(feedback)),
+                after: Some(feedback.wait_after_limit()),
                 reason: Reason::new("rate_limited"),
             }
         }
         _ if status.is_redirection() => again(Reason::new("redirect")),
         _ if !status.is_client_error() || status == StatusCode::REQUEST_TIMEOUT => FetchAnswer::Retry {
-            after: http::named_wait(feedback),
+            after: feedback.named_wait(),
             reason: http::status_reason(status.as_u16()),
         },
         // A 403 or 404 that is no JSON comes from something in front of the API and says nothing about the scope.

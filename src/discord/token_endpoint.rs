@@ -19,9 +19,10 @@ use serde_json::Value;
 use url::Url;
 use zeroize::Zeroizing;
 
-use super::http::{self, ApiBase, CallFailure, Connections, SetupError};
+use super::api_base::ApiBase;
 use crate::grant::Reason;
 use crate::grant::state::Token;
+use crate::http::{self, CallFailure, Connections, SetupError};
 use crate::ids::ApplicationId;
 use crate::port::discord::{Answered, ExchangeAnswer, RevokeAnswer, TokenEndpoint};
 use crate::rate::feedback::HttpFeedback;
@@ -87,8 +88,12 @@ impl HttpTokenEndpoint {
             oauth,
             token_url: api_base.endpoint("/oauth2/token"),
             revocation_url: api_base.endpoint("/oauth2/token/revoke"),
-            exchange_http: http::client(api_base, Connections::OnePerCall, settings.exchange_timeout)?,
-            revoke_http: http::client(api_base, Connections::Pooled, settings.revoke_timeout)?,
+            exchange_http: http::client(
+                api_base.is_loopback(),
+                Connections::OnePerCall,
+                settings.exchange_timeout,
+            )?,
+            revoke_http: http::client(api_base.is_loopback(), Connections::Pooled, settings.revoke_timeout)?,
         })
     }
 
@@ -224,11 +229,11 @@ async fn call(
     let mut feedback = http::feedback(&response);
     if status == StatusCode::TOO_MANY_REQUESTS {
         http::read_rate_limit(&mut feedback, response, ANSWER_CAP).await;
-        let wait = http::wait_after_limit(&feedback);
+        let wait = feedback.wait_after_limit();
         seen.replace(Some(feedback));
         return Err(Judged::Deferred(wait));
     }
-    let named_wait = http::named_wait(&feedback);
+    let named_wait = feedback.named_wait();
     seen.replace(Some(feedback));
     if status == StatusCode::SERVICE_UNAVAILABLE
         && let Some(wait) = named_wait

@@ -13,12 +13,13 @@ use zeroize::Zeroizing;
 use futures_util::FutureExt;
 use futures_util::future::LocalBoxFuture;
 
+use super::api_base::ApiBase;
 use super::bot::{self, HttpBotApi};
-use super::http::{self, ApiBase, CallFailure, Connections, SetupError};
-use crate::delivery::discord_webhook::{PostAnswer, RecentPost, WebhookPost};
 use crate::grant::Reason;
+use crate::http::{self, CallFailure, Connections, SetupError};
 use crate::ids::{ChannelId, MessageId, WebhookId};
 use crate::port::discord::{Answered, BotError, HistoryPage};
+use crate::port::webhook::{PostAnswer, RecentPost, WebhookPost};
 use crate::rate::feedback::HttpFeedback;
 use crate::secret::WebhookToken;
 
@@ -44,7 +45,7 @@ impl HttpWebhookPost {
         bot: Rc<HttpBotApi>,
     ) -> Result<Self, SetupError> {
         Ok(Self {
-            http: http::client(&base, Connections::Pooled, timeout)?,
+            http: http::client(base.is_loopback(), Connections::Pooled, timeout)?,
             base,
             tokens,
             bot,
@@ -137,7 +138,7 @@ async fn judge(response: reqwest::Response, feedback: &mut HttpFeedback) -> Post
     let status = response.status();
     if status == StatusCode::TOO_MANY_REQUESTS {
         http::read_rate_limit(feedback, response, ANSWER_CAP).await;
-        return PostAnswer::Deferred(http::wait_after_limit(feedback));
+        return PostAnswer::Deferred(feedback.wait_after_limit());
     }
     let told = status.is_success() || status.is_client_error();
     if !told || status == StatusCode::REQUEST_TIMEOUT {

@@ -3,10 +3,8 @@
 //! `GET` and `HEAD /callback`, `GET /healthz`, nothing else. No code, state or address reaches the log.
 
 use std::cell::RefCell;
-use std::future::Future;
 use std::io;
 use std::net::{IpAddr, SocketAddr, TcpListener};
-use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
@@ -17,11 +15,12 @@ use actix_web::{App, HttpRequest, HttpResponse, HttpServer, web};
 use serde_json::json;
 use tokio::time::Instant;
 
-use super::address::{JunkLimit, Network, client};
+use super::address::{JunkLimit, client};
 use super::counts::Counts;
 use super::pages::{Page, Pages};
-use crate::intake::callback::{Callback, CallbackRules, Refusal};
-use crate::relay::dispatcher::OfferAnswer;
+use crate::intake::callback::{CallbackRules, Refusal};
+use crate::intake::network::Network;
+use crate::port::callback_intake::{CallbackAnswer, CallbackIntake};
 use crate::time::SharedClock;
 
 /// A browser sends its request at once; whoever takes longer holds a connection for nothing.
@@ -30,12 +29,6 @@ const HEAD_WITHIN: Duration = Duration::from_secs(5);
 const CONNECTIONS: usize = 2048;
 /// The word for a person whose code is not safe yet, after which they may try again.
 const SAFE_WITHIN: Duration = Duration::from_secs(8);
-
-/// Where good callbacks go: the relay's dispatcher, or the service's own journal.
-pub trait Intake: Send + Sync {
-    /// Answers once the callback is on the disk, or why it is not.
-    fn take(&self, callback: Callback) -> Pin<Box<dyn Future<Output = OfferAnswer>>>;
-}
 
 /// What the front needs.
 pub struct FrontSettings {
@@ -50,7 +43,7 @@ pub struct FrontSettings {
     /// Whose `X-Forwarded-For` is believed.
     pub trusted_proxies: Vec<Network>,
     /// Where good callbacks go.
-    pub intake: Arc<dyn Intake>,
+    pub intake: Arc<dyn CallbackIntake>,
     /// What is counted.
     pub counts: Arc<Counts>,
 }
@@ -60,7 +53,7 @@ struct Shared {
     clock: SharedClock,
     pages: Pages,
     trusted_proxies: Vec<Network>,
-    intake: Arc<dyn Intake>,
+    intake: Arc<dyn CallbackIntake>,
     counts: Arc<Counts>,
     started: Instant,
 }
@@ -165,9 +158,9 @@ impl FrontState {
         // Longer than the store may take before the process ends by itself.
         let taken = tokio::time::timeout(SAFE_WITHIN, shared.intake.take(callback)).await;
         let (status, page) = match taken {
-            Ok(OfferAnswer::Safe) => (StatusCode::OK, page),
-            Ok(OfferAnswer::TooMany) => (StatusCode::TOO_MANY_REQUESTS, Page::Limited),
-            Ok(OfferAnswer::Busy | OfferAnswer::Failed) | Err(_) => (StatusCode::SERVICE_UNAVAILABLE, Page::Busy),
+            Ok(CallbackAnswer::Safe) => (StatusCode::OK, page),
+            Ok(CallbackAnswer::TooMany) => (StatusCode::TOO_MANY_REQUESTS, Page::Limited),
+            Ok(CallbackAnswer::Busy | CallbackAnswer::Failed) | Err(_) => (StatusCode::SERVICE_UNAVAILABLE, Page::Busy),
         };
         self.page(
             request,

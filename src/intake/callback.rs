@@ -14,6 +14,10 @@ use crate::ids::CodeHash;
 use crate::secret::{AuthorizationCode, Key, RawState};
 use crate::time::Timestamp;
 
+/// The error with which a relay tells that a code died while it waited there. It stands where the authorization server's
+/// own errors do (RFC 6749 section 4.1.2.1), and is none of them.
+pub const RELAY_EXPIRED: &str = "relay_expired";
+
 /// The longest accepted query, in bytes. Discord's has about 130.
 pub const LONGEST_QUERY: usize = 4096;
 

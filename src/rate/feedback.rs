@@ -1,9 +1,7 @@
 //! What an answer says about limits: which budget is closed, for how long. Pure; sources are `Discord Docs/Rate Limits` and
 //! what its edge was seen to send.
 
-use std::time::{Duration, SystemTime};
-
-use actix_web::http::header::HttpDate;
+use std::time::Duration;
 
 use crate::time::Timestamp;
 
@@ -33,27 +31,95 @@ impl HttpFeedback {
 
     /// The server's own time, to the second, from the `Date` header.
     pub fn server_time(&self) -> Option<Timestamp> {
-        let date: HttpDate = self.header("date")?.parse().ok()?;
-        Some(Timestamp::from(SystemTime::from(date)))
+        httpdate::parse_http_date(self.header("date")?)
+            .ok()
+            .map(Timestamp::from)
     }
 
-    /// Whether one wait is about a thousand times the other: the same one, in milliseconds, as versions before 8 wrote it
-    /// into header, body or both.
-    pub fn is_thousandfold(large: Duration, small: Duration) -> bool {
-        large > Duration::from_secs(1) && large >= small.saturating_mul(500) && large <= small.saturating_mul(2000)
+    /// Adds `retry_after` and `global` of a 429's JSON body. They are read one by one: an odd field hides no other.
+    pub fn add_body(&mut self, body: &[u8]) {
+        let Ok(serde_json::Value::Object(map)) = serde_json::from_slice(body) else {
+            return;
+        };
+        let wait = map.get("retry_after");
+        let wait = wait.and_then(|v| v.as_f64().or_else(|| v.as_str()?.parse().ok()));
+        self.body_retry_after = wait.and_then(seconds);
+        self.body_global = map.get("global").and_then(serde_json::Value::as_bool).unwrap_or(false);
     }
 
-    /// Whether this 429 came from Discord's edge and not from its API: the API always sends `Via`.
+    /// `Retry-After` as it stands, in seconds, whole or with a fraction. A date counts as absent.
+    pub fn retry_after(&self) -> Option<Duration> {
+        self.header_seconds("retry-after")
+    }
+
+    /// The wait that an answer names, between [`SHORTEST`] and [`LONGEST`]. The body is the more exact; the header is whole
+    /// seconds, rounded up. Versions before 8 wrote milliseconds into either: where one is about a thousand times the
+    /// other, the smaller is meant.
+    pub fn named_wait(&self) -> Option<Duration> {
+        let thousandfold = |large: Duration, small: Duration| {
+            large > SECOND && large >= small.saturating_mul(500) && large <= small.saturating_mul(2000)
+        };
+        let agreed = match (self.body_retry_after, self.retry_after()) {
+            (Some(body), Some(header)) if thousandfold(header, body) => Some(body),
+            (Some(body), Some(header)) if thousandfold(body, header) => Some(header),
+            (Some(body), Some(header)) if header <= body.saturating_add(SECOND) => Some(body),
+            (body, header) => body.max(header),
+        };
+        let named = agreed.or_else(|| {
+            self.header_seconds("x-ratelimit-reset-after")
+                .filter(|_| self.status == 429)
+        })?;
+        // The API names no wait of hours on the routes used here: a number that large was milliseconds. The edge means it.
+        let wait = if self.is_from_edge() { named } else { believable(named) };
+        Some(wait.clamp(SHORTEST, LONGEST))
+    }
+
+    /// The wait after a 429, named or not.
+    pub fn wait_after_limit(&self) -> Duration {
+        let unnamed = if self.is_from_edge() { EDGE_UNNAMED } else { UNNAMED };
+        self.named_wait().unwrap_or(unnamed)
+    }
+
+    /// Whether this 429 came from Discord's edge and not from its API: it has no `Via`, or is a page. One that carries
+    /// rate-limit headers is the API's, even where a proxy took its `Via` away.
     pub fn is_from_edge(&self) -> bool {
-        self.status == 429 && self.header("via").is_none()
+        let is_page = self.header("content-type").is_some_and(|kind| {
+            let kind = kind.trim_start().get(..9);
+            kind.is_some_and(|k| k.eq_ignore_ascii_case("text/html"))
+        });
+        let is_counted = || self.headers.iter().any(|(name, _)| name.starts_with("x-ratelimit-"));
+        self.status == 429 && (is_page || (self.header("via").is_none() && !is_counted()))
+    }
+
+    /// Whether the global limit was hit.
+    pub fn is_global(&self) -> bool {
+        self.body_global
+            || self.has_scope("global")
+            || self
+                .header("x-ratelimit-global")
+                .is_some_and(|v| v.trim().eq_ignore_ascii_case("true"))
+    }
+
+    fn has_scope(&self, scope: &str) -> bool {
+        self.header("x-ratelimit-scope")
+            .is_some_and(|v| v.trim().eq_ignore_ascii_case(scope))
+    }
+
+    fn header_seconds(&self, name: &str) -> Option<Duration> {
+        seconds(self.header(name)?.trim().parse().ok()?)
     }
 }
 
 /// No wait is believed beyond this: after it, one call finds out.
 pub const LONGEST: Duration = Duration::from_hours(1);
 
-/// The wait of a 429 that names none.
+/// Below this a wait would turn an answer of `Retry-After: 0` into a busy loop.
+const SHORTEST: Duration = Duration::from_millis(250);
+/// The wait after a 429 of Discord's API that names none.
 const UNNAMED: Duration = Duration::from_secs(5);
+/// The wait after a 429 of Discord's edge that names none: its bans last minutes, a code lives 100 s.
+const EDGE_UNNAMED: Duration = Duration::from_mins(1);
+const SECOND: Duration = Duration::from_secs(1);
 
 /// What to close.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -70,7 +136,7 @@ pub enum Closure {
 pub fn is_invalid(answer: &HttpFeedback) -> bool {
     match answer.status {
         401 | 403 => true,
-        429 => !is_shared(answer),
+        429 => !answer.has_scope("shared"),
         _ => false,
     }
 }
@@ -80,16 +146,16 @@ pub fn closure(answer: &HttpFeedback) -> Option<Closure> {
     if answer.status != 429 {
         let spent = answer.header("x-ratelimit-remaining").map(str::trim) == Some("0");
         return spent
-            .then(|| seconds(answer, "x-ratelimit-reset-after"))
+            .then(|| answer.header_seconds("x-ratelimit-reset-after"))
             .flatten()
             .map(|wait| Closure::Own(believable(wait)));
     }
-    if is_from_edge(answer) {
-        let named = seconds(answer, "retry-after").or(answer.body_retry_after);
+    if answer.is_from_edge() {
+        let named = answer.retry_after().or(answer.body_retry_after);
         return Some(Closure::Everything(named.map(|wait| wait.min(LONGEST))));
     }
-    let wait = believable(named_wait(answer));
-    if is_global(answer) {
+    let wait = answer.wait_after_limit();
+    if answer.is_global() {
         Some(Closure::Global(wait))
     } else {
         Some(Closure::Own(wait))
@@ -101,51 +167,6 @@ pub fn matters(answer: &HttpFeedback) -> bool {
     is_invalid(answer) || closure(answer).is_some()
 }
 
-/// A 429 of the edge has no `Via`, or is a page. One that carries rate-limit headers is the API's, even where a proxy took
-/// its `Via` away.
-fn is_from_edge(answer: &HttpFeedback) -> bool {
-    let is_page = answer.header("content-type").is_some_and(|kind| {
-        kind.trim_start()
-            .get(..9)
-            .is_some_and(|k| k.eq_ignore_ascii_case("text/html"))
-    });
-    let is_counted = answer.headers.iter().any(|(name, _)| name.starts_with("x-ratelimit-"));
-    is_page || (answer.is_from_edge() && !is_counted)
-}
-
-fn is_shared(answer: &HttpFeedback) -> bool {
-    has_scope(answer, "shared")
-}
-
-fn is_global(answer: &HttpFeedback) -> bool {
-    answer.body_global
-        || has_scope(answer, "global")
-        || answer
-            .header("x-ratelimit-global")
-            .is_some_and(|v| v.trim().eq_ignore_ascii_case("true"))
-}
-
-fn has_scope(answer: &HttpFeedback, scope: &str) -> bool {
-    answer
-        .header("x-ratelimit-scope")
-        .is_some_and(|v| v.trim().eq_ignore_ascii_case(scope))
-}
-
-/// The wait a 429 names. The body is the more exact; the header is whole seconds, rounded up. Versions before 8 wrote
-/// milliseconds into either: where one is about a thousand times the other, the smaller is meant.
-fn named_wait(answer: &HttpFeedback) -> Duration {
-    match (answer.body_retry_after, seconds(answer, "retry-after")) {
-        (Some(body), Some(header)) if HttpFeedback::is_thousandfold(header, body) => body,
-        (Some(body), Some(header)) if HttpFeedback::is_thousandfold(body, header) => header,
-        (Some(body), Some(header)) if header <= body + Duration::from_secs(1) => body,
-        (Some(body), Some(header)) => body.max(header),
-        (body, header) => body
-            .or(header)
-            .or_else(|| seconds(answer, "x-ratelimit-reset-after"))
-            .unwrap_or(UNNAMED),
-    }
-}
-
 /// The API names no wait of hours on the routes used here, so a number that large was milliseconds.
 fn believable(wait: Duration) -> Duration {
     if wait > LONGEST {
@@ -155,9 +176,8 @@ fn believable(wait: Duration) -> Duration {
     }
 }
 
-/// A header of seconds, whole or with a fraction. Anything else is as if absent.
-fn seconds(answer: &HttpFeedback, name: &str) -> Option<Duration> {
-    let value: f64 = answer.header(name)?.trim().parse().ok()?;
+/// Seconds, whole or with a fraction. What is no length of time is as if absent.
+fn seconds(value: f64) -> Option<Duration> {
     // `min` would turn what is not a number into the bound.
     let value = if value.is_nan() { return None } else { value.min(1e9) };
     Duration::try_from_secs_f64(value).ok()
@@ -278,5 +298,61 @@ mod tests {
         );
         assert_eq!(dated("yesterday").server_time(), None);
         assert_eq!(HttpFeedback::default().server_time(), None);
+    }
+
+    fn limited(headers: &[(&str, &str)], body: &str) -> HttpFeedback {
+        let mut feedback = HttpFeedback {
+            status: 429,
+            headers: headers
+                .iter()
+                .map(|(n, v)| ((*n).to_owned(), (*v).to_owned()))
+                .collect(),
+            ..HttpFeedback::default()
+        };
+        feedback.add_body(body.as_bytes());
+        feedback
+    }
+
+    #[track_caller]
+    fn check_wait(headers: &[(&str, &str)], body: &str, millis: u64) {
+        assert_eq!(
+            limited(headers, body).wait_after_limit(),
+            Duration::from_millis(millis),
+            "{headers:?} {body}"
+        );
+    }
+
+    #[test]
+    fn a_429_in_any_shape_names_a_sane_wait() {
+        const API: (&str, &str) = ("via", "1.1 google");
+        check_wait(&[API, ("retry-after", "2")], r#"{"retry_after":1.412}"#, 2000);
+        check_wait(&[API], r#"{"retry_after":41.3,"global":false}"#, 41_300);
+        check_wait(&[API], r#"{"retry_after":"41.3"}"#, 41_300);
+        check_wait(&[API, ("x-ratelimit-reset-after", "1.5")], "", 1500);
+        check_wait(&[API, ("retry-after", "43323")], "", 43_323);
+        check_wait(&[API, ("retry-after", "43323")], r#"{"retry_after":43.323}"#, 43_323);
+        check_wait(&[API, ("retry-after", "0")], "", 250);
+        check_wait(&[API], "", 5000);
+        check_wait(&[API, ("retry-after", "-1")], r#"{"retry_after":null}"#, 5000);
+        check_wait(&[API, ("retry-after", "nan")], r#"{"retry_after":1e400}"#, 5000);
+        check_wait(&[("retry-after", "30")], "error code: 1015", 30_000);
+        check_wait(&[("retry-after", "86400")], "", 3_600_000);
+        check_wait(&[], "<html>", 60_000);
+    }
+
+    #[test]
+    fn a_wait_of_seconds_beside_milliseconds_is_not_taken_for_most_of_an_hour() {
+        const API: (&str, &str) = ("via", "1.1 google");
+        check_wait(&[API, ("retry-after", "3")], r#"{"retry_after":3000}"#, 3000);
+        check_wait(&[API, ("retry-after", "2")], r#"{"retry_after":1412}"#, 2000);
+        check_wait(&[API, ("retry-after", "1412")], r#"{"retry_after":1.412}"#, 1412);
+    }
+
+    #[test]
+    fn odd_fields_of_a_429_do_not_hide_the_others() {
+        let feedback = limited(&[], r#"{"retry_after":3,"global":"yes","message":7}"#);
+        assert_eq!(feedback.body_retry_after, Some(Duration::from_secs(3)));
+        assert!(!feedback.body_global);
+        assert!(limited(&[], r#"{"retry_after":[],"global":true}"#).body_global);
     }
 }

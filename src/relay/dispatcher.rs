@@ -16,14 +16,15 @@ use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::{Instant, MissedTickBehavior};
 
 use super::journal::{Known, RelayJournal};
-use super::post_plan::{CallbackAdmission, Now, PostPlan, Posting, WebhookState};
+use super::post_plan::{CallbackAdmission, Now, PostPlan, Posting};
 use super::queue::{Waiting, Word};
-use crate::delivery::discord_webhook::PostAnswer;
 use crate::front::counts::Counts;
 use crate::grant::Outcome;
-use crate::ids::{CodeHash, GrantId, WebhookId};
+use crate::ids::{CodeHash, GrantId};
 use crate::intake::callback::Callback;
+use crate::port::callback_intake::CallbackAnswer;
 use crate::port::discord::Answered;
+use crate::port::webhook::{PostAnswer, RelayPost, WebhookState};
 use crate::rate::moment::Moment;
 use crate::secret::Key;
 use crate::store::StoreError;
@@ -32,35 +33,13 @@ use crate::time::SharedClock;
 /// Traces are removed, and forgotten callbacks forgotten.
 const MAINTAIN_EVERY: Duration = Duration::from_mins(1);
 
-/// How messages leave, as a port: the adapter speaks HTTP, a fake decides in tests.
-pub trait Post {
-    /// Posts a message's text through a webhook.
-    fn post(&self, webhook: WebhookId, content: String) -> LocalBoxFuture<'static, Answered<PostAnswer>>;
-
-    /// Looks whether a webhook is there.
-    fn look(&self, webhook: WebhookId) -> LocalBoxFuture<'static, WebhookState>;
-}
-
 /// A callback that somebody wants to be taken.
 #[derive(Debug)]
 pub struct Offer {
     /// What came.
     pub callback: Callback,
     /// Who waits for the word.
-    pub answer: oneshot::Sender<OfferAnswer>,
-}
-
-/// What became of an offer.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum OfferAnswer {
-    /// It is on the disk, now or since it first came.
-    Safe,
-    /// It could not be carried in its life, and was not kept.
-    Busy,
-    /// Too much came from its link.
-    TooMany,
-    /// The journal does not work.
-    Failed,
+    pub answer: oneshot::Sender<CallbackAnswer>,
 }
 
 /// What the dispatcher is made of.
@@ -70,7 +49,7 @@ pub struct Parts {
     /// The journal.
     pub journal: RelayJournal,
     /// The way out.
-    pub post: Rc<dyn Post>,
+    pub post: Rc<dyn RelayPost>,
     /// The wall clock.
     pub clock: SharedClock,
     /// What is counted.
@@ -94,7 +73,7 @@ pub struct Dispatcher {
     parts: Parts,
     started: Instant,
     /// Callbacks that are on their way to the disk, and who waits for them.
-    pending: HashMap<CodeHash, Vec<oneshot::Sender<OfferAnswer>>>,
+    pending: HashMap<CodeHash, Vec<oneshot::Sender<CallbackAnswer>>>,
     work: FuturesUnordered<LocalBoxFuture<'static, Happened>>,
 }
 
@@ -227,23 +206,23 @@ impl Dispatcher {
                     waiting.push(answer);
                     return;
                 }
-                OfferAnswer::Safe
+                CallbackAnswer::Safe
             }
             CallbackAdmission::Busy => {
                 counts.busy.add();
                 tracing::warn!("a person was sent away: more codes wait than can be posted in their life");
-                OfferAnswer::Busy
+                CallbackAnswer::Busy
             }
             CallbackAdmission::TooMany => {
                 counts.refused.add();
-                OfferAnswer::TooMany
+                CallbackAnswer::TooMany
             }
         };
         // A browser that has gone misses only its page.
         let _ = answer.send(taken);
     }
 
-    fn journal(&mut self, waiting: Waiting, known: Known, answer: oneshot::Sender<OfferAnswer>) {
+    fn journal(&mut self, waiting: Waiting, known: Known, answer: oneshot::Sender<CallbackAnswer>) {
         self.pending.insert(waiting.hash, vec![answer]);
         let stored = self.parts.journal.accept(&waiting, known);
         let waiting = Box::new(waiting);
@@ -255,9 +234,9 @@ impl Dispatcher {
         match happened {
             Happened::Journalled(waiting, result) => {
                 let taken = if result.is_ok() {
-                    OfferAnswer::Safe
+                    CallbackAnswer::Safe
                 } else {
-                    OfferAnswer::Failed
+                    CallbackAnswer::Failed
                 };
                 for answer in self.pending.remove(&waiting.hash).into_iter().flatten() {
                     let _ = answer.send(taken);

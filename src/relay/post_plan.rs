@@ -9,11 +9,11 @@ use std::time::Duration;
 
 use super::journal::{Known, Recovered};
 use super::queue::{Queue, Rank, Waiting, Word};
-use crate::delivery::discord_webhook::PostAnswer;
 use crate::ids::{ChannelId, CodeHash, GrantId, UserId, WebhookId};
 use crate::intake::callback::{Callback, MOST_PER_LINK};
 use crate::intake::v1::{self, Redirect};
 use crate::port::discord::Answered;
+use crate::port::webhook::{PostAnswer, WebhookState};
 use crate::rate::feedback::{Closure, closure};
 use crate::rate::lane_budget::LaneBudget;
 use crate::rate::limits::WebhookLimit;
@@ -134,17 +134,6 @@ pub struct Due {
     pub died: Vec<Waiting>,
     /// Lines that nobody waits for any more.
     pub dropped: Vec<Waiting>,
-}
-
-/// What looking at a webhook told.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum WebhookState {
-    /// It is there.
-    There,
-    /// It is not, or refuses its token.
-    Gone,
-    /// No clear answer.
-    Unclear,
 }
 
 /// The whole plan.

@@ -3,9 +3,9 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use crate::actors::journal::open_grants::RELAY_EXPIRED;
 use crate::grant::Reason;
 use crate::ids::{CodeHash, GrantId, Lane};
+use crate::intake::callback::RELAY_EXPIRED;
 use crate::intake::v1::Redirect;
 use crate::secret::{AuthorizationCode, RawState};
 use crate::time::Timestamp;

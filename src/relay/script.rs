@@ -1,7 +1,7 @@
 //! Scripts for other relays, put together from their parts. They hold no key: keys come from their runtime's settings.
 
-use crate::discord::http::USER_AGENT;
 use crate::front::pages::Pages;
+use crate::http::USER_AGENT;
 
 /// How a callback is judged; shared by every script.
 const CALLBACK: &str = include_str!("script/callback.js");

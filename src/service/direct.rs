@@ -18,12 +18,12 @@ use crate::actors::journal::open_grants::{Carried, Redirected};
 use crate::config::{Config, Secrets};
 use crate::front::counts::Counts;
 use crate::front::pages::Pages;
-use crate::front::server::{Front, FrontSettings, Intake};
+use crate::front::server::{Front, FrontSettings};
 use crate::ids::CodeHash;
 use crate::intake::callback::{Callback, CallbackRules, MOST_PER_LINK};
 use crate::intake::state::{StateKey, StateRules};
 use crate::lifecycle::{Exit, Failure};
-use crate::relay::dispatcher::OfferAnswer;
+use crate::port::callback_intake::{CallbackAnswer, CallbackIntake};
 use crate::secret::Key;
 use crate::store::CommitterHandle;
 use crate::time::{SharedClock, Timestamp};
@@ -95,8 +95,8 @@ struct FromLink {
     seen: Vec<CodeHash>,
 }
 
-impl Intake for Direct {
-    fn take(&self, callback: Callback) -> Pin<Box<dyn Future<Output = OfferAnswer>>> {
+impl CallbackIntake for Direct {
+    fn take(&self, callback: Callback) -> Pin<Box<dyn Future<Output = CallbackAnswer>>> {
         let shared = Arc::clone(&self.0);
         Box::pin(async move { shared.take(callback).await })
     }
@@ -110,14 +110,14 @@ enum Seen {
 }
 
 impl Shared {
-    async fn take(&self, callback: Callback) -> OfferAnswer {
+    async fn take(&self, callback: Callback) -> CallbackAnswer {
         let now = self.clock.now();
         let hash = callback.hash(&self.hash_key);
         let (nonce, denied) = (callback.token.nonce, callback.result.is_err());
         match self.note(nonce, hash, callback.accepted_until, now).await {
             Seen::TooMany => {
                 self.counts.refused.add();
-                return OfferAnswer::TooMany;
+                return CallbackAnswer::TooMany;
             }
             // The journal knows its codes, over restarts too; a denial has none.
             Seen::Again if denied => return self.known().await,
@@ -131,22 +131,22 @@ impl Shared {
         let low = u32::from_be_bytes([hash.0[0], hash.0[1], hash.0[2], hash.0[3]]);
         let carried = Carried::direct(now, low, callback.token.lane, redirect);
         let taken = match self.journal.send(Append(vec![carried])).await {
-            Ok(Ok(appended)) if appended.left_out > 0 => OfferAnswer::Busy,
+            Ok(Ok(appended)) if appended.left_out > 0 => CallbackAnswer::Busy,
             Ok(Ok(appended)) if appended.received > 0 => {
                 self.counts.accepted.add();
                 self.counts.denied.add_many(usize::from(denied));
                 tracing::info!(code = hash.short(), denied, "a callback is safe");
-                return OfferAnswer::Safe;
+                return CallbackAnswer::Safe;
             }
             Ok(Ok(_)) => return self.known().await,
-            Ok(Err(JournalError::Full | JournalError::NoRoom)) => OfferAnswer::Busy,
+            Ok(Err(JournalError::Full | JournalError::NoRoom)) => CallbackAnswer::Busy,
             Ok(Err(error)) => {
                 tracing::error!(%error, "a callback was not taken");
-                OfferAnswer::Failed
+                CallbackAnswer::Failed
             }
-            Err(_) => OfferAnswer::Failed,
+            Err(_) => CallbackAnswer::Failed,
         };
-        if taken == OfferAnswer::Busy {
+        if taken == CallbackAnswer::Busy {
             self.counts.busy.add();
             tracing::warn!("a person was sent away: the journal has no room");
         }
@@ -156,11 +156,11 @@ impl Shared {
 
     /// What is known may still be on its way to the disk, by a request that came a moment before: the store answers in
     /// order, so when it answers this, that is durable.
-    async fn known(&self) -> OfferAnswer {
+    async fn known(&self) -> CallbackAnswer {
         self.counts.repeated.add();
         match self.store.closed_totals().await {
-            Ok(_) => OfferAnswer::Safe,
-            Err(_) => OfferAnswer::Failed,
+            Ok(_) => CallbackAnswer::Safe,
+            Err(_) => CallbackAnswer::Failed,
         }
     }
 

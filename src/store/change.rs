@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use crate::grant::{ClosedGrant, Grant};
+use crate::grant::{ClosedGrant, Grant, State};
 use crate::ids::{ChannelId, CodeHash, GrantId, Lane, MessageId};
 use crate::intake::gate::HeldPlace;
 use crate::secret::PersonalData;
@@ -63,6 +63,31 @@ pub enum Change {
     },
     /// Replaces the times of the gateway's IDENTIFYs of the last day.
     PutIdentifies(Vec<Timestamp>),
+}
+
+impl Change {
+    /// Its name in crash points.
+    pub fn kind(&self) -> &'static str {
+        match self {
+            Self::PutGrant(grant) => match grant.state {
+                State::Received { .. } => "code",
+                State::Exchanging { .. } => "intent",
+                State::Exchanged { .. } => "token",
+                State::Settling(_) => "settle",
+                State::Closed(_) => "close",
+            },
+            Self::PutData { .. } => "data",
+            Self::Close(_) => "close",
+            Self::PutSourceMessage(_) | Self::RemoveSourceMessage(_) => "source_message",
+            Self::SeeMessage(_) | Self::SeeCode(_) => "receive",
+            Self::Forget { .. } => "forget",
+            Self::UseNonce(_) => "nonce",
+            Self::HoldPlace(_) | Self::FreePlaces(_) => "link",
+            Self::MoveCursor { .. } => "cursor",
+            Self::PutSpending { .. } => "spending",
+            Self::PutIdentifies(_) => "identify",
+        }
+    }
 }
 
 /// One source message: the channel is the second copy of its codes until they are spent.

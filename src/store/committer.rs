@@ -157,9 +157,9 @@ impl Core {
     /// Commits one batch; it is on the disk when this returns.
     fn commit(&mut self, batch: &[Change]) -> Result<(), StoreError> {
         self.shared.begin();
-        crash::commit(batch, "before");
+        crash::commit(batch.iter().map(Change::kind), "before");
         let result = self.call(|store| store.commit(batch));
-        crash::commit(batch, "after");
+        crash::commit(batch.iter().map(Change::kind), "after");
         self.shared.end();
         result
     }

@@ -14,7 +14,7 @@ mod webhook_post;
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use codeferry::discord::http::ApiBase;
+use codeferry::discord::api_base::ApiBase;
 use fault_server::FaultServer;
 
 /// How long a call may take here. Short, because many tests wait it out.

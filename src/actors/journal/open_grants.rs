@@ -24,7 +24,7 @@ use crate::store::{Change, Loaded, SeenCode, SourceMessage, UsedNonce};
 use crate::time::Timestamp;
 
 pub use self::begin::Begun;
-pub use self::entry::{Appended, Carried, RELAY_EXPIRED, Redirected};
+pub use self::entry::{Appended, Carried, Redirected};
 
 /// Changes to make durable, and the grants whose tasks are offered again once they are.
 #[derive(Debug, Default)]

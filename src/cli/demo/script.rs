@@ -13,11 +13,11 @@ use tokio::time::Instant;
 
 use super::account;
 use super::child::Child;
-use crate::actors::journal::open_grants::RELAY_EXPIRED;
 use crate::config::{Config, Secrets};
 use crate::control::client::ControlClient;
 use crate::control::{Ask, LinkRequest};
 use crate::ids::UserId;
+use crate::intake::callback::RELAY_EXPIRED;
 use crate::intake::v1::{self, Redirect};
 use crate::secret::Key;
 use crate::simulator::gateway::GatewayFault;

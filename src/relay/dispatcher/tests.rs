@@ -8,7 +8,7 @@ use tempfile::TempDir;
 
 use super::*;
 use crate::grant::Reason;
-use crate::ids::{ChannelId, Lane, MessageId, UserId};
+use crate::ids::{ChannelId, Lane, MessageId, UserId, WebhookId};
 use crate::intake::message::{Accept, Entry, parse};
 use crate::intake::state::{StateKey, StateToken};
 use crate::rate::feedback::HttpFeedback;
@@ -72,7 +72,7 @@ fn status(status: u16, outcome: PostAnswer, headers: &[(&str, &str)]) -> (PostAn
 
 struct Handle(Rc<Fake>);
 
-impl Post for Handle {
+impl RelayPost for Handle {
     fn post(&self, webhook: WebhookId, content: String) -> LocalBoxFuture<'static, Answered<PostAnswer>> {
         let fake = Rc::clone(&self.0);
         async move {
@@ -252,7 +252,7 @@ impl Bench {
     }
 }
 
-async fn offer(offers: &mpsc::Sender<Offer>, callback: Callback) -> OfferAnswer {
+async fn offer(offers: &mpsc::Sender<Offer>, callback: Callback) -> CallbackAnswer {
     let (answer, word) = oneshot::channel();
     offers.send(Offer { callback, answer }).await.expect("it runs");
     word.await.expect("it answers")
@@ -271,7 +271,7 @@ async fn a_code_that_comes_alone_leaves_at_once_and_alone() {
         .run(GRACE, async |offers| {
             for _ in 0..20 {
                 let before = Instant::now();
-                assert_eq!(offer(&offers, bench.callback(0, false).0).await, OfferAnswer::Safe);
+                assert_eq!(offer(&offers, bench.callback(0, false).0).await, CallbackAnswer::Safe);
                 tokio::time::sleep(Duration::from_secs(4)).await;
                 let arrived = bench.fake.arrived.borrow();
                 let last = arrived.last().expect("it has arrived");
@@ -292,7 +292,7 @@ async fn a_flood_is_packed_and_never_above_thirty_a_minute_over_restarts_too() {
         bench
             .run(Duration::ZERO, async |offers| {
                 for _ in 0..150 {
-                    if offer(&offers, bench.callback(0, false).0).await == OfferAnswer::Safe {
+                    if offer(&offers, bench.callback(0, false).0).await == CallbackAnswer::Safe {
                         sent += 1;
                     }
                     tokio::time::sleep(Duration::from_millis(170)).await;
@@ -341,7 +341,7 @@ async fn nobody_is_told_and_nothing_is_posted_before_the_disk_has_it() {
         let began = Instant::now();
         let left = bench
             .run_over(journal, found, Duration::from_secs(10), async |offers| {
-                assert_eq!(offer(&offers, bench.callback(0, false).0).await, OfferAnswer::Safe);
+                assert_eq!(offer(&offers, bench.callback(0, false).0).await, CallbackAnswer::Safe);
                 assert!(began.elapsed() >= told, "commit {commit}: {:?}", began.elapsed());
             })
             .await;
@@ -370,7 +370,7 @@ async fn the_earliest_deadline_goes_first_whatever_lane_it_is_of() {
                 let lane = u8::from(n % 3 == 0);
                 assert_eq!(
                     offer(&offers, bench.callback(lane, n % 5 == 4).0).await,
-                    OfferAnswer::Safe
+                    CallbackAnswer::Safe
                 );
                 tokio::time::sleep(Duration::from_millis(500)).await;
             }
@@ -409,11 +409,11 @@ async fn codes_that_die_are_told_after_the_living_and_dropped_after_ten_minutes(
     bench
         .run(GRACE, async |offers| {
             for _ in 0..30 {
-                assert_eq!(offer(&offers, bench.callback(0, false).0).await, OfferAnswer::Safe);
+                assert_eq!(offer(&offers, bench.callback(0, false).0).await, CallbackAnswer::Safe);
             }
             tokio::time::sleep(Duration::from_secs(140)).await;
             for _ in 0..5 {
-                assert_eq!(offer(&offers, bench.callback(0, false).0).await, OfferAnswer::Safe);
+                assert_eq!(offer(&offers, bench.callback(0, false).0).await, CallbackAnswer::Safe);
             }
         })
         .await;
@@ -430,8 +430,8 @@ async fn codes_that_die_are_told_after_the_living_and_dropped_after_ten_minutes(
     let never = Bench::new(1, 18, |_, _| (PostAnswer::NotSent, HttpFeedback::default()));
     never
         .run(Duration::from_secs(1), async |offers| {
-            assert_eq!(offer(&offers, never.callback(0, false).0).await, OfferAnswer::Safe);
-            assert_eq!(offer(&offers, never.callback(0, true).0).await, OfferAnswer::Safe);
+            assert_eq!(offer(&offers, never.callback(0, false).0).await, CallbackAnswer::Safe);
+            assert_eq!(offer(&offers, never.callback(0, true).0).await, CallbackAnswer::Safe);
             tokio::time::sleep(Duration::from_secs(690)).await;
             assert_eq!(never.counts.waiting.get(), 2);
             tokio::time::sleep(Duration::from_secs(20)).await;
@@ -461,7 +461,7 @@ async fn a_refused_webhook_is_looked_at_until_it_works_again() {
         bench
             .run(GRACE, async |offers| {
                 for _ in 0..3 {
-                    assert_eq!(offer(&offers, bench.callback(0, false).0).await, OfferAnswer::Safe);
+                    assert_eq!(offer(&offers, bench.callback(0, false).0).await, CallbackAnswer::Safe);
                 }
                 tokio::time::sleep(Duration::from_secs(40)).await;
                 assert_eq!(bench.told().len(), 3, "through the other lane");
@@ -469,7 +469,7 @@ async fn a_refused_webhook_is_looked_at_until_it_works_again() {
                 *bench.fake.look.borrow_mut() = WebhookState::There;
                 tokio::time::sleep(Duration::from_secs(15)).await;
                 assert_eq!(bench.counts.lanes_out.get(), 0);
-                assert_eq!(offer(&offers, bench.callback(0, false).0).await, OfferAnswer::Safe);
+                assert_eq!(offer(&offers, bench.callback(0, false).0).await, CallbackAnswer::Safe);
                 tokio::time::sleep(Duration::from_secs(2)).await;
                 let arrived = bench.fake.arrived.borrow();
                 assert_eq!(
@@ -514,7 +514,7 @@ async fn every_shape_of_429_closes_for_the_time_it_names() {
         });
         bench
             .run(GRACE, async |offers| {
-                assert_eq!(offer(&offers, bench.callback(0, false).0).await, OfferAnswer::Safe);
+                assert_eq!(offer(&offers, bench.callback(0, false).0).await, CallbackAnswer::Safe);
                 tokio::time::sleep(Duration::from_secs(70)).await;
             })
             .await;
@@ -536,7 +536,7 @@ async fn a_text_that_discord_refuses_costs_only_its_own_line() {
     let poison = format!("CODE{:026}", 7);
     // It refuses by content.
     struct Picky(Handle, String);
-    impl Post for Picky {
+    impl RelayPost for Picky {
         fn post(&self, webhook: WebhookId, content: String) -> LocalBoxFuture<'static, Answered<PostAnswer>> {
             if !content.contains(&self.1) {
                 return self.0.post(webhook, content);
@@ -613,8 +613,8 @@ async fn whoever_cannot_be_carried_in_time_is_told_so_and_nobody_taken_dies() {
         .run(GRACE, async |offers| {
             for _ in 0..1_500 {
                 match offer(&offers, bench.callback(0, false).0).await {
-                    OfferAnswer::Safe => safe += 1,
-                    OfferAnswer::Busy => busy += 1,
+                    CallbackAnswer::Safe => safe += 1,
+                    CallbackAnswer::Busy => busy += 1,
                     other => panic!("{other:?}"),
                 }
             }

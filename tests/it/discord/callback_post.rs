@@ -1,34 +1,39 @@
 //! The callback's way out.
 
+use std::sync::Arc;
 use std::time::Duration;
 
-use codeferry::delivery::http::{HttpFailure, HttpPost, HttpReply};
-use codeferry::discord::callback_post::HttpCallbackPost;
+use codeferry::delivery::http::{HttpReply, HttpSink};
+use codeferry::http::CallFailure;
+use codeferry::secret::CallbackSecret;
+use codeferry::time::SystemClock;
 
 use super::TIMEOUT;
 use super::fault_server::{FaultServer, Play, answer, closed_port, endless_head};
 
-fn poster() -> HttpCallbackPost {
-    HttpCallbackPost::new(TIMEOUT).expect("good settings")
+fn sink(url: &str) -> HttpSink {
+    let secret = CallbackSecret::new("whsec_MDEyMzQ1Njc4OTAxMjM0NTY3ODkwMTIz");
+    let url = url.parse().expect("a URL");
+    HttpSink::new(url, &secret, TIMEOUT, Arc::new(SystemClock)).expect("good settings")
 }
 
-async fn posted(play: Play) -> Result<HttpReply, HttpFailure> {
+async fn posted(play: Play) -> Result<HttpReply, CallFailure> {
     let server = FaultServer::start(vec![play]).await;
     let url = format!("http://{}/hook?x=1", server.address());
-    poster().post(&url, &[], "{}").await
+    sink(&url).post(&[], "{}").await
 }
 
 /// The result of a post to a URL.
 pub async fn post_to(url: &str) -> String {
-    match poster().post(url, &[], r#"{"user":"CANARY"}"#).await {
+    match sink(url).post(&[], r#"{"user":"CANARY"}"#).await {
         Ok(reply) => format!("{} {:?}", reply.status, reply.retry_after.map(|d| d.as_millis())),
-        Err(HttpFailure::NotSent) => "not sent".to_owned(),
-        Err(HttpFailure::Unknown) => "unknown".to_owned(),
+        Err(CallFailure::NotSent) => "not sent".to_owned(),
+        Err(_) => "unknown".to_owned(),
     }
 }
 
 #[expect(clippy::unnecessary_wraps, reason = "it stands beside answers in assertions")]
-fn status(status: u16) -> Result<HttpReply, HttpFailure> {
+fn status(status: u16) -> Result<HttpReply, CallFailure> {
     Ok(HttpReply {
         status,
         retry_after: None,
@@ -44,9 +49,9 @@ async fn a_callback_is_posted_as_it_was_signed() {
         ("webhook-signature", "v1,x".to_owned()),
     ];
     let body = r#"{"id": "01"}"#;
-    let poster = poster();
+    let sink = sink(&url);
     for _ in 0..2 {
-        assert_eq!(poster.post(&url, &headers, body).await, status(204));
+        assert_eq!(sink.post(&headers, body).await, status(204));
     }
     let seen = server.seen().await;
     assert_eq!(seen[0].line, "POST /hook?x=1");
@@ -74,15 +79,15 @@ async fn every_other_answer_is_told_apart() {
             answer(503, "", "Retry-After: Tue, 14 Nov 2023 22:13:20 GMT\r\n", ""),
             status(503),
         ),
-        (Play::Reset, Err(HttpFailure::Unknown)),
-        (Play::Hang, Err(HttpFailure::Unknown)),
-        (Play::Cut(b"HTTP/1.1 20".to_vec()), Err(HttpFailure::Unknown)),
+        (Play::Reset, Err(CallFailure::Cut)),
+        (Play::Hang, Err(CallFailure::TimedOut)),
+        (Play::Cut(b"HTTP/1.1 20".to_vec()), Err(CallFailure::Cut)),
     ] {
         let shown = format!("{play:?}");
         assert_eq!(posted(play).await, expected, "{shown}");
     }
     let nobody = format!("http://{}/", closed_port().await);
-    for url in [nobody.as_str(), "http://192.0.2.1/", "not a url", "file:///etc/passwd"] {
-        assert_eq!(poster().post(url, &[], "{}").await, Err(HttpFailure::NotSent), "{url}");
+    for url in [nobody.as_str(), "http://192.0.2.1/", "file:///etc/passwd"] {
+        assert_eq!(sink(url).post(&[], "{}").await, Err(CallFailure::NotSent), "{url}");
     }
 }

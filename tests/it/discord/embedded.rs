@@ -4,10 +4,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
 use std::time::Duration;
 
-use codeferry::delivery::discord_webhook::{PostAnswer, WebhookPost};
+use codeferry::discord::api_base::ApiBase;
 use codeferry::discord::bot::{BotSettings, HttpBotApi};
 use codeferry::discord::gateway::{GatewaySession, GatewaySettings};
-use codeferry::discord::http::ApiBase;
 use codeferry::discord::resources::HttpResourceServer;
 use codeferry::discord::token_endpoint::{HttpTokenEndpoint, TokenEndpointSettings};
 use codeferry::discord::webhook_post::HttpWebhookPost;
@@ -16,6 +15,7 @@ use codeferry::port::discord::{
     BotApi, BotError, ExchangeAnswer, FetchAnswer, GatewayNote, HistoryPage, Resource, ResourceServer, RevokeAnswer,
     TokenEndpoint,
 };
+use codeferry::port::webhook::{PostAnswer, WebhookPost};
 use codeferry::secret::{AccessToken, AuthorizationCode, BotToken, ClientSecret, WebhookToken};
 use codeferry::simulator::gateway::GatewayFault;
 use codeferry::simulator::{CodeRequest, Description, PostRequest, Simulator, SimulatorOptions};

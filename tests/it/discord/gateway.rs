@@ -4,9 +4,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::time::Duration;
 
+use codeferry::discord::api_base::ApiBase;
 use codeferry::discord::bot::{BotSettings, HttpBotApi};
 use codeferry::discord::gateway::{GatewaySession, GatewaySettings};
-use codeferry::discord::http::ApiBase;
 use codeferry::ids::ChannelId;
 use codeferry::port::discord::{BotError, GatewayNote};
 use codeferry::secret::BotToken;

@@ -4,9 +4,9 @@ use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::rc::Rc;
 
-use codeferry::delivery::discord_webhook::{PostAnswer, WebhookPost};
 use codeferry::discord::webhook_post::HttpWebhookPost;
 use codeferry::ids::{ChannelId, MessageId, WebhookId};
+use codeferry::port::webhook::{PostAnswer, WebhookPost};
 use codeferry::rate::feedback::HttpFeedback;
 use codeferry::secret::WebhookToken;
 use serde_json::json as value;

@@ -3,7 +3,6 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use codeferry::discord::http;
 use codeferry::ids::ChannelId;
 use codeferry::rate::budgets::{Budgets, Verdict};
 use codeferry::rate::feedback::HttpFeedback;
@@ -31,7 +30,7 @@ fn feedback(status: u16, input: &[u8]) -> HttpFeedback {
             .collect(),
         ..HttpFeedback::default()
     };
-    http::add_body(&mut feedback, body.as_bytes());
+    feedback.add_body(body.as_bytes());
     feedback
 }
 
@@ -54,8 +53,8 @@ pub fn headers() {
         let status = *pick(&[200, 204, 401, 403, 429, 429, 429, 500, 503], random);
         let feedback = feedback(status, input);
         let hour = Duration::from_hours(1);
-        assert!(http::named_wait(&feedback).is_none_or(|wait| wait <= hour));
-        assert!(http::wait_after_limit(&feedback) <= hour);
+        assert!(feedback.named_wait().is_none_or(|wait| wait <= hour));
+        assert!(feedback.wait_after_limit() <= hour);
         assert_eq!(LONGEST, hour);
         match closure(&feedback) {
             Some(Closure::Own(wait) | Closure::Global(wait) | Closure::Everything(Some(wait))) => {

@@ -3,8 +3,8 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
+use codeferry::discord::api_base::ApiBase;
 use codeferry::discord::gateway_event::note;
-use codeferry::discord::http::ApiBase;
 use codeferry::discord::token_endpoint::{HttpTokenEndpoint, TokenEndpointSettings};
 use codeferry::ids::{ApplicationId, ChannelId};
 use codeferry::port::discord::{ExchangeAnswer, GatewayNote};

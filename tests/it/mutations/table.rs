@@ -366,7 +366,7 @@ const MUTATIONS: &[Mutation] = &[
         breaks: "the success page comes before the disk has the code",
         file: "src/relay/dispatcher.rs",
         find: "self.pending.insert(waiting.hash, vec![answer]);",
-        replace: "let _ = answer.send(OfferAnswer::Safe);\n        self.pending.insert(waiting.hash, Vec::new());",
+        replace: "let _ = answer.send(CallbackAnswer::Safe);\n        self.pending.insert(waiting.hash, Vec::new());",
         target: Target::Lib,
         caught_by: "relay::dispatcher::tests::nobody_is_told_and_nothing_is_posted_before_the_disk_has_it",
     },

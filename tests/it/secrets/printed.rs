@@ -3,9 +3,9 @@
 use std::collections::BTreeMap;
 
 use codeferry::config::{Config, Environment, Secrets};
+use codeferry::discord::api_base::ApiBase;
 use codeferry::discord::bot::BotSettings;
 use codeferry::discord::gateway::GatewaySettings;
-use codeferry::discord::http::ApiBase;
 use codeferry::discord::token_endpoint::TokenEndpointSettings;
 use codeferry::grant::state::Token;
 use codeferry::grant::{Event, State};

@@ -3,13 +3,13 @@
 
 use std::time::Duration;
 
-use codeferry::delivery::discord_webhook::{PostAnswer, RecentPost, WebhookPost};
 use codeferry::grant::Reason;
 use codeferry::ids::{ApplicationId, ChannelId, GrantId, MessageId, UserId, WebhookId};
 use codeferry::port::contact::{CommandUse, Contact, Note, OwnCommand};
 use codeferry::port::discord::{Answered, ApplicationFacts, BotApi, BotError, ChannelMessage, HistoryPage};
 use codeferry::port::permit::Permit;
 use codeferry::port::sink::{Delivery, DeliveryAnswer, Sink};
+use codeferry::port::webhook::{PostAnswer, RecentPost, WebhookPost};
 use futures_util::FutureExt;
 use futures_util::future::LocalBoxFuture;
 use rand::RngExt;

@@ -6,13 +6,10 @@ use super::{Changed, OpenGrants};
 use crate::grant::state::{Origin, Presentations, Requested};
 use crate::grant::{Event, Grant, Outcome, Reason, State};
 use crate::ids::{ChannelId, CodeHash, GrantId, Lane, MessageId, snowflake_at};
+use crate::intake::callback::RELAY_EXPIRED;
 use crate::secret::AuthorizationCode;
 use crate::store::{Change, SeenCode, SeenMessage, SourceMessage};
 use crate::time::Timestamp;
-
-/// The error with which a relay tells that a code died while it waited there. It stands where the authorization server's
-/// own errors do (RFC 6749 section 4.1.2.1), and is none of them.
-pub const RELAY_EXPIRED: &str = "relay_expired";
 
 /// What is read from one source message.
 #[derive(Debug)]

@@ -367,7 +367,7 @@ fn a_relays_word_of_a_death_is_a_duplicate_where_the_code_has_come() {
         let word = |nonce| Carried {
             redirects: vec![Redirected {
                 redirected_at: None,
-                result: Err(Reason::new(super::entry::RELAY_EXPIRED)),
+                result: Err(Reason::new(crate::intake::callback::RELAY_EXPIRED)),
                 requested: Ok(Requested {
                     user: Some(UserId(7)),
                     nonce: Some(nonce),

@@ -8,19 +8,19 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use codeferry::config::Config;
-use codeferry::delivery::discord_webhook::PostAnswer;
 use codeferry::front::counts::Counts;
 use codeferry::ids::{ChannelId, WebhookId};
 use codeferry::intake::callback::{CLOCK_TOLERANCE, CallbackRules};
 use codeferry::intake::state::StateKey;
 use codeferry::intake::v1::{self, Redirect};
 use codeferry::port::discord::{Answered, GatewayNote};
+use codeferry::port::webhook::{PostAnswer, RelayPost, WebhookState};
 use codeferry::rate::feedback::HttpFeedback;
 use codeferry::rate::limits::WebhookLimit;
 use codeferry::rate::moment::Moment;
-use codeferry::relay::dispatcher::{Dispatcher, Offer, Parts, Post};
+use codeferry::relay::dispatcher::{Dispatcher, Offer, Parts};
 use codeferry::relay::journal;
-use codeferry::relay::post_plan::{LaneSettings, Now, PostPlan, RelaySettings, WebhookState};
+use codeferry::relay::post_plan::{LaneSettings, Now, PostPlan, RelaySettings};
 use codeferry::secret::Key;
 use codeferry::store::{StoreOptions, Sync};
 use codeferry::time::{Clock, Timestamp, VirtualClock};
@@ -218,7 +218,7 @@ fn classic(query: &str, now: Timestamp) -> String {
 
 struct ToChannel(Rc<Channel>);
 
-impl Post for ToChannel {
+impl RelayPost for ToChannel {
     fn post(&self, webhook: WebhookId, content: String) -> LocalBoxFuture<'static, Answered<PostAnswer>> {
         let channel = Rc::clone(&self.0);
         async move {

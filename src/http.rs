@@ -1,0 +1,182 @@
+//! What every outbound HTTP client shares: settings, capped reading and the feedback for the governor. Nothing here parses what an answer says, and no error carries a URL or a body.
+
+use std::net::IpAddr;
+use std::time::Duration;
+
+use futures_util::StreamExt;
+use reqwest::header::CONTENT_TYPE;
+use url::{Host, Url};
+use zeroize::Zeroizing;
+
+use crate::grant::Reason;
+use crate::rate::feedback::HttpFeedback;
+
+/// How long opening a connection may take: longer, and Discord is better asked again.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
+/// Discord wants `DiscordBot (url, version)`; its edge blocks other bots ([Discord Docs/Reference](https://docs.discord.com/developers/reference#user-agent)).
+pub const USER_AGENT: &str = concat!(
+    "DiscordBot (https://codeferry.example, ",
+    env!("CARGO_PKG_VERSION"),
+    ")"
+);
+
+/// A client could not be made, or one of its settings is malformed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum SetupError {
+    /// The TLS back-end or the settings were refused.
+    #[error("the HTTP client could not be set up")]
+    Client,
+    /// Not a URL.
+    #[error("`redirect_uri` is not a URL")]
+    RedirectUri,
+}
+
+/// Why no complete answer came.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum CallFailure {
+    /// The connection was never opened, so nothing was sent.
+    #[error("the connection could not be opened")]
+    NotSent,
+    /// No complete answer within the time allowed.
+    #[error("no complete answer in time")]
+    TimedOut,
+    /// The connection broke, or the answer ended early.
+    #[error("the connection was cut")]
+    Cut,
+    /// The answer is larger than the cap.
+    #[error("the answer is too large")]
+    TooLarge,
+}
+
+impl CallFailure {
+    /// The name used in reasons and logs.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::NotSent => "not_sent",
+            Self::TimedOut => "timeout",
+            Self::Cut => "cut_off",
+            Self::TooLarge => "too_large",
+        }
+    }
+
+    /// The same as a [`Reason`].
+    pub fn reason(self) -> Reason {
+        Reason::new(self.name())
+    }
+}
+
+impl From<reqwest::Error> for CallFailure {
+    /// Drops the error itself: its `Display` holds the URL, and a webhook's URL holds its token.
+    fn from(e: reqwest::Error) -> Self {
+        if e.is_connect() || e.is_builder() {
+            Self::NotSent
+        } else if e.is_timeout() {
+            Self::TimedOut
+        } else {
+            Self::Cut
+        }
+    }
+}
+
+/// Whether a URL's host is this machine.
+pub fn is_loopback(url: &Url) -> bool {
+    match url.host() {
+        Some(Host::Domain(name)) => name.eq_ignore_ascii_case("localhost"),
+        Some(Host::Ipv4(ip)) => IpAddr::V4(ip).is_loopback(),
+        Some(Host::Ipv6(ip)) => IpAddr::V6(ip).is_loopback(),
+        None => false,
+    }
+}
+
+/// Whether idle connections are kept.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Connections {
+    /// A connection per call: a stale idle one would make the outcome of a single-use code unknown.
+    OnePerCall,
+    /// Idle connections are kept; for calls that may be made again.
+    Pooled,
+}
+
+/// A client with our settings, for addresses on this machine or for `https` addresses beyond it: no redirects (they would
+/// carry secrets elsewhere), no silent retries, one total timeout from the first byte of the connection to the last byte
+/// of the answer.
+pub fn client(loopback: bool, connections: Connections, total: Duration) -> Result<reqwest::Client, SetupError> {
+    let mut builder = reqwest::Client::builder()
+        .user_agent(USER_AGENT)
+        .redirect(reqwest::redirect::Policy::none())
+        .retry(reqwest::retry::never())
+        .referer(false)
+        .http1_only()
+        // Strictly shorter than the total, so that a connection that never opened is told apart from a lost answer.
+        .connect_timeout(CONNECT_TIMEOUT.min(total.mul_f64(0.75)))
+        .timeout(total);
+    if connections == Connections::OnePerCall {
+        builder = builder.pool_max_idle_per_host(0);
+    }
+    // A proxy from the environment is for the way out of this machine, and must not see loopback traffic.
+    builder = if loopback {
+        builder.no_proxy()
+    } else {
+        builder.https_only(true)
+    };
+    builder.build().map_err(|_| SetupError::Client)
+}
+
+/// What an answer's head tells the governor; [`HttpFeedback::add_body`] adds what the body says.
+pub fn feedback(response: &reqwest::Response) -> HttpFeedback {
+    let headers = response
+        .headers()
+        .iter()
+        .filter(|(name, _)| HttpFeedback::is_relevant(name.as_str()))
+        .filter_map(|(name, value)| Some((name.as_str().to_owned(), value.to_str().ok()?.to_owned())))
+        .collect();
+    HttpFeedback {
+        status: response.status().as_u16(),
+        headers,
+        body_retry_after: None,
+        body_global: false,
+    }
+}
+
+/// Whether the answer calls itself JSON. One without a content type is given the benefit of the doubt and parsed.
+pub fn may_be_json(response: &reqwest::Response) -> bool {
+    let Some(value) = response.headers().get(CONTENT_TYPE) else {
+        return true;
+    };
+    value.to_str().is_ok_and(|text| {
+        let media = text.split(';').next().unwrap_or("").trim().to_ascii_lowercase();
+        media == "application/json" || media.ends_with("+json")
+    })
+}
+
+/// Reads a body of at most `cap` bytes and gives up while streaming, not after.
+pub async fn read_capped(response: reqwest::Response, cap: usize) -> Result<Zeroizing<Vec<u8>>, CallFailure> {
+    let announced = response.content_length().unwrap_or(0);
+    if announced > cap as u64 {
+        return Err(CallFailure::TooLarge);
+    }
+    let mut body = Zeroizing::new(Vec::with_capacity(announced as usize));
+    let mut chunks = response.bytes_stream();
+    while let Some(chunk) = chunks.next().await {
+        let chunk = chunk?;
+        if body.len() + chunk.len() > cap {
+            return Err(CallFailure::TooLarge);
+        }
+        body.extend_from_slice(&chunk);
+    }
+    Ok(body)
+}
+
+/// Reads what a refused call's body says about waiting, as far as it can be read at all.
+pub async fn read_rate_limit(feedback: &mut HttpFeedback, response: reqwest::Response, cap: usize) {
+    if may_be_json(&response)
+        && let Ok(body) = read_capped(response, cap).await
+    {
+        feedback.add_body(&body);
+    }
+}
+
+/// The reason of an answer that is told by its status alone, such as `http_502`.
+pub fn status_reason(status: u16) -> Reason {
+    Reason::new(&format!("http_{status}"))
+}
