@@ -5,8 +5,8 @@
 
 use std::time::Duration;
 
+use super::entry::is_code;
 use super::hash::code_hash;
-use super::message::is_code;
 use super::state::{StateError, StateKey, StateToken};
 use super::v1::percent_decode;
 use crate::grant::Reason;

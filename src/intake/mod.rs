@@ -1,6 +1,7 @@
 //! Message formats, state tokens and PKCE: pure, no I/O, no clock, no actix.
 
 pub mod callback;
+pub mod entry;
 pub mod gate;
 pub mod hash;
 pub mod link;

@@ -2,7 +2,7 @@
 
 use serde_json::{Map, Value};
 
-use super::message::{Entry, Malformed, Parsed, is_code, is_state};
+use super::entry::{Entry, Malformed, Parsed, is_code, is_state};
 use crate::grant::Reason;
 use crate::ids::UserId;
 use crate::secret::{AuthorizationCode, RawState};

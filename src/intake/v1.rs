@@ -3,8 +3,8 @@
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 
+use super::entry::{Entry, Malformed, Parsed, is_code, is_state};
 use super::hash::{hmac_sha256, verify};
-use super::message::{Entry, Malformed, Parsed, is_code, is_state};
 use crate::grant::Reason;
 use crate::ids::UserId;
 use crate::secret::{AuthorizationCode, Key, RawState};

@@ -2,8 +2,12 @@
 
 use proptest::prelude::*;
 
+use super::super::entry::Entry;
 use super::super::v1::{self, Redirect};
 use super::*;
+use crate::grant::Reason;
+use crate::secret::{AuthorizationCode, RawState};
+use crate::time::Timestamp;
 
 const KEY: &[u8] = b"0123456789abcdef0123456789abcdef";
 const BOT: UserId = UserId(1_536_000_000_000_000_009);

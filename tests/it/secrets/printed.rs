@@ -10,7 +10,8 @@ use codeferry::discord::token_endpoint::TokenEndpointSettings;
 use codeferry::grant::state::Token;
 use codeferry::grant::{Event, State};
 use codeferry::ids::{ApplicationId, ChannelId, UserId, WebhookId};
-use codeferry::intake::message::{Accept, Entry, Parsed};
+use codeferry::intake::entry::{Entry, Parsed};
+use codeferry::intake::message::Accept;
 use codeferry::intake::state::StateKey;
 use codeferry::port::discord::{Answered, ChannelMessage, ExchangeAnswer, FetchAnswer, GatewayNote};
 use codeferry::secret::{

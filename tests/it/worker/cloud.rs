@@ -4,7 +4,8 @@ use std::collections::BTreeMap;
 
 use codeferry::front::pages::Pages;
 use codeferry::ids::{Lane, UserId};
-use codeferry::intake::message::{self, Accept, Entry};
+use codeferry::intake::entry::Entry;
+use codeferry::intake::message::{self, Accept};
 use codeferry::intake::state::{StateKey, StateToken};
 use codeferry::relay::script;
 use codeferry::secret::Key;

@@ -278,7 +278,7 @@ fn codes_go_first_and_the_earliest_deadline_first() {
     assert_eq!(messages, [people(&[1]), people(&[3, 4]), people(&[5, 2])]);
 }
 
-fn user(entry: &codeferry::intake::message::Entry) -> UserId {
+fn user(entry: &codeferry::intake::entry::Entry) -> UserId {
     use codeferry::intake::state::StateKey;
     use codeferry::secret::Key;
     let key = StateKey::new(&Key::new(super::cloud::KEY.as_bytes()));
