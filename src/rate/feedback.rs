@@ -325,7 +325,7 @@ mod tests {
     #[test]
     fn a_429_in_any_shape_names_a_sane_wait() {
         const API: (&str, &str) = ("via", "1.1 google");
-        check_wait(&[API, ("retry-after", "2")], r#"{"retry_after":1.412}"#, 2000);
+        check_wait(&[API, ("retry-after", "2")], r#"{"retry_after":1.412}"#, 1412);
         check_wait(&[API], r#"{"retry_after":41.3,"global":false}"#, 41_300);
         check_wait(&[API], r#"{"retry_after":"41.3"}"#, 41_300);
         check_wait(&[API, ("x-ratelimit-reset-after", "1.5")], "", 1500);

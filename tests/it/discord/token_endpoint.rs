@@ -220,7 +220,7 @@ async fn an_oauth_error_refuses_the_code_and_invalid_client_refuses_us() {
 async fn a_429_or_a_503_with_retry_after_defers() {
     let limited = |headers: &str, body: &str| answer(429, "application/json", headers, body);
     for (play, expected) in [
-        (limited("Retry-After: 2\r\n", r#"{"retry_after":1.4}"#), "deferred 2000"),
+        (limited("Retry-After: 2\r\n", r#"{"retry_after":1.4}"#), "deferred 1400"),
         (limited("", r#"{"retry_after":41.3,"global":false}"#), "deferred 41300"),
         (limited("Retry-After: 43323\r\n", "{}"), "deferred 43323"),
         (limited("", "not even json"), "deferred 5000"),
