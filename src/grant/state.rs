@@ -329,6 +329,12 @@ impl Outcome {
     }
 }
 
+// `Duplicate` stays the last.
+const _: () = assert!(
+    Outcome::ALL.len() == Outcome::Duplicate as usize + 1,
+    "`Outcome::ALL` lacks an outcome"
+);
+
 impl fmt::Display for Outcome {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.pad(self.name())

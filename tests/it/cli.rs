@@ -37,9 +37,7 @@ fn codeferry(folder: &Path, arguments: &[&str], variables: &[(&str, &str)]) -> O
 /// What it printed, if it ended with this code and shows no secret.
 #[track_caller]
 pub fn exits(output: &Output, code: i32) -> (String, String) {
-    let text = |bytes: &[u8]| String::from_utf8(bytes.to_vec()).expect("text");
-    let (out, err) = (text(&output.stdout), text(&output.stderr));
-    assert_eq!(output.status.code(), Some(code), "\nstdout: {out}\nstderr: {err}");
+    let (out, err) = crate::service::test_support::exits(output, code);
     assert!(!out.contains("CANARY") && !err.contains("CANARY"), "{out}{err}");
     (out, err)
 }

@@ -7,6 +7,8 @@ mod config;
 mod conformance;
 mod demo;
 mod discord;
+mod documents;
+mod files;
 mod fuzz;
 mod gateway;
 mod hookdeck;

@@ -73,7 +73,7 @@ fn root() -> PathBuf {
 }
 
 /// Every file below a folder, as text.
-fn texts_below(folder: &Path) -> String {
+pub fn texts_below(folder: &Path) -> String {
     let mut all = String::new();
     for entry in fs::read_dir(folder).expect("a folder") {
         let path = entry.expect("an entry").path();

@@ -112,18 +112,10 @@ pub fn files(folder: &Path) -> Vec<(PathBuf, Vec<u8>)> {
     all
 }
 
-/// Copies a folder with everything in it that is a file.
-pub fn copy(from: &Path, to: &Path) {
-    for (path, bytes) in files(from) {
-        let target = to.join(path.strip_prefix(from).expect("below it"));
-        fs::create_dir_all(target.parent().expect("a folder")).expect("made");
-        fs::write(target, bytes).expect("written");
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::files::copy_folder;
 
     const SECRET: &str = "qX7-CANARY_Zk90vB";
 
@@ -178,7 +170,7 @@ mod tests {
         let copied = tempfile::tempdir().expect("a folder");
         fs::create_dir_all(folder.path().join("a/b")).expect("made");
         fs::write(folder.path().join("a/b/c"), format!("\0\0{SECRET}")).expect("written");
-        copy(folder.path(), copied.path());
+        copy_folder(folder.path(), copied.path());
         let all = files(copied.path());
         assert_eq!(all.len(), 1);
         assert_eq!(needles().found_in(&all[0].1).len(), 1);

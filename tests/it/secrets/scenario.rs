@@ -19,7 +19,8 @@ use codeferry::store::{StoreOptions, open};
 use codeferry::time::SystemClock;
 use serde_json::json;
 
-use super::grep::{Needles, copy, files};
+use super::grep::{Needles, files};
+use crate::files::copy_folder;
 use crate::patience::until;
 use crate::service::links::state_of;
 use crate::service::live::metrics;
@@ -254,7 +255,7 @@ fn keys_of(data: &Path) -> Vec<(String, Vec<u8>)> {
 /// What an opened copy of a data folder holds in the clear.
 fn readable(data: &Path) -> (BTreeSet<&'static str>, Vec<u8>) {
     let copied = tempfile::tempdir().expect("a folder");
-    copy(data, copied.path());
+    copy_folder(data, copied.path());
     let options = StoreOptions::new(copied.path().join("journal"), SystemClock::shared());
     let opened = open(&options).unwrap_or_else(|e| panic!("the copy should open: {e}"));
     let mut held = Vec::new();
@@ -301,7 +302,7 @@ fn no_secret_is_in_any_log_output_or_file_and_closed_grants_can_be_opened_by_nob
     until(PATIENCE, "a token is held", held);
     service.kill();
     let killed = tempfile::tempdir().expect("a folder");
-    copy(&data, killed.path());
+    copy_folder(&data, killed.path());
     let keys = keys_of(&data);
     assert!(!keys.is_empty(), "what is open has a key");
     site.simulator.faults().clear();

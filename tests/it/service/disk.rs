@@ -1,45 +1,19 @@
 //! The data folder: taken, not writable, full, damaged. One message each, and nothing is lost.
 
 use std::fs;
-use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::path::Path;
 use std::time::Duration;
 
 use codeferry::simulator::{Endpoint, Fault, FaultRule};
 
-use super::judge::{copy_folder, everything_ended, on_the_way, slow_down};
+use super::judge::{everything_ended, on_the_way, slow_down};
 use super::test_support::{Site, exits};
-use crate::patience::{Finish as _, until};
+use crate::files::{Mounted, copy_folder};
+use crate::patience::until;
 
-/// A small file system in memory; unmounted when dropped.
-struct Mount(PathBuf);
-
-impl Mount {
-    /// `None` where this user may not mount: told loudly, for then the test shows nothing.
-    fn new(at: &Path, options: &str) -> Option<Self> {
-        fs::create_dir_all(at).expect("a folder");
-        let mounted = Command::new("mount")
-            .args(["-t", "tmpfs", "-o", options, "codeferry-test"])
-            .arg(at)
-            .finish();
-        if mounted.status.success() {
-            return Some(Self(at.to_owned()));
-        }
-        eprintln!("SKIPPED: no file system can be mounted here (not root?)");
-        None
-    }
-
-    fn remount(&self, options: &str) {
-        let options = format!("remount,{options}");
-        let done = Command::new("mount").args(["-o", &options]).arg(&self.0).finish();
-        assert!(done.status.success(), "remounted");
-    }
-}
-
-impl Drop for Mount {
-    fn drop(&mut self) {
-        Command::new("umount").arg("-l").arg(&self.0).finish();
-    }
+/// A small file system in memory over the site's data folder.
+fn small_disk(site: &Site, options: &str) -> Option<Mounted> {
+    Mounted::over(&site.path("data"), &["-t", "tmpfs", "-o", options, "codeferry-test"])
 }
 
 #[track_caller]
@@ -91,7 +65,7 @@ fn a_second_instance_is_told_who_is_there_and_disturbs_nothing() {
 #[test]
 fn a_data_folder_that_cannot_be_written_ends_with_74_and_loses_nothing() {
     let site = Site::without_limits("");
-    let Some(mount) = Mount::new(&site.path("data"), "size=40m,mode=0700") else {
+    let Some(mount) = small_disk(&site, "size=40m,mode=0700") else {
         return;
     };
     site.sign_in(0, 1);
@@ -124,7 +98,7 @@ fn a_data_folder_that_cannot_be_written_ends_with_74_and_loses_nothing() {
 fn a_disk_that_fills_up_ends_with_74_and_everything_completes_once_there_is_room() {
     const CODES: u64 = 60;
     let site = Site::without_limits("");
-    let Some(mount) = Mount::new(&site.path("data"), "size=64m,mode=0700") else {
+    let Some(mount) = small_disk(&site, "size=64m,mode=0700") else {
         return;
     };
     // Slow enough that there is work in hand, with tokens among it, when the room ends.
@@ -134,13 +108,13 @@ fn a_disk_that_fills_up_ends_with_74_and_everything_completes_once_there_is_room
     until(Duration::from_secs(20), "the first have their tokens", || {
         site.simulator.ledger().answer_count("me", 200) >= 1
     });
-    fill(&mount.0.join("filler"));
+    fill(&mount.at().join("filler"));
     assert_eq!(service.ends(Duration::from_secs(30)), 74, "{}", service.log());
     let says = "codeferry: the journal cannot be written: the disk is full\n  \
                 free some room on the disk and start again; codes that came meanwhile are in the channel\n";
     assert_eq!(service.last_words(), says);
     // A token that could not be stored was revoked directly: its code is the only kind that can be lost.
-    fs::remove_file(mount.0.join("filler")).expect("room");
+    fs::remove_file(mount.at().join("filler")).expect("room");
     let on_their_way = on_the_way(&site);
     site.simulator.faults().clear();
     let service = site.run_ready();
@@ -151,11 +125,11 @@ fn a_disk_that_fills_up_ends_with_74_and_everything_completes_once_there_is_room
 #[test]
 fn with_little_room_left_codes_stay_in_the_channel_until_there_is_more() {
     let site = Site::without_limits("");
-    let Some(mount) = Mount::new(&site.path("data"), "size=64m,mode=0700") else {
+    let Some(mount) = small_disk(&site, "size=64m,mode=0700") else {
         return;
     };
     let service = site.run_ready();
-    let filler = mount.0.join("filler");
+    let filler = mount.at().join("filler");
     fill(&filler);
     // Full but for 8 MB, before anything needs to be written.
     let file = fs::OpenOptions::new().write(true).open(&filler).expect("the filler");

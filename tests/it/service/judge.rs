@@ -3,13 +3,13 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
-use std::path::Path;
 use std::time::Duration;
 
 use codeferry::simulator::{Endpoint, Fault, FaultRule};
 use serde_json::Value;
 
 use super::test_support::{PERSON, Site, exits};
+use crate::files::copy_folder;
 use crate::patience::{Finish as _, until};
 use crate::tally::Tally;
 
@@ -27,21 +27,6 @@ pub fn on_the_way(site: &Site) -> BTreeSet<u64> {
     let grants = list["grants"].as_array().expect("grants");
     let exchanging = grants.iter().filter(|g| g["state"] == "exchanging");
     exchanging.map(|g| number(&g["person"])).collect()
-}
-
-/// Copies a folder with its folders and files; sockets stay.
-pub fn copy_folder(from: &Path, to: &Path) {
-    fs::create_dir_all(to).expect("made");
-    for entry in fs::read_dir(from).expect("a folder") {
-        let entry = entry.expect("an entry");
-        let kind = entry.file_type().expect("its kind");
-        let target = to.join(entry.file_name());
-        if kind.is_dir() {
-            copy_folder(&entry.path(), &target);
-        } else if kind.is_file() {
-            fs::copy(entry.path(), target).expect("copied");
-        }
-    }
 }
 
 /// Makes Discord slow enough that codes are on their way at every moment.

@@ -3,17 +3,16 @@
 use std::collections::BTreeSet;
 use std::fs;
 use std::io::{BufRead as _, Read as _};
-use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
 use codeferry::store::{OpenError, open};
 use rustix::process::Signal;
-use tempfile::TempDir;
 
 use super::killed::{can_trace, strace};
 use super::test_support::options;
 use super::writer::{acknowledged, lost, running, without_syncs, writer};
+use crate::files::Mounted;
 use crate::patience::{Finish as _, installed, until};
 use crate::tally::{Tally, tell};
 
@@ -65,50 +64,11 @@ fn after_a_call_has_failed_nothing_is_acknowledged_and_nothing_acknowledged_is_l
     }
 }
 
-/// A file system of our own, unmounted at the end.
-pub struct Mounted {
-    at: PathBuf,
-    _folder: TempDir,
-}
-
-impl Mounted {
-    /// `None`, and a loud word, where nobody may mount here.
-    pub fn new(words: &[&str]) -> Option<Self> {
-        let folder = tempfile::tempdir().expect("folder");
-        let at = folder.path().join("mounted");
-        fs::create_dir(&at).expect("made");
-        let output = Command::new("mount").args(words).arg(&at).finish();
-        if output.status.success() {
-            Some(Self { at, _folder: folder })
-        } else {
-            skipped(&String::from_utf8_lossy(&output.stderr))
-        }
-    }
-
-    /// Kept in memory, of so many megabytes.
-    pub fn in_memory(megabytes: u64) -> Option<Self> {
-        Self::new(&["-t", "tmpfs", "-o", &format!("size={megabytes}m"), "tmpfs"])
-    }
-
-    pub fn at(&self) -> &Path {
-        &self.at
-    }
-}
-
-impl Drop for Mounted {
-    fn drop(&mut self) {
-        Command::new("umount").arg(&self.at).finish();
-    }
-}
-
-fn skipped<T>(why: &str) -> Option<T> {
-    eprintln!("SKIPPED: no file system can be mounted here: {}", why.trim());
-    None
-}
-
 #[test]
 fn a_file_system_that_is_full_and_then_freed_keeps_everything_acknowledged() {
-    let Some(mounted) = Mounted::in_memory(72) else { return };
+    let Some(mounted) = Mounted::new(&["-t", "tmpfs", "-o", "size=72m", "tmpfs"]) else {
+        return;
+    };
     let dir = mounted.at().join("data");
     let ballast = mounted.at().join("ballast");
     fs::write(&ballast, vec![1; 60 << 20]).expect("written");
@@ -148,7 +108,8 @@ fn power_cut(after: u64, syncs: bool) -> Option<Vec<String>> {
         .and_then(|f| f.set_len(48 << 20))
         .expect("made");
     if !installed("mkfs.ext4") {
-        return skipped("mkfs.ext4 is not there");
+        eprintln!("SKIPPED: mkfs.ext4 is not there");
+        return None;
     }
     let made = Command::new("mkfs.ext4").args(["-q", "-F"]).arg(&image).finish();
     assert!(made.status.success(), "{made:?}");

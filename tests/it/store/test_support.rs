@@ -11,6 +11,8 @@ use codeferry::secret::{AccessToken, AuthorizationCode, PersonalData, RawState};
 use codeferry::store::{Change, OpenError, Opened, Sizes, Store, StoreOptions, Sync, open};
 use codeferry::time::{Clock, SharedClock, Timestamp};
 
+pub use crate::files::copy_folder as copy;
+
 /// 2026-08-10T12:00:04Z, in an hour that begins 4 s earlier.
 pub const NOON: Timestamp = Timestamp::from_secs(1_786_363_204);
 pub const CHANNEL: ChannelId = ChannelId(1_536_000_000_000_000_002);
@@ -196,18 +198,4 @@ pub fn segments(dir: &Path) -> Vec<PathBuf> {
     let mut files: Vec<_> = listed.map(|e| e.expect("listed").path()).collect();
     files.sort();
     files
-}
-
-/// Copies a folder with everything below it, as a kill would leave it.
-pub fn copy(from: &Path, to: &Path) {
-    std::fs::create_dir_all(to).expect("made");
-    for entry in std::fs::read_dir(from).expect("listed") {
-        let entry = entry.expect("listed");
-        let target = to.join(entry.file_name());
-        if entry.file_type().expect("known").is_dir() {
-            copy(&entry.path(), &target);
-        } else {
-            std::fs::copy(entry.path(), target).expect("copied");
-        }
-    }
 }

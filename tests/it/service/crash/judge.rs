@@ -10,8 +10,8 @@ use codeferry::time::SystemClock;
 use serde_json::Value;
 
 use super::super::test_support::{PERSON, Site};
+use crate::files::copy_folder;
 use crate::patience::until;
-use crate::store::test_support::copy;
 use crate::tally::Tally;
 
 /// What was posted in one trial. People are fresh in each, so results can be told apart by them.
@@ -54,7 +54,7 @@ impl Posted {
 pub fn on_the_way(site: &Site) -> Vec<String> {
     let folder = tempfile::tempdir().expect("a folder");
     for part in ["journal", "keys"] {
-        copy(&site.path("data").join(part), &folder.path().join(part));
+        copy_folder(&site.path("data").join(part), &folder.path().join(part));
     }
     let opened = open(&StoreOptions::new(folder.path().join("journal"), SystemClock::shared()));
     let loaded = opened.unwrap_or_else(|e| panic!("after a crash: {e}")).loaded;

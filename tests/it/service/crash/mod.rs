@@ -6,10 +6,12 @@ pub mod judge;
 mod trial;
 
 use std::collections::BTreeMap;
+use std::path::Path;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::channel;
 
 use self::trial::{Happens, Trials};
+use crate::mutations::texts_below;
 use crate::tally::{Tally, tell};
 
 /// Commits, by the kind of change that is in them. (`forget` takes ten minutes to come about; nothing depends on it.)
@@ -40,6 +42,19 @@ const CALLS: [&str; 10] = [
     "removal",
     "invite",
 ];
+#[test]
+fn every_outside_call_that_has_points_is_tried() {
+    let src = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
+    for folder in ["actors", "delivery", "discord", "steps"] {
+        let text = texts_below(&src.join(folder));
+        let points = text.split("crash::point(\"").skip(1);
+        for point in points.filter_map(|rest| rest.split('"').next()) {
+            let call = point.trim_end_matches(".before").trim_end_matches(".after");
+            assert!(CALLS.contains(&call), "`CALLS` lacks the point {point} of src/{folder}");
+        }
+    }
+}
+
 /// Trials at once: they mostly wait.
 const AT_ONCE: usize = 3;
 
