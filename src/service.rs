@@ -3,11 +3,15 @@
 //! It owns the order of a start: the store first, then who we are, then the actors with the history reading, and the
 //! gateway last; what can be checked beside that is checked while codes already flow.
 
+mod checks;
 pub mod direct;
+pub mod failure;
 mod link_issuer;
+pub mod settings;
+mod sinks;
 pub mod wiring;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -16,28 +20,23 @@ use rand::distr::{Alphanumeric, SampleString};
 use rand::rngs::StdRng;
 use tokio::sync::{mpsc, oneshot, watch};
 
-use self::wiring::{Callbacks, IDENTIFIES_A_DAY, Journalled, Outside, watched, wire};
+use self::checks::{reached, set_command, surroundings, who_we_are};
+use self::failure::of_bot;
+use self::wiring::{Callbacks, Journalled, Outside, wire};
 use crate::actors::governor::{Governor, Observe};
 use crate::actors::journal::Journal;
-use crate::actors::listener::{Fatal, WatchedLane};
 use crate::actors::pipeline::{Ended, Pipeline};
-use crate::config::{Config, LimitsConfig, Secrets, SinkKind};
-use crate::delivery::discord_webhook::DiscordWebhook;
-use crate::delivery::http::HttpSink;
-use crate::delivery::jsonl::JsonLines;
+use crate::config::{Config, Secrets};
 use crate::discord::api_base::ApiBase;
 use crate::discord::bot::{BotSettings, HttpBotApi};
 use crate::discord::gateway::{GatewaySession, GatewaySettings};
 use crate::discord::resources::HttpResourceServer;
 use crate::discord::token_endpoint::{HttpTokenEndpoint, TokenEndpointSettings};
-use crate::discord::webhook_post::HttpWebhookPost;
-use crate::ids::{ChannelId, UserId, WebhookId};
+use crate::ids::UserId;
 use crate::lifecycle::{Exit, Failure};
-use crate::port::contact::{Contact, MOST_CHOICES, OwnCommand};
-use crate::port::discord::{ApplicationFacts, BotApi, BotError, RevokeAnswer, TokenEndpoint};
-use crate::port::sink::Sink;
-use crate::rate::limits::{Limits, RateLimit, WebhookLimit};
-use crate::secret::{AccessToken, BotToken, Key};
+use crate::port::contact::Contact;
+use crate::port::discord::BotApi;
+use crate::secret::{BotToken, Key};
 use crate::store::{self, Committer, CommitterHandle, StoreOptions};
 use crate::time::SharedClock;
 
@@ -135,7 +134,7 @@ impl Service {
         .map_err(setup)?;
         let server = HttpResourceServer::new(base.clone(), config.discord.guild_id, config.stages.fetch.timeout)
             .map_err(setup)?;
-        let sinks = sinks(config, secrets, &base, &bot, &clock).await?;
+        let sinks = sinks::open(config, secrets, &base, &bot, &clock).await?;
 
         let (notes, noted) = mpsc::channel(NOTES);
         let (commands, uses) = config.commands.connect.as_ref().map(|_| mpsc::channel(USES)).unzip();
@@ -174,7 +173,7 @@ impl Service {
             }
         });
 
-        let lanes = watched(config);
+        let lanes = settings::watched(config);
         let command = set_command(Rc::clone(&bot), config.clone());
         let checks = surroundings(Rc::clone(&bot), lanes.clone(), Rc::clone(&actors.endpoint), probe_token);
         let (told, opened) = oneshot::channel();
@@ -216,270 +215,6 @@ pub async fn close_gateway(session: Option<GatewaySession>) {
     if let Some(session) = session {
         let _ = tokio::time::timeout(Duration::from_secs(2), session.shutdown()).await;
     }
-}
-
-/// Asks Discord something, for as long as it cannot be reached: codes wait in the channel meanwhile.
-async fn reached<T>(ask: impl AsyncFn() -> Result<T, BotError>) -> Result<T, BotError> {
-    let mut wait = Duration::from_millis(500);
-    loop {
-        match ask().await {
-            Err(BotError::Transient { reason, .. }) => {
-                tracing::warn!(
-                    reason,
-                    wait_s = wait.as_secs_f32(),
-                    "Discord cannot be reached and is tried again"
-                );
-                tokio::time::sleep(wait).await;
-                wait = (wait * 2).min(Duration::from_secs(15));
-            }
-            clear => return clear,
-        }
-    }
-}
-
-/// Asks Discord who we are.
-async fn who_we_are(bot: &dyn BotApi, config: &Config) -> Result<ApplicationFacts, Failure> {
-    let facts = reached(|| bot.application()).await;
-    let facts = facts.map_err(|error| of_bot("Discord does not accept the bot", error))?;
-    if facts.id != config.discord.application_id {
-        return Err(Failure::new(
-            Exit::Usage,
-            format!(
-                "the bot token belongs to application {}, but discord.application_id is {}",
-                facts.id, config.discord.application_id
-            ),
-        )
-        .way_out("use the token and the id of one application, from its pages \"Bot\" and \"General Information\""));
-    }
-    if !facts.redirect_uris.is_empty() && !facts.redirect_uris.contains(&config.discord.redirect_uri) {
-        return Err(Failure::new(
-            Exit::Usage,
-            format!(
-                "discord.redirect_uri `{}` is not registered with the application",
-                config.discord.redirect_uri
-            ),
-        )
-        .way_out("add it, character by character, under \"OAuth2\" > \"Redirects\" in the developer portal"));
-    }
-    if !facts.message_content {
-        tracing::info!("MESSAGE_CONTENT is off for this application: messages are read by their mention of the bot");
-    }
-    tracing::info!(application = %facts.id, bot = %facts.bot, "Discord knows the bot");
-    Ok(facts)
-}
-
-/// What can be checked while codes already flow. A passing fault is no failure; the parts retry by themselves.
-async fn surroundings(
-    bot: Rc<HttpBotApi>,
-    lanes: Vec<WatchedLane>,
-    endpoint: Rc<dyn TokenEndpoint>,
-    nobodys_token: String,
-) -> Result<(), Failure> {
-    let probe = async {
-        match endpoint.revoke(&AccessToken::new(nobodys_token)).await.outcome {
-            RevokeAnswer::CredentialsRefused => Err(Failure::new(
-                Exit::Usage,
-                "Discord refuses the application's credentials (invalid_client)",
-            )
-            .way_out("check discord.application_id and CODEFERRY_CLIENT_SECRET (page \"OAuth2\" of the portal)")),
-            RevokeAnswer::Revoked | RevokeAnswer::Retry { .. } => Ok(()),
-        }
-    };
-    let looked = lanes.iter().map(|lane| async {
-        match bot.channel(lane.channel).await {
-            Ok(()) | Err(BotError::Transient { .. }) => {}
-            Err(error) => return Err(of_bot(&unreadable(lane.channel), error)),
-        }
-        match bot.webhook_channel(lane.webhook).await {
-            Ok(channel) if channel == lane.channel => Ok(()),
-            Ok(channel) => Err(Failure::new(
-                Exit::Usage,
-                format!(
-                    "lane {}: webhook {} posts into channel {channel}, not {}",
-                    lane.lane, lane.webhook, lane.channel
-                ),
-            )
-            .way_out("correct intake.lanes, or move the webhook")),
-            // Without MANAGE_WEBHOOKS it cannot be looked at; the first message will show.
-            Err(BotError::Forbidden { .. } | BotError::Transient { .. }) => Ok(()),
-            Err(error) => Err(of_bot(&format!("lane {}: webhook {}", lane.lane, lane.webhook), error)),
-        }
-    });
-    let (probed, looked) = futures_util::future::join(probe, futures_util::future::join_all(looked)).await;
-    probed?;
-    looked.into_iter().collect()
-}
-
-/// Makes the slash command what the configuration says. Where Discord cannot be reached it is tried again beside
-/// everything else: the command of the last start is still there.
-async fn set_command(bot: Rc<HttpBotApi>, config: Config) -> Result<(), Failure> {
-    let Some(name) = config.commands.connect.clone() else {
-        return Ok(());
-    };
-    let purposes = &config.state.purposes;
-    if let Some(unoffered) = purposes.get(MOST_CHOICES..).filter(|rest| !rest.is_empty()) {
-        tracing::warn!(
-            unoffered = unoffered.len(),
-            "the slash command offers the first {MOST_CHOICES} of state.purposes: Discord shows no more choices"
-        );
-    }
-    let set = async move |bot: &HttpBotApi| {
-        let purposes = &config.state.purposes;
-        let command = OwnCommand {
-            name: &name,
-            phrases: &config.commands.texts,
-            // One that cannot be chosen differently needs no choice.
-            purposes: if purposes.len() > 1 { purposes.as_slice() } else { &[] },
-        };
-        bot.set_command(config.discord.application_id, &command).await?;
-        tracing::info!(command = %name, "the slash command is set");
-        Ok(())
-    };
-    match set(&bot).await {
-        Ok(()) => Ok(()),
-        Err(BotError::Transient { reason, .. }) => {
-            tracing::warn!(reason, "the slash command could not be set and is tried again");
-            spawn(async move {
-                if let Err(error) = reached(async || set(&bot).await).await {
-                    tracing::error!(%error, "the slash command was refused: people cannot use it");
-                }
-            });
-            Ok(())
-        }
-        Err(error) => Err(of_bot("the slash command of commands.connect cannot be set", error)),
-    }
-}
-
-/// The same words whether the checks of the start find it or the reading of history.
-fn unreadable(channel: ChannelId) -> String {
-    format!("channel {channel} of intake.lanes cannot be read")
-}
-
-/// A bot route's refusal as a failure with its exit code and the way out.
-pub fn of_bot(what: &str, error: BotError) -> Failure {
-    let (exit, advice) = match &error {
-        BotError::Unauthorized => (
-            Exit::Usage,
-            "check CODEFERRY_BOT_TOKEN (page \"Bot\" of the portal; reset it there if in doubt)",
-        ),
-        BotError::Forbidden { .. } => (
-            Exit::Usage,
-            "give the bot View Channel and Read Message History in that channel",
-        ),
-        // Unknown Webhook (Discord Docs/Topics/Opcodes and Status Codes).
-        BotError::NotFound { code: 10015 } => (
-            Exit::Usage,
-            "check webhook_id; if the webhook was deleted, make a new one on the channel's page \"Integrations\"",
-        ),
-        BotError::Refused { .. } => (Exit::Usage, "see the code in Discord's documentation"),
-        BotError::NotFound { .. } => (
-            Exit::Usage,
-            "check channel_id, and that the bot is a member of that server",
-        ),
-        BotError::Transient { .. } => (Exit::Failed, "check the network and discord.api_base, then start again"),
-    };
-    Failure::new(exit, what).source(error).way_out(advice)
-}
-
-/// What ended the service by itself, as a failure with its exit code and the way out.
-pub fn of_end(ended: Ended) -> Failure {
-    match ended {
-        Ended::Store(error) => {
-            let advice = if error.is_disk_full() {
-                "free some room on the disk and start again; codes that came meanwhile are in the channel"
-            } else {
-                "look at the disk, then start again; `codeferry debug verify` checks the journal"
-            };
-            Failure::new(Exit::Store, "the journal cannot be written")
-                .source(error)
-                .way_out(advice)
-        }
-        Ended::Died(who) => Failure::new(Exit::Bug, format!("the {who} died; please report the lines above")),
-        Ended::Operator(Fatal::Bot { channel, error }) => of_bot(&unreadable(channel), error),
-        Ended::Operator(Fatal::TooManyIdentifies) => Failure::new(
-            Exit::Failed,
-            format!(
-                "{IDENTIFIES_A_DAY} gateway sessions were begun within a day; at 1,000 Discord resets the bot's token"
-            ),
-        )
-        .way_out("find out why the service restarts or loses its session so often, then start it tomorrow"),
-        Ended::Operator(Fatal::Gateway(code)) => {
-            let (message, advice) = match code {
-                Some(4004) => (
-                    "the gateway refused the bot's token (close code 4004)",
-                    "check CODEFERRY_BOT_TOKEN",
-                ),
-                Some(4014) => (
-                    "the gateway refused an intent (close code 4014)",
-                    "switch on MESSAGE CONTENT INTENT on the page \"Bot\" of the portal and start again",
-                ),
-                _ => (
-                    "the gateway closed the session for good",
-                    "see the log; check the bot's page in the portal",
-                ),
-            };
-            Failure::new(Exit::Usage, message).way_out(advice)
-        }
-    }
-}
-
-/// The governor's limits.
-pub fn limits(config: &LimitsConfig) -> Limits {
-    let rate = |r: crate::config::RateLimit| RateLimit {
-        per_second: r.per_second,
-        burst: r.burst,
-    };
-    Limits {
-        webhook: config.webhook.map(|w| WebhookLimit {
-            per_minute: w.per_minute,
-            burst: w.burst,
-        }),
-        global: config.global.map(rate),
-        oauth: config.oauth.map(rate),
-        invalid_requests: config.invalid_requests,
-    }
-}
-
-async fn sinks(
-    config: &Config,
-    secrets: &Secrets,
-    base: &ApiBase,
-    bot: &Rc<HttpBotApi>,
-    clock: &SharedClock,
-) -> Result<Vec<(String, Rc<dyn Sink>)>, Failure> {
-    let setup = |e| Failure::new(Exit::Usage, "an HTTP client cannot be made").source(e);
-    let timeout = config.stages.deliver.timeout;
-    let tokens: &BTreeMap<WebhookId, _> = &secrets.webhook_tokens;
-    let mut made: Vec<(String, Rc<dyn Sink>)> = Vec::new();
-    for sink in &config.sinks {
-        let made_one: Rc<dyn Sink> = match &sink.kind {
-            SinkKind::Jsonl { path, rotate_mb } => {
-                JsonLines::open(path, rotate_mb.map(|mb| mb * 1_000_000), clock.clone()).map_err(|e| {
-                    Failure::new(Exit::Usage, format!("delivery `{}`", sink.name))
-                        .source(e)
-                        .way_out("correct the path, or let the user that runs codeferry write there")
-                })?
-            }
-            SinkKind::Http { url } => {
-                let secret = secrets.callback_secret.as_ref().ok_or_else(|| {
-                    Failure::new(Exit::Usage, "no callback secret").way_out("set CODEFERRY_CALLBACK_SECRET")
-                })?;
-                let http = HttpSink::new(url.clone(), secret, timeout, clock.clone())
-                    .map_err(|e| Failure::new(Exit::Usage, format!("delivery `{}`", sink.name)).source(e))?;
-                Rc::new(http)
-            }
-            SinkKind::DiscordWebhook { webhook_id } => {
-                let channel = reached(|| bot.webhook_channel(*webhook_id))
-                    .await
-                    .map_err(|e| of_bot(&format!("delivery `{}`: webhook {webhook_id}", sink.name), e))?;
-                let posts =
-                    HttpWebhookPost::new(base.clone(), tokens.clone(), timeout, Rc::clone(bot)).map_err(setup)?;
-                Rc::new(DiscordWebhook::new(Rc::new(posts), channel, *webhook_id))
-            }
-        };
-        made.push((sink.name.clone(), made_one));
-    }
-    Ok(made)
 }
 
 /// Tasks of the start that belong to no actor end with the runtime.

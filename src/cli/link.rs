@@ -9,7 +9,7 @@ use crate::config::LinkKeys;
 use crate::control::LinkRequest;
 use crate::ids::UserId;
 use crate::lifecycle::Exit;
-use crate::service::wiring;
+use crate::service::settings;
 
 /// Arguments of `link`.
 #[derive(Debug, clap::Args)]
@@ -35,7 +35,7 @@ pub fn run(args: &Args, global: &Global) -> anyhow::Result<Exit> {
         .purpose_index(&config.state.purposes)
         .map_err(super::source::of_refusal)?;
     let keys = LinkKeys::load(&config, &locator.environment)?;
-    let minter = wiring::minter(&config, &keys.state_key, &keys.pkce_key);
+    let minter = settings::minter(&config, &keys.state_key, &keys.pkce_key);
     let mut nonce = [0; 8];
     SysRng.try_fill_bytes(&mut nonce)?;
     let link = Source::find(&config, MissingJournal::Make)?.link(&request, &minter, nonce)?;

@@ -18,7 +18,7 @@ use crate::control::server::{ControlServer, ControlSettings};
 use crate::front::pages::Pages;
 use crate::lifecycle::{self, Exit, Failure, Request, Signals};
 use crate::metrics;
-use crate::service::{self, Service, direct, wiring};
+use crate::service::{self, Service, direct, failure, settings};
 use crate::time::SystemClock;
 
 /// Arguments of `run`: everything it needs stands in the configuration.
@@ -158,7 +158,7 @@ async fn drain(service: &Service, config: &Config, signals: &mut Signals) -> Res
     let exit = tokio::select! {
         outcome = tokio::time::timeout(config.shutdown.grace, shutdown) => match outcome {
             Ok(Ok(Ok(()))) => Exit::Fine,
-            Ok(Ok(Err(error))) => return Err(service::of_end(Ended::Store(error))),
+            Ok(Ok(Err(error))) => return Err(failure::of_end(Ended::Store(error))),
             Ok(Err(_)) => Exit::Bug,
             Err(_) => {
                 tracing::warn!("the grace is over: what is left is in the journal and goes on at the next start");
@@ -186,7 +186,7 @@ async fn end(service: &Service, why: Ended, config: &Config, signals: &mut Signa
         }
         Ended::Died(_) => tokio::time::sleep(Duration::from_millis(100)).await,
     }
-    Err(service::of_end(why))
+    Err(failure::of_end(why))
 }
 
 /// Applies `[limits]` and `[log]` of the configuration as it stands now, and says what needs a restart.
@@ -203,10 +203,10 @@ async fn reload(service: &Service, running: &mut Config, global: &Global) {
         tracing::info!("the configuration has not changed");
         return;
     }
-    let _ = service.governor.send(Retune(service::limits(&new.limits))).await;
+    let _ = service.governor.send(Retune(settings::limits(&new.limits))).await;
     (running.limits, running.log) = (new.limits, new.log);
     // Links go by the same limits.
-    let _ = service.journal.send(SetGate(wiring::gate(running))).await;
+    let _ = service.journal.send(SetGate(settings::gate(running))).await;
     if !changes.applied.is_empty() {
         tracing::info!(applied = ?changes.applied, "configuration reloaded");
     }

@@ -13,7 +13,7 @@ use crate::ids::GrantId;
 use crate::intake::gate::{Gate, Minted};
 use crate::intake::mint::{Link, Minter, Wanted};
 use crate::rate::budgets::BudgetView;
-use crate::service::wiring;
+use crate::service::settings;
 use crate::store::{self, Change, Loaded, OpenError, Store, StoreError, StoreOptions};
 use crate::time::{SharedClock, Timestamp};
 
@@ -90,7 +90,7 @@ impl<'a> StoppedStore<'a> {
             purpose: request.purpose_index(&self.config.state.purposes)?,
             again: false,
         };
-        let mut gate = Gate::new(wiring::gate(self.config), self.loaded.places.iter().copied());
+        let mut gate = Gate::new(settings::gate(self.config), self.loaded.places.iter().copied());
         gate.expire(self.now);
         let received = |g: &&Grant| matches!(g.state, State::Received { .. });
         let waiting = self.loaded.grants.iter().filter(received).count();

@@ -11,7 +11,7 @@ use actix::Addr;
 use tokio::sync::Mutex;
 
 use super::Service;
-use super::wiring::states;
+use super::settings::states;
 use crate::actors::journal::Journal;
 use crate::actors::journal::message::{Append, JournalError};
 use crate::actors::journal::open_grants::{Carried, Redirected};

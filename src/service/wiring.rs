@@ -11,27 +11,21 @@ use rand::SeedableRng;
 use rand::rngs::StdRng;
 use tokio::sync::{mpsc, watch};
 
-use super::limits;
 use super::link_issuer::JournalLinkIssuer;
+use super::settings;
 use crate::actors::command_responder::{self, CommandResponder};
 use crate::actors::governor::{self, Governor};
-use crate::actors::journal::open_grants::{OpenGrants, OpenGrantsRules};
+use crate::actors::journal::open_grants::OpenGrants;
 use crate::actors::journal::{self, Journal, OnClosed};
 use crate::actors::listener::gatekeeper::Gatekeeper;
-use crate::actors::listener::{self, Listener, WatchedLane};
+use crate::actors::listener::{self, Fatal, Listener};
 use crate::actors::pipeline::{Ended, Pipeline};
-use crate::config::{AfterReceipt, Config, Secrets, StateMode, WireVersion};
-use crate::delivery::result::ResultFormat;
-use crate::grant::{Policy, Task};
+use crate::config::{Config, Secrets};
+use crate::grant::Task;
 use crate::ids::{ChannelId, UserId};
-use crate::intake::gate::GateRules;
-use crate::intake::link::LinkSettings;
-use crate::intake::message::Accept;
-use crate::intake::mint::Minter;
-use crate::intake::state::{StateKey, StateRules};
 use crate::port::contact::{CommandUse, Contact, LinkIssuer};
 use crate::port::discord::{BotApi, GatewayNote, ResourceServer, TokenEndpoint};
-use crate::port::permit::{LedgerError, SpendingLedger};
+use crate::port::permit::{LedgerError, Permits, SpendingLedger};
 use crate::port::sink::Sink;
 use crate::secret::Key;
 use crate::steps::invite;
@@ -114,16 +108,6 @@ impl SpendingLedger for Ledger {
     }
 }
 
-/// The configured lanes as the listener watches them.
-pub fn watched(config: &Config) -> Vec<WatchedLane> {
-    let lanes = config.intake.lanes.iter().map(|l| WatchedLane {
-        lane: l.lane,
-        channel: l.channel_id,
-        webhook: l.webhook_id,
-    });
-    lanes.collect()
-}
-
 /// Starts every actor. What the journal held goes on at once, and so does the reading of history.
 pub fn wire(
     config: &Config,
@@ -137,14 +121,13 @@ pub fn wire(
         loaded,
         code_hash_key,
     } = journalled;
-    let Outside { mut random, uses, .. } = outside;
+    let Outside { mut random, .. } = outside;
     // Between two answers nobody can tell a step of the wall clock from time that passed: codes would die of it.
     let steady = SteadyClock::set_by(&*outside.clock);
     let clock: SharedClock = steady.clone();
-    let kept = clock.clone();
-    let lanes = watched(config);
+    let lanes = settings::watched(config);
     let governor = Governor::new(governor::GovernorSettings {
-        limits: limits(&config.limits),
+        limits: settings::limits(&config.limits),
         lanes: lanes.iter().map(|l| (l.channel, l.lane)).collect(),
         spending: loaded.spending.clone(),
         ledger: Box::new(Ledger(store.clone())),
@@ -153,17 +136,7 @@ pub fn wire(
     .start();
 
     let identifies = loaded.identifies.clone();
-    let policy = Policy {
-        code_lifetime: config.intake.code_lifetime,
-        sinks: config.sinks.iter().map(|s| s.name.clone()).collect(),
-        keep_parked: config.journal.keep_parked,
-        reinvite: config.reinvite.enabled,
-    };
-    let rules = OpenGrantsRules {
-        policy,
-        keep_messages: config.intake.after_receipt == AfterReceipt::Keep,
-        gate: gate(config),
-    };
+    let rules = settings::open_grants_rules(config);
     let open_grants = OpenGrants::new(loaded, rules, StdRng::from_rng(&mut random), clock.now());
     let journal = Journal::new(
         journal::JournalSettings {
@@ -172,7 +145,7 @@ pub fn wire(
             max_open: usize::try_from(config.journal.max_open).unwrap_or(usize::MAX),
             closed_retention: config.journal.closed_retention,
             on_closed: callbacks.on_closed,
-            minter: minter(config, &secrets.state_key, &secrets.pkce_key),
+            minter: settings::minter(config, &secrets.state_key, &secrets.pkce_key),
         },
         open_grants,
     )
@@ -188,59 +161,25 @@ pub fn wire(
         end.clone(),
         StdRng::from_rng(&mut random),
     );
-    let stages = &config.stages;
-    let exchange = Rc::new(Exchange::new(Rc::clone(&endpoint), secrets.pkce_key.clone()));
-    pipeline.add_stage(&exchange, Task::Exchange, stages.exchange.slots);
-    let resources = config.fetch.resources.clone();
-    let fetch = Rc::new(Fetch::new(
-        outside.server,
-        resources,
-        Rc::new(governor.clone()),
-        clock.clone(),
-    ));
-    pipeline.add_stage(&fetch, Task::Fetch, stages.fetch.slots);
-    let revoke = Rc::new(Revoke::new(Rc::clone(&endpoint)));
-    pipeline.add_stage(&revoke, Task::Revoke, stages.revoke.slots);
-    let format = ResultFormat {
-        purposes: config.state.purposes.clone().into(),
-        with_raw_state: config.state.mode != StateMode::Signed,
-        with_invitation: config.reinvite.enabled,
+    let calls = Calls {
+        endpoint: Rc::clone(&endpoint),
+        server: outside.server,
+        permits: Rc::new(governor.clone()),
+        clock: clock.clone(),
     };
-    for (index, (name, sink)) in outside.sinks.into_iter().enumerate() {
-        let deliver = Rc::new(Deliver::new(name, sink, format.clone()));
-        let task = Task::Deliver(u8::try_from(index).unwrap_or(u8::MAX));
-        pipeline.add_stage(&deliver, task, stages.deliver.slots);
-    }
-
-    let link_issuer: Rc<dyn LinkIssuer> = Rc::new(JournalLinkIssuer(journal.clone()));
-    if config.reinvite.enabled {
-        let invite = Rc::new(Invite::new(invite::InviteSettings {
-            link_issuer: Rc::clone(&link_issuer),
-            contact: Rc::clone(&outside.contact),
-            clock: clock.clone(),
-            text: config.reinvite.text.clone(),
-            button: config.reinvite.button.clone(),
-        }));
-        pipeline.add_stage(&invite, Task::Invite, INVITING_AT_ONCE);
-    }
-    if let (Some(command), Some(uses)) = (config.commands.connect.clone(), uses) {
-        let responder = CommandResponder::new(command_responder::ResponderSettings {
-            command,
-            phrases: config.commands.texts.clone(),
-            purposes: config.state.purposes.clone(),
-            uses,
-            link_issuer: Rc::clone(&link_issuer),
-            contact: Rc::clone(&outside.contact),
-            clock: clock.clone(),
-        });
-        pipeline.add_command_responder(responder.start());
-    }
+    add_stages(&mut pipeline, config, secrets, calls, outside.sinks);
+    let people = People {
+        link_issuer: Rc::new(JournalLinkIssuer(journal.clone())),
+        contact: outside.contact,
+        clock: clock.clone(),
+    };
+    add_contacts(&mut pipeline, config, people, outside.uses);
 
     let gatekeeper = Gatekeeper::new(
         &lanes,
         outside.bot_id,
-        accept(config, secrets),
-        states(config, secrets),
+        settings::accept(config, secrets),
+        settings::states(config, secrets),
         code_hash_key,
     );
     let listener = Listener::new(
@@ -249,23 +188,11 @@ pub fn wire(
             gatekeeper,
             bot: outside.bot,
             notes: outside.notes,
-            clock,
+            clock: clock.clone(),
             code_lifetime: config.intake.code_lifetime,
             poll_every: config.intake.poll_every,
-            after_receipt: match config.intake.after_receipt {
-                AfterReceipt::Delete => listener::AfterReceipt::Delete,
-                AfterReceipt::React => listener::AfterReceipt::React,
-                AfterReceipt::Keep => listener::AfterReceipt::Keep,
-            },
-            on_fatal: Rc::new(move |why| {
-                end.send_if_modified(|ended| {
-                    let first = ended.is_none();
-                    if first {
-                        *ended = Some(Ended::Operator(why.clone()));
-                    }
-                    first
-                });
-            }),
+            after_receipt: settings::after_receipt(config),
+            on_fatal: end_once(end),
             on_ready: callbacks.on_ready,
             identifies: listener::Identifies::new(identifies, IDENTIFIES_A_DAY, store),
         },
@@ -279,53 +206,86 @@ pub fn wire(
         pipeline: pipeline.start(),
         endpoint,
         ended,
-        clock: kept,
+        clock,
     }
 }
 
-/// How many links may be outstanding.
-pub fn gate(config: &Config) -> GateRules {
-    GateRules {
-        packs: config.intake.lanes.iter().map(|lane| lane.pack).collect(),
-        webhook: config.limits.webhook.map(|w| (w.per_minute, w.burst)),
-        oauth_per_second: config.limits.oauth.map(|oauth| oauth.per_second),
-        code_lifetime: config.intake.code_lifetime,
-        share_permille: config.gate.share_permille,
+/// What the stages' calls need.
+struct Calls {
+    endpoint: Rc<dyn TokenEndpoint>,
+    server: Rc<dyn ResourceServer>,
+    permits: Rc<dyn Permits>,
+    clock: SharedClock,
+}
+
+/// Adds exchange, fetch, revocation, and a delivery for each sink.
+fn add_stages(
+    pipeline: &mut Pipeline,
+    config: &Config,
+    secrets: &Secrets,
+    calls: Calls,
+    sinks: Vec<(String, Rc<dyn Sink>)>,
+) {
+    let stages = &config.stages;
+    let exchange = Rc::new(Exchange::new(Rc::clone(&calls.endpoint), secrets.pkce_key.clone()));
+    pipeline.add_stage(&exchange, Task::Exchange, stages.exchange.slots);
+    let resources = config.fetch.resources.clone();
+    let fetch = Rc::new(Fetch::new(calls.server, resources, calls.permits, calls.clock));
+    pipeline.add_stage(&fetch, Task::Fetch, stages.fetch.slots);
+    let revoke = Rc::new(Revoke::new(calls.endpoint));
+    pipeline.add_stage(&revoke, Task::Revoke, stages.revoke.slots);
+    let format = settings::result_format(config);
+    for (index, (name, sink)) in sinks.into_iter().enumerate() {
+        let deliver = Rc::new(Deliver::new(name, sink, format.clone()));
+        let task = Task::Deliver(u8::try_from(index).unwrap_or(u8::MAX));
+        pipeline.add_stage(&deliver, task, stages.deliver.slots);
     }
 }
 
-/// What this configuration's links are made with.
-pub fn minter(config: &Config, state_key: &Key, pkce_key: &Key) -> Minter {
-    Minter {
-        settings: LinkSettings {
-            authorize_url: config.discord.authorize_url.clone(),
-            client_id: config.discord.application_id.0,
-            redirect_uri: config.discord.redirect_uri.clone(),
-            scopes: config.discord.scopes.clone(),
-        },
-        mode: config.state.mode.into(),
-        state_key: StateKey::new(state_key),
-        pkce_key: pkce_key.clone(),
-        lifetime: config.state.lifetime,
+/// What the parts that speak with people need.
+struct People {
+    link_issuer: Rc<dyn LinkIssuer>,
+    contact: Rc<dyn Contact>,
+    clock: SharedClock,
+}
+
+/// Adds the invitations and the slash command, where they are configured.
+fn add_contacts(pipeline: &mut Pipeline, config: &Config, people: People, uses: Option<mpsc::Receiver<CommandUse>>) {
+    if config.reinvite.enabled {
+        let invite = Rc::new(Invite::new(invite::InviteSettings {
+            link_issuer: Rc::clone(&people.link_issuer),
+            contact: Rc::clone(&people.contact),
+            clock: people.clock.clone(),
+            text: config.reinvite.text.clone(),
+            button: config.reinvite.button.clone(),
+        }));
+        pipeline.add_stage(&invite, Task::Invite, INVITING_AT_ONCE);
+    }
+    if let (Some(command), Some(uses)) = (config.commands.connect.clone(), uses) {
+        let responder = CommandResponder::new(command_responder::ResponderSettings {
+            command,
+            phrases: config.commands.texts.clone(),
+            purposes: config.state.purposes.clone(),
+            uses,
+            link_issuer: people.link_issuer,
+            contact: people.contact,
+            clock: people.clock,
+        });
+        pipeline.add_command_responder(responder.start());
     }
 }
 
-fn accept(config: &Config, secrets: &Secrets) -> Accept {
-    let accepts = |version| config.intake.accept.contains(&version);
-    Accept {
-        v0: accepts(WireVersion::V0),
-        v1: secrets.relay_key.clone().filter(|_| accepts(WireVersion::V1)),
-    }
-}
-
-/// How states are read.
-pub(super) fn states(config: &Config, secrets: &Secrets) -> StateRules {
-    StateRules {
-        mode: config.state.mode.into(),
-        key: StateKey::new(&secrets.state_key),
-        code_lifetime: config.intake.code_lifetime,
-        purposes: config.state.purposes.len(),
-    }
+/// Tells the first reason to end and drops the others.
+fn end_once(end: watch::Sender<Option<Ended>>) -> Rc<dyn Fn(Fatal)> {
+    Rc::new(move |why| {
+        end.send_if_modified(|ended| {
+            let first = ended.is_none();
+            if first {
+                *ended = Some(Ended::Operator(why));
+            }
+            first
+        });
+    })
 }
 
 /// Every answer's `Date` corrects the clock.

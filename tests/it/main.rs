@@ -12,6 +12,7 @@ mod files;
 mod fuzz;
 mod gateway;
 mod hookdeck;
+mod layers;
 mod mutations;
 mod patience;
 mod relay;

@@ -146,11 +146,10 @@ fn limits() -> Vec<Fault> {
             Closes::Global,
         ),
         limit("429 by HTML", edge("text/html", "", html), 60_000, "429 None", unnamed),
-        // Only the page tells that it is the edge's; what was asked is asked again once the governor lets it.
         limit(
             "429 by HTML that came by a proxy",
             answer(429, "text/html", "", html),
-            5_000,
+            60_000,
             "429 None",
             unnamed,
         ),

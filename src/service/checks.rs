@@ -1,0 +1,146 @@
+//! What is asked of Discord at a start: who we are, before the actors; and while codes already flow, whether credentials,
+//! channels and webhooks are what the configuration says.
+
+use std::rc::Rc;
+use std::time::Duration;
+
+use super::failure::{of_bot, unreadable};
+use crate::actors::listener::WatchedLane;
+use crate::config::Config;
+use crate::discord::bot::HttpBotApi;
+use crate::lifecycle::{Exit, Failure};
+use crate::port::contact::{Contact as _, MOST_CHOICES, OwnCommand};
+use crate::port::discord::{ApplicationFacts, BotApi, BotError, RevokeAnswer, TokenEndpoint};
+use crate::secret::AccessToken;
+
+/// Retries until Discord can be reached: codes wait in the channel meanwhile.
+pub(super) async fn reached<T>(ask: impl AsyncFn() -> Result<T, BotError>) -> Result<T, BotError> {
+    let mut wait = Duration::from_millis(500);
+    loop {
+        match ask().await {
+            Err(BotError::Transient { reason, .. }) => {
+                tracing::warn!(
+                    reason,
+                    wait_s = wait.as_secs_f32(),
+                    "Discord cannot be reached and is tried again"
+                );
+                tokio::time::sleep(wait).await;
+                wait = (wait * 2).min(Duration::from_secs(15));
+            }
+            clear => return clear,
+        }
+    }
+}
+
+/// Asks Discord who we are.
+pub(super) async fn who_we_are(bot: &dyn BotApi, config: &Config) -> Result<ApplicationFacts, Failure> {
+    let facts = reached(|| bot.application()).await;
+    let facts = facts.map_err(|error| of_bot("Discord does not accept the bot", error))?;
+    if facts.id != config.discord.application_id {
+        return Err(Failure::new(
+            Exit::Usage,
+            format!(
+                "the bot token belongs to application {}, but discord.application_id is {}",
+                facts.id, config.discord.application_id
+            ),
+        )
+        .way_out("use the token and the id of one application, from its pages \"Bot\" and \"General Information\""));
+    }
+    if !facts.redirect_uris.is_empty() && !facts.redirect_uris.contains(&config.discord.redirect_uri) {
+        return Err(Failure::new(
+            Exit::Usage,
+            format!(
+                "discord.redirect_uri `{}` is not registered with the application",
+                config.discord.redirect_uri
+            ),
+        )
+        .way_out("add it, character by character, under \"OAuth2\" > \"Redirects\" in the developer portal"));
+    }
+    if !facts.message_content {
+        tracing::info!("MESSAGE_CONTENT is off for this application: messages are read by their mention of the bot");
+    }
+    tracing::info!(application = %facts.id, bot = %facts.bot, "Discord knows the bot");
+    Ok(facts)
+}
+
+/// What can be checked while codes already flow. A passing fault is no failure; the parts retry by themselves.
+pub(super) async fn surroundings(
+    bot: Rc<HttpBotApi>,
+    lanes: Vec<WatchedLane>,
+    endpoint: Rc<dyn TokenEndpoint>,
+    nobodys_token: String,
+) -> Result<(), Failure> {
+    let probe = async {
+        match endpoint.revoke(&AccessToken::new(nobodys_token)).await.outcome {
+            RevokeAnswer::CredentialsRefused => Err(Failure::new(
+                Exit::Usage,
+                "Discord refuses the application's credentials (invalid_client)",
+            )
+            .way_out("check discord.application_id and CODEFERRY_CLIENT_SECRET (page \"OAuth2\" of the portal)")),
+            RevokeAnswer::Revoked | RevokeAnswer::Retry { .. } => Ok(()),
+        }
+    };
+    let looked = lanes.iter().map(|lane| async {
+        match bot.channel(lane.channel).await {
+            Ok(()) | Err(BotError::Transient { .. }) => {}
+            Err(error) => return Err(of_bot(&unreadable(lane.channel), error)),
+        }
+        match bot.webhook_channel(lane.webhook).await {
+            Ok(channel) if channel == lane.channel => Ok(()),
+            Ok(channel) => Err(Failure::new(
+                Exit::Usage,
+                format!(
+                    "lane {}: webhook {} posts into channel {channel}, not {}",
+                    lane.lane, lane.webhook, lane.channel
+                ),
+            )
+            .way_out("correct intake.lanes, or move the webhook")),
+            // Without MANAGE_WEBHOOKS it cannot be looked at; the first message will show.
+            Err(BotError::Forbidden { .. } | BotError::Transient { .. }) => Ok(()),
+            Err(error) => Err(of_bot(&format!("lane {}: webhook {}", lane.lane, lane.webhook), error)),
+        }
+    });
+    let (probed, looked) = futures_util::future::join(probe, futures_util::future::join_all(looked)).await;
+    probed?;
+    looked.into_iter().collect()
+}
+
+/// Makes the slash command what the configuration says. Where Discord cannot be reached it is tried again beside
+/// everything else: the command of the last start is still there.
+pub(super) async fn set_command(bot: Rc<HttpBotApi>, config: Config) -> Result<(), Failure> {
+    let Some(name) = config.commands.connect.clone() else {
+        return Ok(());
+    };
+    let purposes = &config.state.purposes;
+    if let Some(unoffered) = purposes.get(MOST_CHOICES..).filter(|rest| !rest.is_empty()) {
+        tracing::warn!(
+            unoffered = unoffered.len(),
+            "the slash command offers the first {MOST_CHOICES} of state.purposes: Discord shows no more choices"
+        );
+    }
+    let set = async move |bot: &HttpBotApi| {
+        let purposes = &config.state.purposes;
+        let command = OwnCommand {
+            name: &name,
+            phrases: &config.commands.texts,
+            // One that cannot be chosen differently needs no choice.
+            purposes: if purposes.len() > 1 { purposes.as_slice() } else { &[] },
+        };
+        bot.set_command(config.discord.application_id, &command).await?;
+        tracing::info!(command = %name, "the slash command is set");
+        Ok(())
+    };
+    match set(&bot).await {
+        Ok(()) => Ok(()),
+        Err(BotError::Transient { reason, .. }) => {
+            tracing::warn!(reason, "the slash command could not be set and is tried again");
+            tokio::task::spawn_local(async move {
+                if let Err(error) = reached(async || set(&bot).await).await {
+                    tracing::error!(%error, "the slash command was refused: people cannot use it");
+                }
+            });
+            Ok(())
+        }
+        Err(error) => Err(of_bot("the slash command of commands.connect cannot be set", error)),
+    }
+}

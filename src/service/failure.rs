@@ -1,0 +1,82 @@
+//! What can go wrong with the surroundings, as failures with an exit code and a way out.
+
+use crate::actors::listener::Fatal;
+use crate::actors::pipeline::Ended;
+use crate::ids::ChannelId;
+use crate::lifecycle::{Exit, Failure};
+use crate::port::discord::BotError;
+
+use super::wiring::IDENTIFIES_A_DAY;
+
+/// The same words whether the checks of the start find it or the reading of history.
+pub(super) fn unreadable(channel: ChannelId) -> String {
+    format!("channel {channel} of intake.lanes cannot be read")
+}
+
+/// A bot route's refusal as a failure with its exit code and the way out.
+pub fn of_bot(what: &str, error: BotError) -> Failure {
+    let (exit, advice) = match &error {
+        BotError::Unauthorized => (
+            Exit::Usage,
+            "check CODEFERRY_BOT_TOKEN (page \"Bot\" of the portal; reset it there if in doubt)",
+        ),
+        BotError::Forbidden { .. } => (
+            Exit::Usage,
+            "give the bot View Channel and Read Message History in that channel",
+        ),
+        // Unknown Webhook (Discord Docs/Topics/Opcodes and Status Codes).
+        BotError::NotFound { code: 10015 } => (
+            Exit::Usage,
+            "check webhook_id; if the webhook was deleted, make a new one on the channel's page \"Integrations\"",
+        ),
+        BotError::Refused { .. } => (Exit::Usage, "see the code in Discord's documentation"),
+        BotError::NotFound { .. } => (
+            Exit::Usage,
+            "check channel_id, and that the bot is a member of that server",
+        ),
+        BotError::Transient { .. } => (Exit::Failed, "check the network and discord.api_base, then start again"),
+    };
+    Failure::new(exit, what).source(error).way_out(advice)
+}
+
+/// What ended the service by itself, as a failure with its exit code and the way out.
+pub fn of_end(ended: Ended) -> Failure {
+    match ended {
+        Ended::Store(error) => {
+            let advice = if error.is_disk_full() {
+                "free some room on the disk and start again; codes that came meanwhile are in the channel"
+            } else {
+                "look at the disk, then start again; `codeferry debug verify` checks the journal"
+            };
+            Failure::new(Exit::Store, "the journal cannot be written")
+                .source(error)
+                .way_out(advice)
+        }
+        Ended::Died(who) => Failure::new(Exit::Bug, format!("the {who} died; please report the lines above")),
+        Ended::Operator(Fatal::Bot { channel, error }) => of_bot(&unreadable(channel), error),
+        Ended::Operator(Fatal::TooManyIdentifies) => Failure::new(
+            Exit::Failed,
+            format!(
+                "{IDENTIFIES_A_DAY} gateway sessions were begun within a day; at 1,000 Discord resets the bot's token"
+            ),
+        )
+        .way_out("find out why the service restarts or loses its session so often, then start it tomorrow"),
+        Ended::Operator(Fatal::Gateway(code)) => {
+            let (message, advice) = match code {
+                Some(4004) => (
+                    "the gateway refused the bot's token (close code 4004)",
+                    "check CODEFERRY_BOT_TOKEN",
+                ),
+                Some(4014) => (
+                    "the gateway refused an intent (close code 4014)",
+                    "switch on MESSAGE CONTENT INTENT on the page \"Bot\" of the portal and start again",
+                ),
+                _ => (
+                    "the gateway closed the session for good",
+                    "see the log; check the bot's page in the portal",
+                ),
+            };
+            Failure::new(Exit::Usage, message).way_out(advice)
+        }
+    }
+}
