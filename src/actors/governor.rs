@@ -22,7 +22,7 @@ use crate::metrics;
 use crate::port::permit::{Ending, Permit, PermitAnswer, Permits, Return, SpendingLedger};
 use crate::rate::budgets::{BudgetView, Budgets, Key, Reservation, Verdict};
 use crate::rate::feedback::HttpFeedback;
-use crate::rate::limits::{Limits, Need};
+use crate::rate::limits::{Budget, Limits, Need};
 use crate::rate::moment::Moment;
 use crate::time::{SharedClock, Timestamp};
 
@@ -114,11 +114,7 @@ impl Handler<Need> for Governor {
 
     fn handle(&mut self, need: Need, ctx: &mut Self::Context) -> Reply {
         let now = self.now();
-        // Nobody who waits could go before the alarm unless something came back, so only then must they be asked first.
-        if self.take_back() || self.alarm.as_ref().is_some_and(|(at, _)| *at <= now) {
-            self.serve(ctx);
-        }
-        match self.budgets.take(need, now) {
+        match self.take(need, now, ctx) {
             Verdict::Granted(taken) => Reply::Now(Ok(self.permit(taken))),
             Verdict::StoreFirst(channel, taken) => {
                 let slot = Slot::default();
@@ -139,6 +135,28 @@ impl Handler<Need> for Governor {
                 }
                 Reply::Later(slot)
             }
+        }
+    }
+}
+
+/// Asks for permission to make one call, and does not wait for it. `None` for a webhook post too: its slot must become durable.
+#[derive(Debug, Clone, Copy)]
+pub struct AtOnce(pub Need);
+
+impl Message for AtOnce {
+    type Result = Option<Permit>;
+}
+
+impl Handler<AtOnce> for Governor {
+    type Result = Option<Permit>;
+
+    fn handle(&mut self, AtOnce(need): AtOnce, ctx: &mut Self::Context) -> Option<Permit> {
+        if matches!(need.budget, Budget::Webhook(_)) {
+            return None;
+        }
+        match self.take(need, self.now(), ctx) {
+            Verdict::Granted(taken) => Some(self.permit(taken)),
+            Verdict::StoreFirst(..) | Verdict::NotBefore(_) => None,
         }
     }
 }
@@ -243,6 +261,14 @@ impl Governor {
 
     fn told(&self, at: Moment) -> Timestamp {
         self.clock.now() + at.since(self.now())
+    }
+
+    fn take(&mut self, need: Need, now: Moment, ctx: &mut Context<Self>) -> Verdict {
+        // Nobody who waits could go before the alarm unless something came back, so only then must they be asked first.
+        if self.take_back() || self.alarm.as_ref().is_some_and(|(at, _)| *at <= now) {
+            self.serve(ctx);
+        }
+        self.budgets.take(need, now)
     }
 
     /// Grants whatever can be granted, most urgent first, and sets the alarm for the rest.

@@ -4,6 +4,7 @@
 //! and answers once they are durable where an outside effect depends on it.
 
 mod channel;
+mod commits;
 mod drain;
 pub mod message;
 mod mint;
@@ -17,28 +18,26 @@ use std::time::Duration;
 
 use actix::ActorFutureExt;
 use actix::{Actor, AsyncContext, Context, Handler, Recipient, ResponseFuture, SpawnHandle, StreamHandler, WrapFuture};
-use futures_util::future::LocalBoxFuture;
-use futures_util::{FutureExt, StreamExt};
-use tokio::sync::oneshot;
+use futures_util::StreamExt;
 
+use self::commits::{Commits, Committed};
 use self::message::{
     Append, Begin, Claim, JournalError, Lease, Operate, Release, ReleaseStage, Report, Reported, ResumeExchange,
     Stalled, Watch, WorkAvailable,
 };
 use self::open_grants::{Begun, Changed, OpenGrants};
-use super::calls::Calls;
 use crate::grant::{ClosedGrant, Event, Outcome, State, Task};
-use crate::ids::{GrantId, MessageId};
+use crate::ids::GrantId;
 use crate::intake::mint::Minter;
 use crate::metrics;
 use crate::steps::Step;
 use crate::store::{CommitterHandle, Health, StoreError};
 use crate::time::{SharedClock, Timestamp};
 
-/// Commits looked at in one go, at most.
+/// Ended commits that are looked at together, at most.
 const COMMITS: usize = 256;
 
-/// Told of a grant that closed.
+/// Called when a grant closes.
 pub type OnClosed = dyn Fn(&ClosedGrant);
 
 /// What the journal is made of.
@@ -51,7 +50,7 @@ pub struct JournalSettings {
     pub max_open: usize,
     /// How long closed grants are kept.
     pub closed_retention: Duration,
-    /// Told of every grant that closes, where anybody wants to know.
+    /// Called when a grant closes.
     pub on_closed: Option<Rc<OnClosed>>,
     /// Makes links.
     pub minter: Minter,
@@ -61,7 +60,7 @@ pub struct JournalSettings {
 pub struct Journal {
     open_grants: OpenGrants,
     settings: JournalSettings,
-    /// Who is told that there is work, by task; in order, so that a run can be repeated.
+    /// The stages that are told of work, by task; ordered, so that a run can be repeated.
     watchers: BTreeMap<Task, Recipient<WorkAvailable>>,
     /// The first store error: from then on nothing is claimed and nothing begins.
     failed: Option<StoreError>,
@@ -77,23 +76,12 @@ pub struct Journal {
     at_start: Option<Changed>,
     /// Outcomes since the start.
     outcomes: HashMap<Outcome, u64>,
-    /// Commits that are not durable yet.
-    commits: Calls<Committed>,
-}
-
-/// What became of a commit.
-struct Committed {
-    /// The grants it touched.
-    grants: Vec<GrantId>,
-    /// The source messages it touched.
-    source_messages: Vec<MessageId>,
-    outcome: Result<(), StoreError>,
-    /// Who waits for it; nobody, where nothing depends on it.
-    waiting: oneshot::Sender<Result<(), JournalError>>,
+    /// Changes that are not durable yet.
+    commits: Commits,
 }
 
 impl Journal {
-    /// A journal over the memory that the store gave back.
+    /// A journal over what the store held.
     pub fn new(settings: JournalSettings, (open_grants, at_start): (OpenGrants, Changed)) -> Self {
         Self {
             open_grants,
@@ -106,7 +94,7 @@ impl Journal {
             timer: None,
             at_start: Some(at_start),
             outcomes: HashMap::new(),
-            commits: Calls::default(),
+            commits: Commits::default(),
         }
     }
 
@@ -120,7 +108,7 @@ impl Journal {
         Some(self.now().since(grant.origin.message.created_at()))
     }
 
-    /// Also a commit of the governor or the listener may have been the one that failed. Not knowing of it would hand out
+    /// The commit that failed may have been the governor's or the listener's. A journal that did not know would hand out
     /// grants that cannot begin, and take them back, as fast as the machine allows.
     fn working(&self) -> Result<(), JournalError> {
         let failed = self.failed.clone().or_else(|| match self.settings.store.health() {
@@ -131,37 +119,6 @@ impl Journal {
         failed.map_or(Ok(()), |e| Err(JournalError::Store(e)))
     }
 
-    /// Makes changes durable, whether or not the answer is waited for; their grants' tasks are offered afterwards.
-    fn commit(&mut self, changed: Changed) -> LocalBoxFuture<'static, Result<(), JournalError>> {
-        for closed in &changed.closed {
-            *self.outcomes.entry(closed.outcome).or_default() += 1;
-            metrics::grant_closed(closed.outcome);
-            if let Some(told) = &self.settings.on_closed {
-                told(closed);
-            }
-        }
-        for (grant, sink) in &changed.given_up {
-            tracing::error!(grant.id = %grant, sink, "a delivery was given up: it was parked for `journal.keep_parked`");
-            metrics::delivery_given_up(sink);
-        }
-        if changed.changes.is_empty() {
-            return std::future::ready(self.working()).boxed_local();
-        }
-        let (grants, source_messages) = (changed.grants, changed.source_messages);
-        let durable = self.settings.store.commit(changed.changes);
-        let (waiting, answer) = oneshot::channel();
-        self.commits.start(async move {
-            Committed {
-                grants,
-                source_messages,
-                outcome: durable.await,
-                waiting,
-            }
-        });
-        let gone = |_| Err(JournalError::Refused("the journal is gone".to_owned()));
-        async move { answer.await.unwrap_or_else(gone) }.boxed_local()
-    }
-
     fn fail(&mut self, error: &StoreError) {
         if self.failed.is_none() {
             tracing::error!(%error, "the store failed: no more work is begun");
@@ -169,13 +126,13 @@ impl Journal {
         }
     }
 
-    /// Tells the stages for whom there is work, and sets the timer for what must wait.
+    /// Tells stages that they have work, and sets the timer for what is due later.
     fn offer_work(&mut self, ctx: &mut Context<Self>) {
         let now = self.now();
         let tasks: Vec<Task> = self.watchers.keys().copied().collect();
         for task in tasks {
-            if self.may_claim(task) && self.open_grants.is_ready(task, now) {
-                // A full mailbox means that the stage will look anyway.
+            if self.may_claim(task) && self.open_grants.ready(task, now) > 0 {
+                // A stage with a full mailbox looks for work anyway.
                 let _ = self.watchers[&task].try_send(WorkAvailable);
             }
         }
@@ -200,7 +157,7 @@ impl Journal {
 
     fn pass_time(&mut self, ctx: &mut Context<Self>) {
         let expired = self.open_grants.expire(self.now());
-        drop(self.commit(expired));
+        drop(self.commit(expired, ctx));
         self.offer_work(ctx);
     }
 
@@ -210,7 +167,7 @@ impl Journal {
 
     fn maintain(&mut self, ctx: &mut Context<Self>) {
         let aged = self.open_grants.age(self.now());
-        drop(self.commit(aged));
+        drop(self.commit(aged, ctx));
         let store = self.settings.store.clone();
         let (now, retention) = (self.settings.clock.now(), self.settings.closed_retention);
         let upkeep = async move {
@@ -230,10 +187,10 @@ impl Actor for Journal {
 
     fn started(&mut self, ctx: &mut Self::Context) {
         ctx.set_mailbox_capacity(4096);
-        // One group of the store makes many commits durable at once.
-        ctx.add_stream(self.commits.stream().ready_chunks(COMMITS));
+        // The store makes many commits durable at once.
+        ctx.add_stream(self.commits.under_way.stream().ready_chunks(COMMITS));
         if let Some(changed) = self.at_start.take() {
-            drop(self.commit(changed));
+            drop(self.commit(changed, ctx));
         }
         ctx.run_interval(Duration::from_mins(1), Self::maintain);
         self.look_for_room(ctx);
@@ -257,8 +214,10 @@ impl StreamHandler<Vec<Committed>> for Journal {
                     Err(JournalError::Store(error))
                 }
             };
-            // Nobody waits where nothing depends on it.
-            let _ = committed.waiting.send(answer);
+            for waiting in committed.waiting {
+                // Whoever has stopped waiting needs no answer.
+                let _ = waiting.send(answer.clone());
+            }
         }
         self.offer_work(ctx);
     }
@@ -279,9 +238,9 @@ impl Handler<Append> for Journal {
         let (appended, changed) = self.open_grants.append(carried, self.now());
         let appended = open_grants::Appended { left_out, ..appended };
         metrics::grants_received(appended.received as u64);
-        let done = self.commit(changed);
+        let durable = self.commit_receipt(changed, ctx);
         self.offer_work(ctx);
-        Box::pin(done.map(move |outcome| outcome.map(|()| appended)))
+        Box::pin(async move { durable.wait().await.map(|()| appended) })
     }
 }
 
@@ -298,6 +257,7 @@ impl<S: Step> Handler<Claim<S>> for Journal {
         let grants = self.open_grants.claim(claim.task, claim.slots, self.now());
         self.set_timer(ctx);
         let task = claim.task;
+        let at_once = task == Task::Exchange && self.commits.claimed(claim.slots, grants.len());
         let mut leases = Vec::with_capacity(grants.len());
         let mut unread = Vec::new();
         for grant in grants {
@@ -310,6 +270,7 @@ impl<S: Step> Handler<Claim<S>> for Journal {
                         grant: grant.id,
                         task,
                         work,
+                        at_once,
                     });
                 }
             }
@@ -325,6 +286,7 @@ impl<S: Step> Handler<Claim<S>> for Journal {
                     grant: grant.id,
                     task,
                     work: S::work(&grant, data),
+                    at_once,
                 });
             }
             Ok(leases)
@@ -342,6 +304,7 @@ impl Handler<Begin> for Journal {
         }
         if stopped {
             self.open_grants.release(grant, task, self.now());
+            self.begins_no_more();
             return Box::pin(async { Ok(Begun::Stale) });
         }
         let age = self.age_of(grant).filter(|_| task == Task::Exchange);
@@ -350,7 +313,12 @@ impl Handler<Begin> for Journal {
             metrics::posted_to_presented(age);
         }
         self.set_timer(ctx);
-        Box::pin(self.commit(changed).map(move |outcome| outcome.map(|()| begun)))
+        let durable = if task == Task::Exchange {
+            self.commit_beginning(changed, ctx)
+        } else {
+            self.commit(changed, ctx)
+        };
+        Box::pin(async move { durable.wait().await.map(|()| begun) })
     }
 }
 
@@ -382,13 +350,9 @@ impl Handler<Report> for Journal {
         }
         match self.open_grants.report(grant, task, event, data, self.now()) {
             Ok(changed) => {
-                let done = self.commit(changed);
+                let durable = self.commit(changed, ctx);
                 self.offer_work(ctx);
-                // Delivered and revoked wait for nothing: doing them again is harmless.
-                if matches!(task, Task::Deliver(_) | Task::Revoke) {
-                    return Box::pin(async { Ok(Reported::Kept) });
-                }
-                Box::pin(done.map(|outcome| outcome.map(|()| Reported::Kept)))
+                Box::pin(async move { durable.wait().await.map(|()| Reported::Kept) })
             }
             Err(illegal) => {
                 tracing::warn!(grant.id = %grant, %illegal, "a report came too late");
@@ -403,6 +367,9 @@ impl Handler<Release> for Journal {
 
     fn handle(&mut self, Release { grant, task }: Release, ctx: &mut Self::Context) {
         self.open_grants.release(grant, task, self.now());
+        if task == Task::Exchange {
+            self.begins_no_more();
+        }
         self.offer_work(ctx);
     }
 }
@@ -410,9 +377,13 @@ impl Handler<Release> for Journal {
 impl Handler<ReleaseStage> for Journal {
     type Result = ResponseFuture<Result<(), JournalError>>;
 
-    fn handle(&mut self, ReleaseStage(task): ReleaseStage, _: &mut Self::Context) -> Self::Result {
+    fn handle(&mut self, ReleaseStage(task): ReleaseStage, ctx: &mut Self::Context) -> Self::Result {
+        if task == Task::Exchange {
+            self.commits.expect_no_claim();
+        }
         let changed = self.open_grants.release_stage(task, self.now());
-        self.commit(changed)
+        let durable = self.commit(changed, ctx);
+        Box::pin(durable.wait())
     }
 }
 
@@ -455,9 +426,9 @@ impl Handler<Operate> for Journal {
         });
         match operated {
             Ok(changed) => {
-                let done = self.commit(changed);
+                let durable = self.commit(changed, ctx);
                 self.offer_work(ctx);
-                done
+                Box::pin(durable.wait())
             }
             Err(error) => Box::pin(async move { Err(error) }),
         }

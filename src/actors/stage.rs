@@ -1,7 +1,6 @@
 //! A `Stage`: claims grants that want one task, makes one outside call for each, and reports what happened.
 //!
-//! Nothing ever sends it work: it asks for as much as it has free slots. The drain latch is set once and never
-//! cleared, and looked at again after every wait that may have been long.
+//! Nothing ever sends it work: it asks for as much as it has free slots. The drain latch is never cleared.
 
 use std::marker::PhantomData;
 use std::panic::AssertUnwindSafe;
@@ -13,12 +12,13 @@ use futures_util::FutureExt;
 use futures_util::future::LocalBoxFuture;
 
 use super::calls::Calls;
-use super::governor::Governor;
+use super::governor::{AtOnce, Governor};
 use super::journal::Journal;
-use super::journal::message::{Begin, Claim, Lease, Release, Report, Reported, Watch, WorkAvailable};
+use super::journal::message::{Begin, BeginsLater, Claim, Lease, Release, Report, Reported, Watch, WorkAvailable};
 use super::journal::open_grants::Begun;
 use crate::grant::Task;
 use crate::port::permit::{Permit, Permits as _};
+use crate::rate::limits::Need;
 use crate::steps::Step;
 
 /// The exchanging stage.
@@ -35,7 +35,7 @@ pub type Inviter = Stage<crate::steps::Invite>;
 /// A hint may be lost, so a stage with free slots looks for work this often.
 const POLL: Duration = Duration::from_secs(1);
 
-/// One stage of the way of a code.
+/// One stage on a code's way.
 pub struct Stage<S: Step> {
     /// The call it makes; shared with the calls under way.
     step: Rc<S>,
@@ -48,7 +48,7 @@ pub struct Stage<S: Step> {
     /// Calls that were made and whose report is not durable yet.
     settling: usize,
     calls: Calls<Ended>,
-    /// A claim is under way: another would ask for the same slots twice.
+    /// A claim is under way: a second would ask for the same slots again.
     claiming: bool,
     /// A hint came while claiming.
     look_again: bool,
@@ -131,6 +131,17 @@ impl<S: Step> Stage<S> {
     }
 }
 
+/// A permit for one call. Where a receipt is held back for the call's beginning, it is told when there is no permit at once.
+async fn permit(need: Need, at_once: bool, journal: &Addr<Journal>, governor: &Addr<Governor>) -> Option<Permit> {
+    if at_once {
+        if let Ok(Some(permit)) = governor.send(AtOnce(need)).await {
+            return Some(permit);
+        }
+        let _ = journal.send(BeginsLater).await;
+    }
+    governor.acquire(need).await
+}
+
 /// Takes one lease through its call. What it answers waits for the report: a slot bounds calls, not the disk.
 async fn run<S: Step>(
     step: Rc<S>,
@@ -138,18 +149,21 @@ async fn run<S: Step>(
     journal: Addr<Journal>,
     governor: Addr<Governor>,
 ) -> Option<LocalBoxFuture<'static, ()>> {
-    let Lease { grant, task, work } = lease;
-    let mut permit = match step.needs(&work) {
-        None => Permit::unlimited(),
-        Some(need) => {
-            let Some(permit) = governor.acquire(need).await else {
-                // Given back at once, it would be claimed again at once, and the stage would never rest.
-                tokio::time::sleep(POLL).await;
-                let _ = journal.send(Release { grant, task }).await;
-                return None;
-            };
-            permit
-        }
+    let Lease {
+        grant,
+        task,
+        work,
+        at_once,
+    } = lease;
+    let permit = match step.needs(&work) {
+        None => Some(Permit::unlimited()),
+        Some(need) => permit(need, at_once, &journal, &governor).await,
+    };
+    let Some(mut permit) = permit else {
+        // Given back at once, it would be claimed again at once, and the stage would never rest.
+        tokio::time::sleep(POLL).await;
+        let _ = journal.send(Release { grant, task }).await;
+        return None;
     };
     match journal.send(Begin { grant, task }).await {
         Ok(Ok(Begun::Go)) => {}

@@ -17,7 +17,7 @@ pub enum Event {
         /// What the answer asked to wait.
         after: Duration,
     },
-    /// A complete answer that does not tell whether the code was consumed.
+    /// A complete answer that does not say whether the code was consumed.
     Unclear,
     /// A timeout or a cut connection: the code may have been consumed.
     CutOff,
@@ -68,7 +68,7 @@ pub enum Event {
         /// Which.
         sink: String,
     },
-    /// An operator wants parked deliveries made again.
+    /// An operator requeues parked deliveries.
     Requeued {
         /// One sink, or all.
         sink: Option<String>,
@@ -86,7 +86,7 @@ pub enum Event {
     InvitationDeferred {
         /// What was asked to wait.
         after: Option<Duration>,
-        /// What it comes to where there is no time left.
+        /// The outcome where no time is left.
         or: Uninvited,
     },
     /// The message will never be sent.
@@ -131,10 +131,10 @@ impl Event {
     }
 }
 
-/// Why nobody was invited.
+/// Why no fresh link was sent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Uninvited {
-    /// The person takes no direct messages.
+    /// The person's direct messages are closed.
     Closed,
     /// There was no room for one more link.
     NoRoom,

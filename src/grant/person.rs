@@ -1,6 +1,6 @@
 //! One person at a time: revoking one token of a person kills every token this application has for that person
-//! ([Discord Docs/OAuth2](https://docs.discord.com/developers/topics/oauth2)), so two sign-ins of one person must not
-//! cut each other's legs off.
+//! ([Discord Docs/OAuth2](https://docs.discord.com/developers/topics/oauth2)), so one sign-in must not end
+//! another of the same person that is still under way.
 //!
 //! Tested when a step is about to begin, not when it is claimed: between the two, other grants move.
 
@@ -11,11 +11,11 @@ use crate::time::Timestamp;
 
 /// A revocation waits this long for the person's other codes, and from then on it goes first.
 ///
-/// Waiting makes one revocation serve them all. The bound keeps somebody who clicks every 2 s from leaving a token
-/// alive for ever, and is well inside a code's life, so a code that has to wait for the revocation still lives.
+/// Waiting lets one revocation serve them all. Without the bound a person who clicks every 2 s would leave a token alive
+/// for ever. It is well inside a code's life, so a code that has to wait for the revocation has not expired.
 pub const REVOCATION_YIELDS_FOR: Duration = Duration::from_secs(20);
 
-/// Where nobody knows whose code is in flight, a revocation waits this long for those codes.
+/// A revocation waits this long for codes in flight whose person is not known.
 pub const UNKNOWN_PERSON_WAIT: Duration = Duration::from_secs(15);
 
 /// Since when a grant's token has been owed its revocation.

@@ -15,7 +15,7 @@ pub struct Policy {
     pub sinks: Vec<String>,
     /// How long a parked delivery is kept before it is given up.
     pub keep_parked: Duration,
-    /// Whether people whose code died are sent a fresh link.
+    /// Whether people whose code expired or was lost are sent a fresh link.
     pub reinvite: bool,
 }
 
@@ -53,7 +53,7 @@ pub const AFTER_CUT_OFF: Duration = Duration::from_secs(2);
 pub const AFTER_NOT_SENT: Duration = Duration::from_millis(500);
 /// Waits after answers of 401 to a fresh token, which Discord gives transiently (discord-api-docs issue 6769).
 pub const AFTER_UNAUTHORIZED: [Duration; 2] = [Duration::from_secs(1), Duration::from_secs(3)];
-/// No answer makes us wait longer than this: a limit in milliseconds read as seconds is met in practice.
+/// The longest wait that an answer can ask for: some give milliseconds where seconds are specified.
 pub const LONGEST_WAIT: Duration = Duration::from_hours(1);
 /// Revocation is never given up, only spaced out to this.
 pub const REVOCATION_SPACING: Duration = Duration::from_mins(10);
@@ -62,7 +62,7 @@ pub const DELIVERY_SPACING: Duration = Duration::from_mins(30);
 /// A fetch is spaced out to this.
 pub const FETCH_SPACING: Duration = Duration::from_secs(30);
 
-/// Results of a dead code wait this long for the message with a fresh link, so that they can tell of it.
+/// Results of an expired or lost code wait this long for the message with a fresh link, so that they can mention it.
 pub const INVITATION_WITHIN: Duration = Duration::from_mins(1);
 /// No attempt at that message begins later, so that the last one has ended before the results go.
 pub const INVITATION_LAST_ATTEMPT: Duration = Duration::from_secs(45);

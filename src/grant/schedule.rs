@@ -123,7 +123,7 @@ enum Entry {
 }
 
 impl Schedule {
-    /// Puts a task in, or moves it; a task whose time is not there yet waits for it.
+    /// Puts a task in, or moves it; a task that is due later waits for its time.
     pub fn put(&mut self, grant: GrantId, due: Due, now: Timestamp) {
         self.remove(grant, due.task);
         let entry = if due.not_before > now {
@@ -162,7 +162,7 @@ impl Schedule {
         Some(grant)
     }
 
-    /// Moves tasks whose time has come to the ready ones, and tells which kinds they are.
+    /// Moves tasks whose time has come to the ready ones, and says which kinds they are.
     pub fn wake(&mut self, now: Timestamp) -> Vec<Task> {
         let mut woken = Vec::new();
         while let Some(&(until, grant, task)) = self.waiting.first()

@@ -22,7 +22,7 @@ pub struct Grant {
     pub origin: Origin,
     /// When it was journalled, by our clock.
     pub received_at: Timestamp,
-    /// When the code dies: the source message's own time plus `code_lifetime`, by Discord's clock.
+    /// When the code expires: the source message's own time plus `code_lifetime`, by Discord's clock.
     pub deadline: Timestamp,
     /// When the relay saw the redirect, by the relay's clock. It only orders; it never expires a code.
     pub redirected_at: Option<Timestamp>,
@@ -58,7 +58,7 @@ pub struct Requested {
     pub nonce: Option<[u8; 8]>,
     /// Whether the link was minted with PKCE.
     pub pkce: bool,
-    /// Whether the link took the place of one whose code died.
+    /// Whether the link replaced one whose code expired or was lost.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub again: bool,
     /// The state as it came: the verifier is derived from it, and modes `user_id` and `any` hand it on.
@@ -103,7 +103,7 @@ pub enum State {
 pub struct Presentations {
     /// Durable intents so far: the `n` of `Exchanging{n}`.
     pub count: u32,
-    /// Complete answers that do not tell whether the code was consumed (500, 502, 504, not JSON).
+    /// Complete answers that do not say whether the code was consumed (500, 502, 504, not JSON).
     pub unclear: u32,
     /// Timeouts, cut connections and restarts during the call.
     pub cut_off: u32,
@@ -168,7 +168,7 @@ pub struct Settling {
     pub deliveries: BTreeMap<String, Delivery>,
     /// The token's end.
     pub revocation: Revocation,
-    /// A fresh link for the person whose code died. Grants that were stored before there were any have none.
+    /// A fresh link for the person whose code expired or was lost.
     #[serde(default, skip_serializing_if = "Invitation::is_not_needed")]
     pub invitation: Invitation,
 }
@@ -215,18 +215,18 @@ pub enum Revocation {
     Done,
 }
 
-/// A fresh link for a person whose code died, sent as a direct message.
+/// A fresh link for a person whose code expired or was lost, sent as a direct message.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Invitation {
-    /// Nobody is to be invited.
+    /// None is to be sent.
     #[default]
     NotNeeded,
     /// To be sent, within a minute: results wait for it.
     Owed(Attempts),
     /// Sent.
     Sent,
-    /// The person takes no direct messages.
+    /// The person's direct messages are closed.
     Closed,
     /// There was no room for one more link in time.
     NoRoom,
@@ -278,7 +278,7 @@ pub enum Outcome {
     Completed,
     /// The person refused.
     Denied,
-    /// The code died before it was presented.
+    /// The code expired before it was presented.
     Expired,
     /// Discord or the state token refused it.
     Refused,
@@ -308,7 +308,7 @@ impl Outcome {
         Self::Duplicate,
     ];
 
-    /// Whether the code died before anything came of it, so that its person needs another link.
+    /// Whether the code expired or was lost, so that its person needs another link.
     pub const fn is_a_dead_code(self) -> bool {
         matches!(self, Self::Expired | Self::Lost)
     }

@@ -11,6 +11,7 @@ use std::sync::{Arc, PoisonError};
 use std::thread;
 use std::time::Duration;
 
+use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use tokio::sync::{oneshot, watch};
 
 use crate::crash;
@@ -52,7 +53,7 @@ impl Committer {
     ///
     /// The thread ends with [`CommitterHandle::close`], or uncleanly when the last handle is dropped.
     pub fn spawn(store: Box<dyn Store>, hung_after: Duration) -> io::Result<CommitterHandle> {
-        let (commands, waiting) = channel();
+        let (commands, waiting): (Sender<Command>, _) = channel();
         let shared = Arc::new(Shared::new());
         let mut core = Core::new(store, shared.clone());
         thread::Builder::new().name("store".to_owned()).spawn(move || {
@@ -66,7 +67,7 @@ impl Committer {
             .name("store-watchdog".to_owned())
             .spawn(move || watched.watch(hung_after))?;
         Ok(CommitterHandle {
-            way: Way::Thread(commands),
+            way: Way::Queued(Arc::new(move |command| drop(commands.send(command)))),
             shared,
         })
     }
@@ -79,6 +80,15 @@ impl Committer {
             way: Way::Inline(Arc::new(Lock::new(Core::new(store, shared.clone())))),
             shared,
         }
+    }
+
+    /// Leaves the store to a [`Driver`], which takes as long as it is told: for virtual time in which a disk is slow.
+    pub fn driven(store: Box<dyn Store>) -> (CommitterHandle, Driver) {
+        let (commands, waiting): (UnboundedSender<Command>, _) = unbounded_channel();
+        let shared = Arc::new(Shared::new());
+        let core = Core::new(store, shared.clone());
+        let way = Way::Queued(Arc::new(move |command| drop(commands.send(command))));
+        (CommitterHandle { way, shared }, Driver { core, waiting })
     }
 }
 
@@ -102,7 +112,62 @@ enum Command {
 /// Any other command. It is not watched: verifying a large store may take its time.
 type Ask = Box<dyn FnOnce(&mut Core) + Send>;
 
-/// Owns the store; the plain part of both ways.
+/// Commits that become one, and the command that ended the gathering.
+#[derive(Default)]
+struct Group {
+    changes: Vec<Change>,
+    answers: Vec<oneshot::Sender<Result<(), StoreError>>>,
+    other: Option<Ask>,
+}
+
+/// Drives a store in virtual time; see [`Committer::driven`]. Dropping it is a crash: what it has not done is lost.
+pub struct Driver {
+    core: Core,
+    waiting: UnboundedReceiver<Command>,
+}
+
+impl Driver {
+    /// Serves commands until the store is closed. Each group of commits takes as long as `takes` says.
+    pub async fn serve(mut self, mut takes: impl FnMut() -> Duration) {
+        while let Some(first) = self.waiting.recv().await {
+            let group = Group::of(first, || self.waiting.try_recv().ok());
+            if !group.answers.is_empty() {
+                tokio::time::sleep(takes()).await;
+            }
+            self.core.take(group);
+            if self.core.store.is_none() {
+                return;
+            }
+        }
+    }
+}
+
+impl Group {
+    /// The commits that wait. Commands are answered in the order in which they came, so any other command ends the group.
+    fn of(first: Command, mut next: impl FnMut() -> Option<Command>) -> Self {
+        let mut group = Self::default();
+        let mut command = Some(first);
+        loop {
+            match command {
+                Some(Command::Commit(more, answer)) => {
+                    group.changes.extend(more);
+                    group.answers.push(answer);
+                }
+                Some(Command::Ask(ask)) => {
+                    group.other = Some(ask);
+                    return group;
+                }
+                None => return group,
+            }
+            if group.answers.len() >= MOST_COMMANDS || group.changes.len() >= MOST_CHANGES {
+                return group;
+            }
+            command = next();
+        }
+    }
+}
+
+/// Owns the store; the plain part of every way.
 struct Core {
     store: Option<Box<dyn Store>>,
     shared: Arc<Shared>,
@@ -118,39 +183,25 @@ impl Core {
 
     fn serve(&mut self, waiting: &Receiver<Command>) {
         while let Ok(first) = waiting.recv() {
-            let mut changes = Vec::new();
-            let mut answers = Vec::new();
-            let mut next = Some(first);
-            // Commands are answered in the order in which they came: another command waits for the group before it.
-            let other = loop {
-                match next {
-                    Some(Command::Commit(more, answer)) => {
-                        changes.extend(more);
-                        answers.push(answer);
-                    }
-                    Some(Command::Ask(ask)) => break Some(ask),
-                    None => break None,
-                }
-                if answers.len() >= MOST_COMMANDS || changes.len() >= MOST_CHANGES {
-                    break None;
-                }
-                next = waiting.try_recv().ok();
-            };
-            if !answers.is_empty() {
-                let result = self.commit(&changes);
-                for answer in answers {
-                    // Whoever has stopped waiting needs no answer.
-                    let _ = answer.send(result.clone());
-                }
-                self.housekeep();
-            }
-            if let Some(ask) = other {
-                ask(self);
-            }
+            self.take(Group::of(first, || waiting.try_recv().ok()));
             if self.store.is_none() {
                 // What still comes finds the channel closed and learns that the store is.
                 return;
             }
+        }
+    }
+
+    fn take(&mut self, group: Group) {
+        if !group.answers.is_empty() {
+            let result = self.commit(&group.changes);
+            for answer in group.answers {
+                // Whoever has stopped waiting needs no answer.
+                let _ = answer.send(result.clone());
+            }
+            self.housekeep();
+        }
+        if let Some(ask) = group.other {
+            ask(self);
         }
     }
 
@@ -285,9 +336,12 @@ impl Shared {
     }
 }
 
+/// Hands a command to whoever drives the store. A store that is gone drops it, and the waiting ends with the reason.
+type Queue = Arc<dyn Fn(Command) + Send + Sync>;
+
 #[derive(Clone)]
 enum Way {
-    Thread(Sender<Command>),
+    Queued(Queue),
     Inline(Arc<Lock<Core>>),
 }
 
@@ -303,10 +357,9 @@ impl CommitterHandle {
     /// Makes changes durable, all or none; see [`Store::commit`]. An error means that they may or may not be.
     pub fn commit(&self, changes: Vec<Change>) -> impl Future<Output = Result<(), StoreError>> + Send + use<> {
         let answer = match &self.way {
-            Way::Thread(commands) => {
+            Way::Queued(commands) => {
                 let (answer, wait) = oneshot::channel();
-                // A closed channel drops the answer, and the waiting ends with the reason.
-                let _ = commands.send(Command::Commit(changes, answer));
+                commands(Command::Commit(changes, answer));
                 Answer::Waiting(wait)
             }
             Way::Inline(core) => {
@@ -325,9 +378,9 @@ impl CommitterHandle {
         W: FnOnce(&mut Core) -> Result<T, StoreError> + Send + 'static,
     {
         let answer = match &self.way {
-            Way::Thread(commands) => {
+            Way::Queued(commands) => {
                 let (answer, wait) = oneshot::channel();
-                let _ = commands.send(Command::Ask(Box::new(move |core| {
+                commands(Command::Ask(Box::new(move |core| {
                     let _ = answer.send(work(core));
                 })));
                 Answer::Waiting(wait)
@@ -435,7 +488,7 @@ async fn answered<T>(answer: Answer<T>, shared: Arc<Shared>) -> Result<T, StoreE
 impl std::fmt::Debug for CommitterHandle {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let way = match self.way {
-            Way::Thread(_) => "thread",
+            Way::Queued(_) => "queued",
             Way::Inline(_) => "inline",
         };
         f.debug_struct("CommitterHandle")

@@ -1,4 +1,4 @@
-//! What the journal tells and hears of the channels: source messages to remove, and how far the history was read.
+//! Source messages to remove, and how far each channel's history was read.
 
 use actix::Handler;
 
@@ -21,19 +21,19 @@ impl Handler<ClaimRemovals> for Journal {
 impl Handler<Removed> for Journal {
     type Result = ();
 
-    fn handle(&mut self, Removed { message, again_in }: Removed, _: &mut Self::Context) {
+    fn handle(&mut self, Removed { message, again_in }: Removed, ctx: &mut Self::Context) {
         let again_at = again_in.map(|wait| self.now() + wait);
         let changed = self.open_grants.removed(message, again_at);
-        drop(self.commit(changed));
+        drop(self.commit(changed, ctx));
     }
 }
 
 impl Handler<MoveCursor> for Journal {
     type Result = ();
 
-    fn handle(&mut self, MoveCursor { channel, read_to }: MoveCursor, _: &mut Self::Context) {
+    fn handle(&mut self, MoveCursor { channel, read_to }: MoveCursor, ctx: &mut Self::Context) {
         let changed = self.open_grants.move_cursor(channel, read_to);
-        drop(self.commit(changed));
+        drop(self.commit(changed, ctx));
     }
 }
 

@@ -1,4 +1,4 @@
-//! The journal's end: what is still under way, no more codes, and the store closed.
+//! Ends the journal: reports what is under way, stops claims of codes, closes the store.
 
 use actix::{Handler, ResponseFuture};
 use futures_util::FutureExt;
@@ -35,6 +35,7 @@ impl Handler<Close> for Journal {
     type Result = ResponseFuture<Result<(), StoreError>>;
 
     fn handle(&mut self, _: Close, _: &mut Self::Context) -> Self::Result {
+        self.leave();
         let store = self.settings.store.clone();
         async move { store.close().await }.boxed_local()
     }

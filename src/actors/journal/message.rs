@@ -1,4 +1,4 @@
-//! What the journal is asked and told.
+//! The journal's messages.
 
 use std::marker::PhantomData;
 use std::time::Duration;
@@ -32,7 +32,7 @@ pub enum JournalError {
     Refused(String),
 }
 
-/// Takes in what source messages brought, in this order and as many as have room; answered once they are durable.
+/// Stores what source messages brought, in this order and as many as have room; answered once they are durable.
 #[derive(Message)]
 #[rtype(result = "Result<Appended, JournalError>")]
 pub struct Append(pub Vec<Carried>);
@@ -99,7 +99,14 @@ pub struct Lease<W> {
     pub task: Task,
     /// What the step needs to know.
     pub work: W,
+    /// A receipt is held back until this has begun, or is said to [begin later](BeginsLater).
+    pub at_once: bool,
 }
+
+/// An exchange whose lease was to begin at once has to wait for its permit; a receipt must not.
+#[derive(Message)]
+#[rtype(result = "()")]
+pub struct BeginsLater;
 
 /// Asks whether a claimed step may begin; durable for an exchange.
 #[derive(Message)]
@@ -128,7 +135,7 @@ pub struct Report {
 /// What became of a report.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Reported {
-    /// It is kept; durable where something depends on it.
+    /// It is kept, and durable where something depends on it.
     Kept,
     /// The grant had moved on: a token in the report must be revoked by who holds it.
     TooLate,
@@ -149,13 +156,13 @@ pub struct Release {
 #[rtype(result = "Result<(), JournalError>")]
 pub struct ReleaseStage(pub Task);
 
-/// Wants to be told when there is work.
+/// Registers a stage to be told of work.
 #[derive(Message)]
 #[rtype(result = "()")]
 pub struct Watch {
     /// Of this kind.
     pub task: Task,
-    /// Who.
+    /// The stage.
     pub who: Recipient<WorkAvailable>,
 }
 
@@ -213,7 +220,7 @@ pub struct ResumeExchange;
 #[rtype(result = "bool")]
 pub struct Stalled;
 
-/// An operator's word about one grant.
+/// An operator's command for one grant.
 #[derive(Message)]
 #[rtype(result = "Result<(), JournalError>")]
 pub struct Operate {

@@ -1,7 +1,6 @@
-//! Handing out links, and what the gate is told.
+//! Issues links, and takes new rules for the gate.
 
 use actix::{Handler, ResponseFuture};
-use futures_util::FutureExt;
 
 use super::Journal;
 use super::message::{JournalError, LaneWorks, Mint, MintRefused, SetGate};
@@ -12,7 +11,7 @@ use crate::metrics::{self, LinkResult};
 impl Handler<Mint> for Journal {
     type Result = ResponseFuture<Result<Link, MintRefused>>;
 
-    fn handle(&mut self, Mint { user, purpose, again }: Mint, _: &mut Self::Context) -> Self::Result {
+    fn handle(&mut self, Mint { user, purpose, again }: Mint, ctx: &mut Self::Context) -> Self::Result {
         let no_room = self.room_is_low.then_some(JournalError::NoRoom);
         if let Some(error) = self.working().err().or(no_room) {
             return Box::pin(async move { Err(MintRefused::Journal(error)) });
@@ -26,12 +25,12 @@ impl Handler<Mint> for Journal {
             Minted::Later { .. } => LinkResult::Later,
         });
         metrics::links_outstanding(self.open_grants.links());
-        let durable = self.commit(changed);
+        let durable = self.commit(changed, ctx);
         match minted {
-            Minted::New(link, _) => Box::pin(durable.map(|outcome| match outcome {
-                Ok(()) => Ok(link),
-                Err(error) => Err(MintRefused::Journal(error)),
-            })),
+            Minted::New(link, _) => Box::pin(async move {
+                let outcome = durable.wait().await;
+                outcome.map(|()| link).map_err(MintRefused::Journal)
+            }),
             Minted::Again(link) => Box::pin(async { Ok(link) }),
             Minted::Later { after } => Box::pin(async move { Err(MintRefused::Later { after }) }),
         }

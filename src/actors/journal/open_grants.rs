@@ -1,12 +1,14 @@
 //! The journal's memory: the open grants and every index over them, with no actix, no clock and no I/O.
 //!
 //! Each operation changes memory at once and returns the changes that make it durable. Memory may run ahead of the
-//! disk; only outside effects wait for it, so a grant's tasks are offered again only when its last change is durable.
+//! disk; only outside effects wait for it. So a grant's tasks are offered only when its last change is durable, but for
+//! the two that may run ahead: see `replace`.
 
 mod ageing;
 mod begin;
 mod entry;
 mod gate;
+mod index;
 mod messages;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
@@ -39,12 +41,20 @@ pub struct Changed {
     pub closed: Vec<ClosedGrant>,
     /// Deliveries that were given up after having been parked, with their sinks.
     pub given_up: Vec<(GrantId, String)>,
+    /// Nothing depends on them, and doing again what they record is harmless: they may leave with later ones.
+    pub may_wait: bool,
 }
 
-/// Fetched data up to this many bytes in all is kept in memory until it is delivered; more is read back from the store.
-const DATA_IN_MEMORY: usize = 4 << 20;
+impl Changed {
+    /// Adds later changes.
+    pub fn add(&mut self, later: Self) {
+        self.changes.extend(later.changes);
+        self.grants.extend(later.grants);
+        self.source_messages.extend(later.source_messages);
+    }
+}
 
-/// What the open grants go by.
+/// The rules for open grants.
 #[derive(Debug, Clone)]
 pub struct OpenGrantsRules {
     /// The rules of a grant's life.
@@ -57,7 +67,7 @@ pub struct OpenGrantsRules {
 
 #[derive(Debug)]
 struct Entry {
-    /// Shared with who looks at it while it is replaced: a copy would copy its secrets as well.
+    /// Shared, since others read it while it is replaced: a copy would copy its secrets as well.
     grant: Rc<Grant>,
     /// Changes of it that are not durable yet.
     pending: u32,
@@ -79,26 +89,26 @@ pub struct OpenGrants {
     unknown_in_flight: BTreeSet<GrantId>,
     /// Revocations on the wire: the grants whose token was on disk before the request left.
     revoking: HashMap<UserId, (GrantId, Vec<GrantId>)>,
-    /// People some of whose tokens may be dead already, by a revocation whose answer is not known or that an earlier process
-    /// made. A dead token's revocation is answered like any other (RFC 7009 section 2.2) and ends no other token: each
-    /// of theirs is revoked by itself, until none is left.
+    /// People some of whose tokens may be dead already: a revocation had no clear answer, or an earlier process made one.
+    /// Discord answers for a dead token as for a live one (RFC 7009 section 2.2) and then revokes no other, so each of
+    /// theirs is revoked by itself until none is left.
     doubtful: HashSet<UserId>,
     held: BTreeMap<UserId, BTreeSet<(GrantId, Task)>>,
     source_messages: HashMap<MessageId, SourceMessage>,
-    /// SourceMessages with changes that are not durable yet: a message is the only other copy of what it brought.
+    /// Source messages with changes that are not durable yet: a message is the only other copy of what it brought.
     source_messages_pending: HashMap<MessageId, u32>,
-    /// SourceMessages whose removal is owed, durably, and not under way; by the moment from which on it may be tried.
+    /// Source messages whose removal is owed, durably, and not under way; by the moment from which it may be tried.
     removals: BTreeSet<(Timestamp, MessageId)>,
     removing: HashSet<MessageId>,
     messages: HashMap<MessageId, ChannelId>,
     codes: HashMap<CodeHash, SeenCode>,
     nonces: HashMap<[u8; 8], Timestamp>,
-    /// Who may have a link.
+    /// Decides whether a link may be issued.
     gate: Gate,
     cursors: BTreeMap<ChannelId, MessageId>,
     data: HashMap<GrantId, PersonalData>,
     data_bytes: usize,
-    /// While draining, nobody's waiting code holds a revocation up.
+    /// While draining, waiting codes do not delay a revocation.
     draining: bool,
 }
 
@@ -142,9 +152,9 @@ impl OpenGrants {
         let mut changed = Changed::default();
         for grant in loaded.grants {
             let id = grant.id;
-            // What was on the wire when the process ended has an unknown outcome.
+            // The outcome of a call that was under way when the process ended is not known.
             let interrupted = matches!(grant.state, State::Exchanging { .. } | State::Settling(_));
-            open_grants.index(&grant);
+            open_grants.reindex(id, None, Some(&grant));
             let before = Rc::new(grant);
             let entry = Entry {
                 grant: Rc::clone(&before),
@@ -176,7 +186,7 @@ impl OpenGrants {
         claimed
     }
 
-    /// Takes in what a step came to. `Err` where the grant has moved on; a token in the event must then be revoked.
+    /// Applies what a step reports. `Err` where the grant has moved on: a token in the event must then be revoked.
     pub fn report(
         &mut self,
         id: GrantId,
@@ -194,21 +204,22 @@ impl OpenGrants {
         };
         let grant = self.entries.get(&id).map(|e| Rc::clone(&e.grant)).ok_or(gone)?;
         let mut also = Vec::new();
+        let revoked = matches!(event, Event::Revoked);
         if task == Task::Revoke
             && let Some(person) = grant.person
             && self.revoking.get(&person).is_some_and(|(by, _)| *by == id)
         {
             let (_, settles) = self.revoking.remove(&person).expect("looked up above");
-            if matches!(event, Event::Revoked) {
+            if revoked {
                 also = settles;
             } else {
                 self.doubt(Some(person));
             }
         }
-        let next = match grant.apply(event.clone(), self.policy.at(now)) {
+        let next = match grant.apply(event, self.policy.at(now)) {
             Ok(next) => next,
             Err(illegal) => {
-                // The token that nothing can hold is revoked at once, and the others with it.
+                // No grant can hold the reported token. Its stage revokes it, which kills the person's other tokens too.
                 self.doubt(grant.person);
                 self.offer(id, now);
                 return Err(illegal);
@@ -232,6 +243,11 @@ impl OpenGrants {
                 self.replace(next, now, &mut changed);
             }
         }
+        if matches!(task, Task::Deliver(_) | Task::Revoke) {
+            // After a crash the result is delivered again under the same id, and the token is revoked again.
+            changed.may_wait = true;
+            self.durable(&std::mem::take(&mut changed.grants), &[], now);
+        }
         Ok(changed)
     }
 
@@ -253,7 +269,7 @@ impl OpenGrants {
             .filter(|(_, t)| *t == task)
             .map(|(id, _)| *id)
             .collect();
-        // A set has no order; a run that is repeated has one.
+        // In order, so that a run can be repeated.
         leased.sort_unstable();
         for id in leased {
             self.release(id, task, now);
@@ -268,7 +284,7 @@ impl OpenGrants {
         changed
     }
 
-    /// An operator's word about one grant.
+    /// Applies an operator's command to one grant.
     pub fn operate(&mut self, id: GrantId, event: Event, now: Timestamp) -> Result<Changed, IllegalTransition> {
         let gone = IllegalTransition {
             grant: id,
@@ -282,7 +298,7 @@ impl OpenGrants {
         Ok(changed)
     }
 
-    /// Told that the changes of these grants and source messages are durable: tasks are offered, messages may be removed.
+    /// Changes of these grants and source messages are durable: their tasks and removals are offered.
     pub fn durable(&mut self, grants: &[GrantId], source_messages: &[MessageId], now: Timestamp) {
         for message in source_messages {
             if let Some(pending) = self.source_messages_pending.get_mut(message) {
@@ -324,7 +340,6 @@ impl OpenGrants {
             for due in before.due(self.policy.at(now)) {
                 self.schedule.remove(id, due.task);
             }
-            self.unindex(before);
             if !before.is_spent() && next.is_spent() {
                 self.spend_source_message(before.origin.message, changed);
             }
@@ -340,18 +355,30 @@ impl OpenGrants {
             changed.changes.push(Change::UseNonce(UsedNonce { nonce, keep_until }));
         }
         let people = [before.as_ref().and_then(|b| b.person), next.person];
+        let open = (!matches!(next.state, State::Closed(_))).then_some(&next);
+        self.reindex(id, before.as_deref(), open);
         if let State::Closed(closed) = &next.state {
             self.entries.remove(&id);
             self.forget_data(id);
             changed.changes.push(Change::Close(closed.clone()));
             changed.closed.push(closed.clone());
         } else {
-            self.index(&next);
             changed.changes.push(Change::PutGrant(Box::new(next.clone())));
             changed.grants.push(id);
             let pending = self.entries.get(&id).map_or(0, |e| e.pending) + 1;
             let grant = Rc::new(next);
+            let runs_ahead = match grant.state {
+                // Its intent is committed after it, in order. A code that the relay's clock calls dead is presented only once,
+                // so a crash between intent and request would end it as `lost`: it is not hurried.
+                State::Received { .. } => !grant.is_suspect(self.policy.at(now)),
+                // A fetch changes nothing at Discord. A crash loses a token that is not on the disk, fetched with or not.
+                State::Exchanged { .. } => true,
+                _ => false,
+            };
             self.entries.insert(id, Entry { grant, pending });
+            if runs_ahead {
+                self.offer(id, now);
+            }
         }
         for person in people.into_iter().flatten() {
             if self.doubtful.contains(&person) && !self.grants_of(person).any(Grant::holds_token) {
@@ -361,7 +388,7 @@ impl OpenGrants {
         }
     }
 
-    /// Offers what was held back for a grant of this person that has moved now.
+    /// Offers what was held back for a grant of this person, which has moved now.
     fn offer_held(&mut self, person: UserId, moved: GrantId, now: Timestamp) {
         for (held, task) in self.held.remove(&person).unwrap_or_default() {
             if held != moved
@@ -373,120 +400,24 @@ impl OpenGrants {
         }
     }
 
-    fn index(&mut self, grant: &Grant) {
-        if let Some(person) = grant.person {
-            self.by_person.entry(person).or_default().insert(grant.id);
-        } else {
-            self.unknown_in_flight.insert(grant.id);
-        }
-        if let Some(nonce) = grant.requested.nonce {
-            self.by_nonce.entry(nonce).or_default().insert(grant.id);
-        }
-        if let State::Received { .. } = grant.state {
-            self.expiring.insert((grant.deadline, grant.id));
-        }
-    }
-
-    fn unindex(&mut self, grant: &Grant) {
-        if let Some(person) = grant.person
-            && let Some(theirs) = self.by_person.get_mut(&person)
-        {
-            theirs.remove(&grant.id);
-            if theirs.is_empty() {
-                self.by_person.remove(&person);
-            }
-        }
-        self.unknown_in_flight.remove(&grant.id);
-        if let Some(nonce) = grant.requested.nonce
-            && let Some(same) = self.by_nonce.get_mut(&nonce)
-        {
-            same.remove(&grant.id);
-            if same.is_empty() {
-                self.by_nonce.remove(&nonce);
-            }
-        }
-        self.expiring.remove(&(grant.deadline, grant.id));
-    }
-
     /// The earliest moment at which a waiting task is ready or a code expires.
     pub fn next_wake(&self) -> Option<Timestamp> {
         let expiry = self.expiring.first().map(|(at, _)| *at);
         [expiry, self.schedule.next_wake()].into_iter().flatten().min()
     }
 
-    /// Wakes what waited for this moment; tells whether any task of a kind is ready.
-    pub fn is_ready(&mut self, task: Task, now: Timestamp) -> bool {
+    /// Wakes what waited for this moment; says how many tasks of a kind are ready.
+    pub fn ready(&mut self, task: Task, now: Timestamp) -> usize {
         self.schedule.wake(now);
-        self.schedule.ready(task) > 0
+        self.schedule.ready(task)
     }
 
-    /// From now on nobody's waiting code holds a revocation up.
+    /// From now on waiting codes do not delay revocations.
     pub fn drain(&mut self, now: Timestamp) {
         self.draining = true;
         let held: Vec<_> = std::mem::take(&mut self.held).into_values().flatten().collect();
         for (id, _) in held {
             self.offer(id, now);
-        }
-    }
-
-    /// Grants that hold a token or may be given one by the exchange under way, and steps under way.
-    pub fn outstanding(&self) -> (usize, usize) {
-        let with_token = |g: &Grant| g.holds_token() || matches!(g.state, State::Exchanging { .. });
-        (
-            self.entries.values().filter(|e| with_token(&e.grant)).count(),
-            self.leases.len(),
-        )
-    }
-
-    /// Entries of the indexes over open grants and of what belongs to source messages: none is left once all is settled.
-    pub fn indexed(&self) -> usize {
-        let of_grants = self.schedule.len() + self.leases.len() + self.expiring.len() + self.data.len();
-        let of_people = self.by_person.len() + self.held.len() + self.revoking.len() + self.doubtful.len();
-        let of_messages = self.source_messages.len() + self.source_messages_pending.len() + self.removing.len();
-        of_grants + of_people + of_messages + self.by_nonce.len() + self.unknown_in_flight.len()
-    }
-
-    /// Open grants.
-    pub fn open(&self) -> impl Iterator<Item = &Grant> {
-        self.entries.values().map(|e| &*e.grant)
-    }
-
-    /// How many grants are open.
-    pub fn len(&self) -> usize {
-        self.entries.len()
-    }
-
-    /// Whether no grant is open.
-    pub fn is_empty(&self) -> bool {
-        self.entries.is_empty()
-    }
-
-    /// An open grant.
-    pub fn get(&self, id: GrantId) -> Option<&Grant> {
-        self.entries.get(&id).map(|e| &*e.grant)
-    }
-
-    /// The policy.
-    pub fn policy(&self) -> &Policy {
-        &self.policy
-    }
-
-    /// Fetched data that is still in memory.
-    pub fn data(&self, id: GrantId) -> Option<PersonalData> {
-        self.data.get(&id).cloned()
-    }
-
-    fn remember_data(&mut self, id: GrantId, data: PersonalData) {
-        let size = data.expose().len();
-        if self.data_bytes + size <= DATA_IN_MEMORY {
-            self.data_bytes += size;
-            self.data.insert(id, data);
-        }
-    }
-
-    fn forget_data(&mut self, id: GrantId) {
-        if let Some(data) = self.data.remove(&id) {
-            self.data_bytes -= data.expose().len();
         }
     }
 }

@@ -1,5 +1,5 @@
-//! Watches the room on the journal's disk. Intake stops before the reserve is needed: what is open must still be able to
-//! end, and codes that are not taken stay in the channel.
+//! Watches the free space on the journal's disk. Intake stops before the reserve is needed, so that open grants can still
+//! end; codes that are not taken stay in the channel.
 
 use std::time::Duration;
 
@@ -15,7 +15,7 @@ impl Journal {
     pub(super) fn look_for_room(&mut self, ctx: &mut Context<Self>) {
         let room = self.settings.store.room();
         ctx.spawn(room.into_actor(self).map(|room, journal, _| {
-            // A store that fails tells the Pipeline, and one that was closed has no more to say.
+            // The pipeline learns of a store that fails; one that was closed needs no more looks.
             if let Ok(room) = room {
                 journal.found_room(room);
             }

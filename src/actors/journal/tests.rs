@@ -274,3 +274,21 @@ fn a_link_that_lives_for_a_day_completes_once_in_that_day() {
         assert_eq!(site.outcomes(), [Outcome::Completed, Outcome::Duplicate]);
     });
 }
+
+/// A crash repeats a revocation, which is harmless: it takes a commit of its own only where no other follows.
+#[test]
+fn what_was_revoked_leaves_after_50_ms_at_the_latest() {
+    paused(async || {
+        // The receipt, the intent, the token, the data; then this one.
+        let site = Site::with(None, 10, Some(Fault::FullAtCommit(5)));
+        site.post([1]).await;
+        complete(&site, 1).await;
+        let grant = begun(&site, Task::Revoke).await;
+        assert_eq!(report(&site, grant, Task::Revoke, Event::Revoked).await, Reported::Kept);
+        assert_eq!(site.outcomes(), [Outcome::Completed]);
+        sleep(Duration::from_millis(45)).await;
+        assert_eq!(site.store.health(), Health::Fine);
+        sleep(Duration::from_millis(10)).await;
+        assert_eq!(site.store.health(), Health::Failed(StoreError::Full));
+    });
+}

@@ -34,7 +34,7 @@ pub struct GrantView {
     /// When it was journalled.
     #[serde(with = "rfc3339")]
     pub received_at: Timestamp,
-    /// When its code dies, by Discord's clock.
+    /// When its code expires, by Discord's clock.
     pub deadline: Option<String>,
     /// Presentations of the code, or failed attempts at what is owed.
     pub attempts: u32,
@@ -42,7 +42,7 @@ pub struct GrantView {
     pub deliveries: BTreeMap<String, String>,
     /// `not_needed`, `owed` or `done`.
     pub revocation: Option<String>,
-    /// `not_needed`, `owed`, `sent`, `closed` (the person takes no direct messages), `no_room` or `failed`.
+    /// `not_needed`, `owed`, `sent`, `closed` (their direct messages are), `no_room` or `failed`.
     #[serde(default)]
     pub invitation: Option<String>,
 }

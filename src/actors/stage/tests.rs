@@ -4,10 +4,10 @@ use std::collections::BTreeSet;
 use tokio::time::{Instant, sleep};
 
 use super::*;
+use crate::actors::governor::Retune;
 use crate::actors::test_support::{Fake, Site, exchanged, until};
 use crate::grant::{Event, Outcome, Reason};
-use crate::rate::limits::{Budget, Need, Urgency};
-
+use crate::rate::limits::{Budget, Limits, Need, RateLimit, Urgency};
 use crate::store::Fault;
 use crate::testing::paused;
 
@@ -133,6 +133,53 @@ fn a_token_that_cannot_be_stored_is_revoked_at_once() {
         let token = format!("token-{}", fake.calls()[0]);
         let abandoned: Vec<String> = fake.abandoned.borrow().iter().map(|t| t.expose().to_owned()).collect();
         assert_eq!(abandoned, [token]);
+    });
+}
+
+#[test]
+fn a_receipt_and_its_intent_share_a_commit_where_a_slot_is_free() {
+    paused(async || {
+        // The receipt with the intent, then the token: the second commit.
+        let site = Site::with(None, 10, Some(Fault::FullAtCommit(2)));
+        let fake = Fake::new(SECOND, exchanged);
+        let _stage = exchanger(&site, &fake, 1);
+        sleep(SECOND / 10).await;
+        site.post([1]).await;
+        until(SECOND * 2, "the token is ended", || !fake.abandoned.borrow().is_empty()).await;
+    });
+}
+
+/// A packed message brings more codes than there are slots or permits: it is acknowledged at once.
+#[test]
+fn a_receipt_waits_neither_for_a_slot_nor_for_a_permit() {
+    paused(async || {
+        let site = Site::new(None);
+        let oauth = Some(RateLimit {
+            per_second: 1,
+            burst: 2,
+        });
+        let limits = Limits {
+            webhook: None,
+            global: None,
+            oauth,
+            invalid_requests: 0,
+        };
+        site.governor.send(Retune(limits)).await.expect("it lives");
+        let need = Some(Need {
+            budget: Budget::OAuth,
+            urgency: Urgency::Exchange,
+        });
+        let fake = Fake::needing(need, SECOND * 2, refused);
+        let _stage = exchanger(&site, &fake, 4);
+        sleep(SECOND * 3).await;
+        for people in [1..=1, 2..=4, 5..=7] {
+            let posted = Instant::now();
+            site.post(people).await;
+            assert_eq!(posted.elapsed(), Duration::ZERO);
+        }
+        sleep(SECOND / 100).await;
+        assert_eq!(fake.calls().len(), 2, "there were two permits");
+        until(SECOND * 20, "all called", || fake.ended.get() == 7).await;
     });
 }
 

@@ -31,6 +31,7 @@ kinds! {
     ClockStep = "clock step of an hour",
     StageDied = "a stage dies",
     ListenerDied = "panic in a history reading",
+    CommitSlow = "slow commit",
     ExchangeNotSent = "no connection on exchange",
     ExchangeLimited = "429 on exchange",
     ExchangeFailed = "5xx on exchange",

@@ -267,12 +267,17 @@ impl TokenEndpoint for Outside {
                 slow: Some(Kind::RevokeSlow),
                 ..UNTOUCHED
             });
-            let call = self.with(|d| {
+            let (call, too_early) = self.with(|d| {
+                let issued = d.tokens.contains_key(token);
                 d.view.with(|view| match view.holder(token) {
-                    Some((grant, _)) => Call::Revoke { person: grant.person },
-                    None => Call::Abandon,
+                    Some((grant, _)) => (Call::Revoke { person: grant.person }, !view.tokens.contains(token)),
+                    // Of a token that no grant holds, only one that could not be stored is revoked.
+                    None => (Call::Abandon, issued && !view.tokens.contains(token) && !view.failed),
                 })
             });
+            if too_early {
+                self.with(|d| d.breaks(format!("{token} is revoked before it was durable")));
+            }
             self.travel(call, fate, move |d| d.revoke(token)).await;
             let again = |after, reason| RevokeAnswer::Retry {
                 after,
@@ -303,9 +308,6 @@ impl ResourceServer for Outside {
                 slow: Some(Kind::FetchSlow),
                 ..UNTOUCHED
             });
-            if !self.with(|d| d.view.with(|view| view.tokens.contains(token))) {
-                self.with(|d| d.breaks(format!("{token} is used before it is durable")));
-            }
             let of = move |d: &mut Discord| d.tokens.get(token).filter(|t| t.alive).map(|t| t.user);
             let user = self.travel(Call::Fetch, fate, of).await.flatten();
             let again = |after, reason| FetchAnswer::Retry {

@@ -195,7 +195,7 @@ impl World {
         outside.with(|d| {
             d.follow(VirtualClock::starting_at(self.now));
             d.view.with(|view| {
-                view.dead = false;
+                (view.dead, view.failed) = (false, false);
                 view.died = Arc::default();
             });
             d.note("a process starts");
@@ -366,10 +366,12 @@ pub fn service(
     if loaded != known {
         outside.with(|d| d.breaks(format!("{} grants were open, {} are there", known.len(), loaded.len())));
     }
-    let store = Committer::inline(Box::new(Watched {
+    let (store, driver) = Committer::driven(Box::new(Watched {
         inner: opened.store,
         view,
     }));
+    let disk = outside.clone();
+    tokio::task::spawn_local(driver.serve(move || disk.with(Discord::commit_takes)));
     let (notes, noted) = mpsc::channel(4_096);
     let people = DiscordWebhook::new(Rc::new(Posts(outside.clone())), RESULTS.0, RESULTS.1);
     let actors = wiring::wire(

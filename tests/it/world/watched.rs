@@ -38,6 +38,8 @@ pub struct View {
     pub tokens: BTreeSet<String>,
     /// What cannot be.
     pub broken: Vec<String>,
+    /// A commit failed: a token may have to be revoked that is not stored.
+    pub failed: bool,
     /// The process is dead: nothing it does counts any more.
     pub dead: bool,
     pub died: Arc<Notify>,
@@ -162,7 +164,10 @@ impl Store for Watched {
                 self.view.with(View::die);
                 return Err(StoreError::Closed);
             }
-            Some(AtCommit::Full) => return Err(StoreError::Full),
+            Some(AtCommit::Full) => {
+                self.view.with(|view| view.failed = true);
+                return Err(StoreError::Full);
+            }
             Some(AtCommit::KillAfter) | None => {}
         }
         self.inner.commit(changes)?;

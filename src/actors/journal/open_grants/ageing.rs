@@ -1,4 +1,4 @@
-//! What time alone does: codes past their life, deliveries parked for too long, and what need not be remembered any more.
+//! What happens with time alone: codes expire, parked deliveries are given up, old codes and messages are forgotten.
 
 use std::time::Duration;
 
@@ -9,11 +9,11 @@ use crate::ids::{ChannelId, GrantId, MessageId};
 use crate::store::Change;
 use crate::time::Timestamp;
 
-/// How long a code or message is remembered past a code's life, at least.
+/// How long a code or message is remembered after the code has expired, at least.
 pub(super) const REMEMBER_FOR: Duration = Duration::from_mins(10);
 
 impl OpenGrants {
-    /// Closes what time has ended: codes past their life, and deliveries parked for too long.
+    /// Ends codes that have expired.
     pub fn expire(&mut self, now: Timestamp) -> Changed {
         let mut changed = Changed::default();
         while let Some((deadline, id)) = self.expiring.first().copied()
@@ -54,7 +54,7 @@ impl OpenGrants {
         // By Discord's clock, as far as what was read tells it: a wall clock that is stepped ahead must not make us forget
         // a code that may be posted again.
         let past = |channel: &ChannelId, message: MessageId| {
-            // What came without a message comes by no reading again.
+            // No reading of history brings back what came without a message.
             let direct = (*channel == ChannelId::DIRECT).then_some(now);
             let read_to = self.cursors.get(channel).map(|read_to| read_to.created_at()).or(direct);
             read_to.is_some_and(|read_to| message.created_at() + keep < read_to.min(now))
@@ -79,7 +79,7 @@ impl OpenGrants {
     }
 }
 
-/// The parked deliveries of a grant that are given up in what became of it.
+/// The parked deliveries of `before` that `next` has given up.
 fn given_up(before: &Grant, next: &Grant) -> Vec<(GrantId, String)> {
     let State::Settling(parked) = &before.state else {
         return Vec::new();

@@ -45,7 +45,7 @@ impl OpenGrants {
         let begun = may_begin.as_ref().map_or(Begun::Stale, |begun| *begun);
         let event = match (may_begin, task) {
             (Ok(Begun::Go), Task::Exchange) => Some(Event::Began),
-            // The result says that nobody was invited: so nobody may be, from now on.
+            // The result will say that no fresh link was sent, so none may be sent from now on.
             (Ok(Begun::Go), Task::Deliver(_)) => {
                 matches!(&grant.state, State::Settling(s) if s.invitation_is_overdue(now)).then_some(Event::Aged)
             }
@@ -146,8 +146,8 @@ impl OpenGrants {
         if !person::revocation_may_begin(theirs.iter().copied(), unknown, now) {
             return None;
         }
-        // The disk may still have a token in use whose fetch is done in memory: after a crash it would be fetched with
-        // again, and must not be dead by then. So whatever of theirs is under way to the disk is waited for.
+        // On the disk a token may be in use whose fetch has ended in memory. After a crash it is used again, so it must not
+        // be dead: the revocation waits for whatever of that person's is on its way to the disk.
         if theirs
             .iter()
             .any(|g| g.id != grant.id && self.entries[&g.id].pending > 0)
@@ -164,7 +164,7 @@ impl OpenGrants {
         Some(settled.map(|g| g.id).collect())
     }
 
-    /// Some of a person's tokens may be dead from now on, and nobody knows which.
+    /// Some of a person's tokens may be dead from now on, and it is not known which.
     pub(super) fn doubt(&mut self, person: Option<UserId>) {
         if let Some(person) = person
             && self.grants_of(person).any(Grant::holds_token)
@@ -173,7 +173,7 @@ impl OpenGrants {
         }
     }
 
-    /// A revocation that has no answer has come to its end.
+    /// Ends a revocation that got no answer.
     pub(super) fn end_revocation(&mut self, id: GrantId) {
         let under_way = self.revoking.iter().find(|(_, (by, _))| *by == id);
         if let Some(person) = under_way.map(|(person, _)| *person) {
@@ -182,15 +182,7 @@ impl OpenGrants {
         }
     }
 
-    pub(super) fn grants_of(&self, person: UserId) -> impl Iterator<Item = &Grant> {
-        self.by_person
-            .get(&person)
-            .into_iter()
-            .flatten()
-            .map(|id| &*self.entries[id].grant)
-    }
-
-    /// Keeps a task back until another grant of the same person moves, half a second at most.
+    /// Holds a task back until another grant of the same person moves, for half a second at most.
     fn hold(&mut self, grant: &Grant, task: Task, now: Timestamp) {
         self.leases.remove(&(grant.id, task));
         if let Some(mut due) = grant.due(self.policy.at(now)).find(|d| d.task == task) {

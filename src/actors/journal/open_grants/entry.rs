@@ -25,7 +25,7 @@ pub struct Carried {
 }
 
 impl Carried {
-    /// A redirect that came without a message, at a moment. `low` is chance, so that two of one millisecond differ.
+    /// A redirect that came without a message, at a moment. `low` is random, so that two of one millisecond differ.
     pub fn direct(at: Timestamp, low: u32, lane: Lane, redirect: Redirected) -> Self {
         Self {
             message: MessageId(snowflake_at(at) | u64::from(low & 0x3f_ffff)),
@@ -149,17 +149,6 @@ impl OpenGrants {
                 self.replace(grant, now, &mut changed);
             }
         }
-        // A code may be claimed before it is on disk: its durable intent is committed after it, in order.
-        let offered: Vec<GrantId> = changed.grants.clone();
-        for id in offered {
-            if self
-                .entries
-                .get(&id)
-                .is_some_and(|e| matches!(e.grant.state, State::Received { .. }))
-            {
-                self.offer(id, now);
-            }
-        }
         (appended, changed)
     }
 
@@ -204,8 +193,8 @@ impl OpenGrants {
         grant
     }
 
-    /// Whether something came of this link before: a relay whose last post had no clear answer tells of a code's death
-    /// although the code is here, or tells it twice.
+    /// Whether this link's code has arrived or is known to have expired: a relay whose last post had no clear answer reports
+    /// a code as expired although it was posted, or reports it twice.
     fn has_come(&self, nonce: Option<[u8; 8]>) -> bool {
         nonce.is_some_and(|nonce| {
             self.nonces.contains_key(&nonce)
@@ -215,7 +204,7 @@ impl OpenGrants {
     }
 }
 
-/// What a relay's word of a code's death is remembered by, as long as codes are: the word names no code, only a link.
+/// The key under which a relay's report of an expired code is remembered, as long as codes are: it names only a link.
 fn death_told_by(redirect: &Redirected) -> Option<CodeHash> {
     let (Err(error), Ok(requested)) = (&redirect.result, &redirect.requested) else {
         return None;
@@ -224,7 +213,7 @@ fn death_told_by(redirect: &Redirected) -> Option<CodeHash> {
     nonce.map(death_of)
 }
 
-/// No code's hash but by a chance of one in 2^64.
+/// Tombstone key; a collision with a code's hash has odds of 2^-64.
 fn death_of(nonce: [u8; 8]) -> CodeHash {
     let mut hash = *b"--------the dead";
     hash[..8].copy_from_slice(&nonce);

@@ -45,7 +45,10 @@ impl OpenGrants {
 
     /// What became of a removal: settled, or to be tried again at a moment.
     pub fn removed(&mut self, message: MessageId, again_at: Option<Timestamp>) -> Changed {
-        let mut changed = Changed::default();
+        let mut changed = Changed {
+            may_wait: true,
+            ..Changed::default()
+        };
         self.removing.remove(&message);
         match again_at {
             None => {
@@ -67,7 +70,10 @@ impl OpenGrants {
 
     /// Moves a channel's cursor forward.
     pub fn move_cursor(&mut self, channel: ChannelId, read_to: MessageId) -> Changed {
-        let mut changed = Changed::default();
+        let mut changed = Changed {
+            may_wait: true,
+            ..Changed::default()
+        };
         if self.cursors.get(&channel).is_none_or(|at| *at < read_to) {
             self.cursors.insert(channel, read_to);
             changed.changes.push(Change::MoveCursor { channel, read_to });

@@ -92,10 +92,10 @@ fn two_exchanged(open_grants: &mut OpenGrants) -> Vec<GrantId> {
     ids
 }
 
-/// A kill takes back what is on its way to the disk, so no step may have seen it: a fetch would use a token that is lost,
-/// and a revocation would end a token that the disk still has in use.
+/// A kill takes back what is on its way to the disk. A fetch changes nothing outside, so it may begin before; a revocation
+/// would end a token that the disk still has in use.
 #[test]
-fn no_task_is_offered_before_the_last_change_of_its_grant_is_durable() {
+fn no_task_but_a_fetch_is_offered_before_the_last_change_of_its_grant_is_durable() {
     let mut open_grants = open_grants();
     let (_, received) = open_grants.append(vec![approved(1)], NOW);
     open_grants.durable(&received.grants, &received.source_messages, NOW);
@@ -105,12 +105,64 @@ fn no_task_is_offered_before_the_last_change_of_its_grant_is_durable() {
         scopes: Vec::new(),
     };
     let stored = step(&mut open_grants, id, Task::Exchange, Event::Exchanged(token), None);
-    assert_eq!(open_grants.claim(Task::Fetch, 1, NOW), []);
-    let dropped = open_grants.operate(id, Event::Dropped, NOW).expect("it may happen");
+    assert_eq!(open_grants.claim(Task::Fetch, 1, NOW).len(), 1);
+    let fetched = Event::Fetched {
+        person: UserId(7),
+        missing: Vec::new(),
+    };
+    let settled = step(
+        &mut open_grants,
+        id,
+        Task::Fetch,
+        fetched,
+        Some(PersonalData::new("{}")),
+    );
+    let claimed = |open_grants: &mut OpenGrants| {
+        [Task::Deliver(0), Task::Revoke].map(|task| open_grants.claim(task, 1, NOW).len())
+    };
+    assert_eq!(claimed(&mut open_grants), [0, 0]);
     open_grants.durable(&stored.grants, &stored.source_messages, NOW);
-    assert_eq!(open_grants.claim(Task::Revoke, 1, NOW), []);
-    open_grants.durable(&dropped.grants, &dropped.source_messages, NOW);
-    assert_eq!(open_grants.claim(Task::Revoke, 1, NOW).len(), 1);
+    assert_eq!(claimed(&mut open_grants), [0, 0]);
+    open_grants.durable(&settled.grants, &settled.source_messages, NOW);
+    assert_eq!(claimed(&mut open_grants), [1, 1]);
+}
+
+/// Presented together with its receipt, a crash before the request left would have ended it as `lost`: it has no second
+/// presentation.
+#[test]
+fn a_code_that_the_relays_clock_calls_dead_is_offered_once_its_receipt_is_durable() {
+    let mut open_grants = open_grants();
+    let seen_by_relay = |before| {
+        let mut carried = approved(before);
+        carried.redirects[0].redirected_at = Some(NOW - Duration::from_secs(before));
+        carried
+    };
+    let (_, received) = open_grants.append(vec![seen_by_relay(1), seen_by_relay(100)], NOW);
+    assert_eq!(open_grants.claim(Task::Exchange, 9, NOW).len(), 1);
+    open_grants.durable(&received.grants, &received.source_messages, NOW);
+    assert_eq!(open_grants.claim(Task::Exchange, 9, NOW).len(), 1);
+}
+
+/// The result is delivered again under the same id, and a token is revoked again: neither holds anything else up.
+#[test]
+fn what_was_delivered_or_revoked_may_wait_and_holds_no_other_task_up() {
+    let mut open_grants = open_grants();
+    let ids = two_revocations_claimed(&mut open_grants);
+    assert_eq!(open_grants.claim(Task::Deliver(0), 1, NOW).len(), 1);
+    open_grants.release(ids[0], Task::Revoke, NOW);
+    let sink = "results".to_owned();
+    let delivered = step(
+        &mut open_grants,
+        ids[0],
+        Task::Deliver(0),
+        Event::Delivered { sink },
+        None,
+    );
+    assert!(delivered.may_wait);
+    assert_eq!(open_grants.claim(Task::Revoke, 9, NOW).len(), 1);
+    let revoked = step(&mut open_grants, ids[0], Task::Revoke, Event::Revoked, None);
+    assert!(revoked.may_wait);
+    assert!(matches!(revoked.changes[0], Change::Close(_)), "{:?}", revoked.changes);
 }
 
 /// Two sign-ins of one person. The first one's revocation once left while the second one's data was still on the way to
@@ -240,7 +292,7 @@ fn a_revocation_after_one_without_an_answer_settles_no_other_token() {
             open_grants.durable(&stored.grants, &stored.source_messages, NOW);
         }
         let later = NOW + Duration::from_hours(1);
-        open_grants.is_ready(Task::Revoke, later);
+        open_grants.ready(Task::Revoke, later);
         while !open_grants.claim(Task::Revoke, 2, later).is_empty() {}
         assert_eq!(left_after_a_revocation(&mut open_grants, ids[0], later), 1);
         assert_eq!(left_after_a_revocation(&mut open_grants, ids[1], later), 0);
