@@ -5,4 +5,5 @@ pub mod cloud;
 mod command;
 mod front;
 mod plan;
+mod refusals;
 mod workerd;
