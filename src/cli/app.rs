@@ -1,4 +1,4 @@
-//! The parser, the dispatcher, and how an error is told: once, its chain, then the way out.
+//! Parses the command line, runs the command, and prints its error with what to do about it.
 
 use std::path::PathBuf;
 
@@ -29,14 +29,14 @@ pub struct Cli {
 
 #[derive(Debug, clap::Args)]
 struct Flags {
-    /// The configuration file [default: $CODEFERRY_CONFIG, else ./codeferry.toml]
+    /// Configuration file [default: $CODEFERRY_CONFIG, else ./codeferry.toml]
     #[arg(long, global = true, value_name = "FILE")]
     config: Option<PathBuf>,
-    /// How much is logged to stderr; goes before the configuration
+    /// Log level on stderr; overrides the configuration
     #[arg(long, global = true, value_name = "LEVEL", value_parser = PossibleValuesParser::new(LogLevel::WORDS)
         .map(|word| LogLevel::from_word(&word).expect("the parser lets known words through")))]
     log_level: Option<LogLevel>,
-    /// Print JSON for machines
+    /// Print machine-readable JSON
     #[arg(long, global = true)]
     json: bool,
 }
@@ -44,55 +44,55 @@ struct Flags {
 /// The commands.
 #[derive(Debug, Subcommand)]
 pub enum Command {
-    /// Show the whole way of a code on this machine, without a Discord account
+    /// Run the service against an embedded Discord, through failures and a restart; needs no account
     Demo(demo::Args),
     /// Run the service
     Run(run::Args),
-    /// Run the edge relay: take redirects from browsers and post them into the private channels
+    /// Run the relay: it receives redirects from browsers and posts them into the private channels
     Relay(relay::Args),
-    /// Run the embedded Discord alone, on loopback
+    /// Run the embedded Discord alone, on 127.0.0.1
     Simulate(Box<simulate::Args>),
-    /// Print a link with which one person may approve the application
+    /// Print a link with which one user can approve the application
     Link(link::Args),
     /// Set up Hookdeck as the relay
     Hookdeck(hookdeck::Args),
-    /// Print the Cloudflare Worker that serves as the relay, and its settings
+    /// Print the relay as a Cloudflare Worker, or its wrangler.toml
     Worker(worker::Args),
-    /// Look into the journal of a running or stopped service
+    /// Inspect the journal of a running or stopped service
     Debug(debug::Args),
     /// Check or show the configuration
     Config(config::Args),
 }
 
-/// What every command gets: the global flags and the log's controls.
+/// What every command gets: the global flags and the log control.
 #[derive(Debug)]
 pub struct Global {
     /// `--config`.
     pub config: Option<PathBuf>,
     /// `--json`.
     pub json: bool,
-    /// The log's controls.
+    /// Changes the log level.
     pub telemetry: Telemetry,
 }
 
 impl Global {
-    /// Where the configuration is to be found.
+    /// Where the configuration is.
     pub fn locator(&self) -> anyhow::Result<Locator> {
         Locator::of_process(self.config.clone()).map_err(|source| {
-            Failure::new(Exit::Failed, "the working directory cannot be told")
+            Failure::new(Exit::Failed, "cannot find the working directory")
                 .source(source)
                 .into()
         })
     }
 
-    /// The configuration alone, its `[log]` applied; for commands that need no secrets.
+    /// The configuration without secrets; applies its `[log]`.
     pub fn load_config(&self) -> anyhow::Result<Config> {
         let config = Config::load(&self.locator()?)?;
         self.telemetry.apply(&config.log);
         Ok(config)
     }
 
-    /// The configuration, its `[log]` applied, and every secret; makes the keys that are missing.
+    /// The configuration with all secrets; applies its `[log]`, and creates missing keys.
     pub fn load(&self) -> anyhow::Result<(Config, Secrets)> {
         let (config, secrets) = crate::config::load(&self.locator()?)?;
         self.telemetry.apply(&config.log);
@@ -100,12 +100,12 @@ impl Global {
     }
 }
 
-/// Parses the command line, runs the command, tells its error.
+/// Parses the command line, runs the command, and prints its error.
 pub fn main() -> Exit {
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
         Err(error) => {
-            // Help and version come this way too, for stdout. That nobody reads them is no failure.
+            // Also `--help` and `--version`, on stdout. A closed stdout is no failure.
             let _ = error.print();
             return if error.use_stderr() { Exit::Usage } else { Exit::Fine };
         }
@@ -115,7 +115,7 @@ pub fn main() -> Exit {
     let telemetry = match Telemetry::start(cli.flags.log_level, directives) {
         Ok(telemetry) => telemetry,
         Err(error) => {
-            eprintln!("codeferry: CODEFERRY_LOG cannot be read: {error}");
+            eprintln!("codeferry: CODEFERRY_LOG is not valid: {error}");
             eprintln!("  write for example CODEFERRY_LOG=codeferry=debug,info");
             return Exit::Usage;
         }
@@ -127,7 +127,7 @@ pub fn main() -> Exit {
     };
     match dispatch(&cli.command, &global) {
         Ok(exit) => exit,
-        Err(error) => tell(&error),
+        Err(error) => report(&error),
     }
 }
 
@@ -145,8 +145,8 @@ fn dispatch(command: &Command, global: &Global) -> anyhow::Result<Exit> {
     }
 }
 
-/// Prints an error's chain and the way out; answers the exit code it asks for.
-fn tell(error: &anyhow::Error) -> Exit {
+/// Prints an error with its causes and what to do about it; returns its exit code.
+fn report(error: &anyhow::Error) -> Exit {
     if error.is::<out::ReaderGone>() {
         return Exit::Fine;
     }
@@ -160,5 +160,28 @@ fn tell(error: &anyhow::Error) -> Exit {
         (Some(failure), _) => failure.exit(),
         (None, Some(config)) => config.exit(),
         (None, None) => Exit::Failed,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory as _;
+
+    #[track_caller]
+    fn explained(command: &clap::Command) {
+        assert!(command.get_about().is_some(), "`{}` has no help", command.get_name());
+        for argument in command.get_arguments() {
+            let (name, id) = (command.get_name(), argument.get_id());
+            assert!(argument.get_help().is_some(), "`{id}` of `{name}` has no help");
+        }
+        command.get_subcommands().for_each(explained);
+    }
+
+    #[test]
+    fn every_command_and_argument_has_help() {
+        let mut cli = Cli::command();
+        cli.build();
+        explained(&cli);
     }
 }

@@ -1,4 +1,4 @@
-//! `debug`: looks into the journal, of a stopped store and of a running service alike.
+//! `debug`: inspects the journal of a running or stopped service.
 
 mod render;
 mod watch;
@@ -19,7 +19,7 @@ use crate::lifecycle::{Exit, Failure};
 /// Arguments of `debug`.
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// What to look at.
+    /// What to inspect.
     #[command(subcommand)]
     pub command: Command,
 }
@@ -27,13 +27,13 @@ pub struct Args {
 /// The commands of `debug`.
 #[derive(Debug, Subcommand)]
 pub enum Command {
-    /// The grants in the journal
+    /// List, show, count, requeue, drop or export grants
     Queue(Queue),
-    /// What each budget has spent, and when it is free again
+    /// Show how much of each rate limit is used, and when the next call is possible
     Budget,
-    /// Check every record, seal and index of the store
+    /// Check every record, seal and index of the journal
     Verify,
-    /// A live view
+    /// Show counts, rate limits and the most urgent grants, refreshed every second
     Watch(watch::Args),
 }
 
@@ -48,9 +48,9 @@ pub struct Queue {
 /// The commands of `debug queue`.
 #[derive(Debug, Subcommand)]
 pub enum QueueCommand {
-    /// List grants, those with the nearest deadline first
+    /// List grants, those with the earliest deadline first
     List {
-        /// How many at most; 0 = all
+        /// How many to list; 0 for all
         #[arg(long, default_value_t = 50, value_name = "N")]
         limit: usize,
         /// Only grants in this state
@@ -60,14 +60,14 @@ pub enum QueueCommand {
         #[arg(long)]
         parked: bool,
     },
-    /// Show one grant with everything that is known of it but secrets
+    /// Show everything about a grant except its secrets
     Show {
         /// The grant's id
         id: GrantId,
     },
     /// Count grants by state and outcome
     Stats,
-    /// Make a parked delivery owed again
+    /// Retry a parked delivery
     Requeue {
         /// The grant's id
         id: GrantId,
@@ -75,35 +75,33 @@ pub enum QueueCommand {
         #[arg(long, value_name = "NAME")]
         sink: Option<String>,
     },
-    /// Give up a grant's deliveries; a token is revoked all the same
+    /// Give up a grant's deliveries; its token is still revoked
     Drop {
         /// The grant's id
         id: GrantId,
-        /// Do it
+        /// Confirm
         #[arg(long)]
         yes: bool,
     },
-    /// Write every grant as JSON lines, without secrets
+    /// Export all grants as JSON lines, without secrets
     Export {
-        /// The file; stdout unless given
+        /// Output file [default: stdout]
         #[arg(long, value_name = "FILE")]
         output: Option<PathBuf>,
     },
 }
 
-/// The states that can be asked for.
+/// The states that `--state` accepts.
 const STATES: [&str; 5] = ["received", "exchanging", "exchanged", "settling", "closed"];
 
 /// Runs a command of `debug`.
 pub fn run(args: &Args, global: &Global) -> anyhow::Result<Exit> {
     let config = global.load_config()?;
-    let show = |ask: &Ask, human: fn(&Value) -> String| {
-        show(&Source::find(&config, MissingJournal::Refuse)?, global, ask, human)
-    };
-    match &args.command {
-        Command::Watch(args) => watch::run(args, &config, global),
-        Command::Budget => show(&Ask::Budget, render::budgets),
-        Command::Verify => verify(&Source::find(&config, MissingJournal::Refuse)?, global),
+    let find = || Source::find(&config, MissingJournal::Refuse);
+    let (ask, text): (Ask, fn(&Value) -> String) = match &args.command {
+        Command::Watch(args) => return watch::run(args, &config, global),
+        Command::Budget => (Ask::Budget, render::budgets),
+        Command::Verify => (Ask::Verify, render::verified),
         Command::Queue(queue) => match &queue.command {
             QueueCommand::List { limit, state, parked } => {
                 let filter = Filter {
@@ -111,48 +109,27 @@ pub fn run(args: &Args, global: &Global) -> anyhow::Result<Exit> {
                     state: state.clone(),
                     parked: *parked,
                 };
-                show(&Ask::List(filter), render::listing)
+                (Ask::List(filter), render::listing)
             }
-            QueueCommand::Show { id } => show(&Ask::Show(*id), render::one),
-            QueueCommand::Stats => show(&Ask::Stats, render::stats),
-            QueueCommand::Requeue { id, sink } => show(
-                &Ask::Requeue {
-                    id: *id,
-                    sink: sink.clone(),
-                },
-                render::one,
-            ),
-            QueueCommand::Drop { id, yes: true } => show(&Ask::Drop(*id), render::one),
+            QueueCommand::Show { id } => (Ask::Show(*id), render::one),
+            QueueCommand::Stats => (Ask::Stats, render::stats),
+            QueueCommand::Requeue { id, sink } => {
+                let (id, sink) = (*id, sink.clone());
+                (Ask::Requeue { id, sink }, render::one)
+            }
+            QueueCommand::Drop { id, yes: true } => (Ask::Drop(*id), render::one),
             QueueCommand::Drop { id, yes: false } => {
-                Err(Failure::new(Exit::Usage, format!("grant {id} was not dropped"))
-                    .way_out("its deliveries would be given up for good: say --yes")
-                    .into())
+                return Err(Failure::new(Exit::Usage, format!("grant {id} was not dropped"))
+                    .way_out("its deliveries cannot be recovered; add --yes to confirm")
+                    .into());
             }
-            QueueCommand::Export { output } => {
-                export(&Source::find(&config, MissingJournal::Refuse)?, output.as_deref())
-            }
+            QueueCommand::Export { output } => return export(&find()?, output.as_deref()),
         },
-    }
-}
-
-fn show(source: &Source<'_>, global: &Global, ask: &Ask, human: impl Fn(&Value) -> String) -> anyhow::Result<Exit> {
-    let answer = source.ask(ask)?;
-    if global.json {
-        out::json(&answer)?;
-    } else {
-        out::line(human(&answer))?;
-    }
-    Ok(Exit::Fine)
-}
-
-fn verify(source: &Source<'_>, global: &Global) -> anyhow::Result<Exit> {
-    let answer = source.ask(&Ask::Verify)?;
-    if global.json {
-        out::json(&answer)?;
-    } else {
-        out::line(render::verified(&answer))?;
-    }
-    Ok(if answer["ok"] == true { Exit::Fine } else { Exit::Failed })
+    };
+    let answer = find()?.ask(&ask)?;
+    out::value(global.json, &answer, text)?;
+    let damaged = matches!(ask, Ask::Verify) && answer["ok"] != true;
+    Ok(if damaged { Exit::Failed } else { Exit::Fine })
 }
 
 fn export(source: &Source<'_>, output: Option<&std::path::Path>) -> anyhow::Result<Exit> {
@@ -169,7 +146,9 @@ fn export(source: &Source<'_>, output: Option<&std::path::Path>) -> anyhow::Resu
         }
     }
     match output {
-        Some(path) => std::fs::write(path, text).with_context(|| format!("cannot write `{}`", path.display()))?,
+        Some(path) => {
+            std::fs::write(path, text).with_context(|| format!("cannot write the export to `{}`", path.display()))?;
+        }
         None => out::write(&[&text])?,
     }
     Ok(Exit::Fine)

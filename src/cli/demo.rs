@@ -1,10 +1,11 @@
-//! `demo`: the whole way of a code, on this machine alone.
+//! `demo`: codes from the click to the revocation, on this machine alone.
 //!
-//! The embedded Discord runs in this process; the relay and the service are child processes, so that the restart in the
-//! middle is a real one. What came of every code is read from the service's journal and judged by Discord's own ledger.
+//! The embedded Discord runs in this process; the relay and the service are child processes, so that the restart halfway
+//! is a real one. The report compares the service's journal with Discord's ledger.
 
-mod account;
 mod child;
+mod in_flight;
+mod report;
 mod script;
 
 use std::net::SocketAddr;
@@ -12,32 +13,33 @@ use std::path::Path;
 use std::time::Duration;
 
 use anyhow::Context;
+use tokio::time::Instant;
 
-use self::account::Account;
 use self::child::Child;
-use self::script::Scene;
-use super::Global;
+use self::report::Report;
+use self::script::{RelayStatus, Script};
+use super::{Global, out, simulate};
 use crate::config::Locator;
-use crate::lifecycle::Exit;
-use crate::simulator::{FaultRule, PortalChange, Simulator, SimulatorOptions};
+use crate::lifecycle::{Exit, Failure};
+use crate::simulator::{Description, FaultRule, PortalChange, Simulator, SimulatorOptions};
 
 /// Arguments of `demo`.
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// How many synthetic people take part
+    /// Number of simulated users
     #[arg(long, default_value_t = 120, value_parser = clap::value_parser!(u32).range(1..=1_000))]
     pub people: u32,
-    /// The seed of chance; the same seed makes the same people do the same things
+    /// Seed of the embedded Discord's random values
     #[arg(long, default_value_t = 1)]
     pub seed: u64,
-    /// Keep the demo's data in this folder instead of a temporary one
+    /// Keep all data and logs in this folder; it must be new or empty
     #[arg(long, value_name = "FOLDER")]
     pub data: Option<std::path::PathBuf>,
-    /// One more fault of the embedded Discord, as JSON, to see a promise broken
+    /// Add a fault of the embedded Discord, as JSON, to see a promise broken; may be repeated
     #[arg(long, value_name = "JSON", value_parser = read_fault)]
     pub fault: Vec<FaultRule>,
-    /// How long to wait for the last codes, in seconds
-    #[arg(long, default_value_t = 60)]
+    /// Seconds to wait for the last codes at the end
+    #[arg(long, default_value_t = 60, value_name = "SECONDS")]
     pub patience: u64,
 }
 
@@ -53,114 +55,115 @@ pub fn run(args: &Args, global: &Global) -> anyhow::Result<Exit> {
         .build()
         .context("cannot start a runtime")?;
     let local = tokio::task::LocalSet::new();
-    let account = local.block_on(&runtime, play(args, global, folder.path()))?;
+    let report = local.block_on(&runtime, play(args, global, folder.path()))?;
     if global.json {
-        println!("{}", serde_json::to_string(&account.json()).context("cannot print")?);
+        out::line(report.json())?;
     } else {
-        print!("{}", account.table());
+        out::write(&[&report.table()])?;
     }
-    Ok(if account.kept() { Exit::Fine } else { Exit::Failed })
+    Ok(if report.kept() { Exit::Fine } else { Exit::Failed })
 }
 
-async fn play(args: &Args, global: &Global, folder: &Path) -> anyhow::Result<Account> {
-    let started = tokio::time::Instant::now();
+async fn play(args: &Args, global: &Global, folder: &Path) -> anyhow::Result<Report> {
+    let start = Instant::now();
+    let simulator = start_discord(args)?;
+    let about = simulator.describe();
+    let lane = about.lanes.first().context("the embedded Discord has no lane")?;
+    let relay_key = simulator.random_text(43);
+    let mut environment = vec![
+        ("CODEFERRY_RELAY_KEY".to_owned(), relay_key),
+        ("CODEFERRY_STATE_KEY".to_owned(), simulator.random_text(43)),
+        (
+            "CODEFERRY_WEBHOOK_TOKENS".to_owned(),
+            format!("{}:{}", lane.webhook.id, lane.webhook.token),
+        ),
+    ];
+    let relay_folder = folder.join("relay");
+    std::fs::create_dir(&relay_folder).context("cannot make the relay's folder")?;
+    let relay_file = relay_folder.join("codeferry.toml");
+    std::fs::write(&relay_file, relay_configuration(&about)).context("cannot write the relay's configuration")?;
+    let mut relay = Child::start("relay", &relay_file, &environment, folder)?;
+    // The relay chooses its port: one that was free a moment ago may be taken now.
+    let ready = relay.logs("READY: callbacks are taken").await?;
+    let address = address_in(&ready).with_context(|| format!("the relay logged no address: {ready}"))?;
+    simulator.change_portal(PortalChange {
+        redirect_uris: Some(vec![format!("http://{address}/callback")]),
+        ..PortalChange::default()
+    });
+    let about = simulator.describe();
+    environment.push(("CODEFERRY_BOT_TOKEN".to_owned(), about.bot_token.clone()));
+    environment.push(("CODEFERRY_CLIENT_SECRET".to_owned(), about.client_secret.clone()));
+    let file = folder.join("codeferry.toml");
+    std::fs::write(&file, configuration(&about)).context("cannot write the service's configuration")?;
+    let (config, secrets) = crate::config::load(&Locator {
+        config: Some(file.clone()),
+        environment: environment.iter().cloned().collect(),
+        folder: folder.to_owned(),
+    })?;
+    let mut service = Child::start("run", &file, &environment, folder)?;
+    service.logs("READY: codes are taken").await?;
+    let script = Script {
+        simulator: &simulator,
+        about: &about,
+        relay: RelayStatus::at(address),
+        config: &config,
+        secrets: &secrets,
+        people: args.people,
+        quiet: global.json,
+        start,
+    };
+    let mut events = script.run(&mut service).await?;
+    script.invite_again(&mut events).await?;
+    let patience = Duration::from_secs(args.patience);
+    script.wait_until_closed(patience, &events).await;
+    let clean_end = service.stop().await? & relay.stop().await?;
+    let mut report = Report::read(&config, folder, &simulator, events)?;
+    report.clean_end = clean_end;
+    report.seconds = start.elapsed().as_secs_f64();
+    Ok(report)
+}
+
+fn start_discord(args: &Args) -> anyhow::Result<Simulator> {
     let mut options = SimulatorOptions {
-        // One more: somebody's code dies.
+        // One more than take part: the user whose code expires.
         people: args.people + 1,
         seed: Some(args.seed),
         ..SimulatorOptions::default()
     };
-    // A real interval is 41 s, longer than the demo: heartbeats should be seen too.
+    // Discord's 41 s would be longer than the demo: heartbeats should happen too.
     options.gateway.heartbeat_interval_ms = 5_000;
     let simulator = Simulator::start(options).context("cannot start the embedded Discord")?;
     for fault in &args.fault {
         simulator.faults().add(fault.clone());
     }
-    let about = simulator.describe();
-    let relay_key = simulator.random_text(43);
-    let lane = about.lanes.first().context("the embedded Discord has no lane")?;
-    let state_key = simulator.random_text(43);
-    let tokens = format!("{}:{}", lane.webhook.id, lane.webhook.token);
-    let variable = |name: &str, value: &str| (name.to_owned(), value.to_owned());
-    let of_relay = vec![
-        variable("CODEFERRY_RELAY_KEY", &relay_key),
-        variable("CODEFERRY_STATE_KEY", &state_key),
-        variable("CODEFERRY_WEBHOOK_TOKENS", &tokens),
-    ];
-    let mut environment = of_relay.clone();
-    environment.push(variable("CODEFERRY_BOT_TOKEN", &about.bot_token));
-    environment.push(variable("CODEFERRY_CLIENT_SECRET", &about.client_secret));
-    let edge = folder.join("relay");
-    std::fs::create_dir(&edge).context("cannot make the relay's folder")?;
-    let relay_file = edge.join("codeferry.toml");
-    std::fs::write(&relay_file, relay_configuration(&about)).context("cannot write the relay's configuration")?;
-    // The relay takes a port and tells it: one that is looked for beforehand may be somebody else's a moment later.
-    let mut relay = Child::start("relay", &relay_file, &of_relay, folder)?;
-    let ready = relay.logs("READY: callbacks are taken").await?;
-    let address = address_in(&ready).with_context(|| format!("the relay tells no address: {ready}"))?;
-    let redirect_uri = format!("http://{address}/callback");
-    simulator.change_portal(PortalChange {
-        redirect_uris: Some(vec![redirect_uri.clone()]),
-        ..PortalChange::default()
-    });
-    let file = folder.join("codeferry.toml");
-    std::fs::write(&file, configuration(&about, &redirect_uri)).context("cannot write the demo's configuration")?;
-    let locator = Locator {
-        config: Some(file.clone()),
-        environment: environment.iter().cloned().collect(),
-        folder: folder.to_owned(),
-    };
-    let (config, secrets) = crate::config::load(&locator)?;
-    let mut service = Child::start("run", &file, &environment, folder)?;
-    service.logs("READY: codes are taken").await?;
-    let stage = Scene {
-        simulator: &simulator,
-        relay: script::Edge::at(address),
-        config: &config,
-        secrets: &secrets,
-        people: args.people,
-        quiet: global.json,
-    };
-    let mut played = stage.play(&mut service, &about).await?;
-    stage.invite_anew(&about, &mut played, started).await?;
-    stage
-        .wait_for_the_last(Duration::from_secs(args.patience), &played)
-        .await;
-    let clean_end = service.stop().await? & relay.stop().await?;
-    let mut account = Account::read(&config, folder, &simulator, &played)?;
-    account.clean_end = clean_end;
-    account.seconds = started.elapsed().as_secs_f64();
-    Ok(account)
+    Ok(simulator)
 }
 
-fn configuration(about: &crate::simulator::Description, redirect_uri: &str) -> String {
-    let lane = &about.lanes[0];
+fn configuration(about: &Description) -> String {
     format!(
-        "# The gate is set low, so that it is seen at work: people are told when to come back.\n[gate]\nshare = 0.05\n\n\
-         [reinvite]\nenabled = true\n\n\
-         [discord]\napi_base = \"{}\"\nauthorize_url = \"{}\"\napplication_id = \"{}\"\nredirect_uri = \"{redirect_uri}\"\n\n\
-         [[intake.lanes]]\nchannel_id = \"{}\"\nwebhook_id = \"{}\"\npack = 18\n\n\
-         [[delivery]]\nname = \"results\"\nkind = \"jsonl\"\npath = \"results.jsonl\"\n",
-        about.api_base, about.authorize_url, about.application_id, lane.channel_id, lane.webhook.id
+        "# A low share, so that some users are asked to wait.\n[gate]\nshare = 0.05\n\n\
+         [reinvite]\nenabled = true\n\n{}",
+        simulate::config(about, "pack = 18\n", "results.jsonl")
     )
 }
 
-/// The address that the relay's word of being ready names.
+/// The address in the relay's log line.
 fn address_in(line: &str) -> Option<SocketAddr> {
-    let named = line.split_whitespace().find_map(|word| word.strip_prefix("address="));
-    named.and_then(|address| address.parse().ok())
+    let address = line.split_whitespace().find_map(|word| word.strip_prefix("address="));
+    address.and_then(|address| address.parse().ok())
 }
 
-fn relay_configuration(about: &crate::simulator::Description) -> String {
+fn relay_configuration(about: &Description) -> String {
+    let lane = &about.lanes[0];
     format!(
         "[discord]\napi_base = \"{}\"\napplication_id = \"{}\"\n\n\
          [relay]\nlisten = \"127.0.0.1:0\"\njournal = \"journal\"\nbot_id = \"{}\"\n\n\
          [[relay.lanes]]\nchannel_id = \"{}\"\nwebhook_id = \"{}\"\n",
-        about.api_base, about.application_id, about.bot_id, about.lanes[0].channel_id, about.lanes[0].webhook.id
+        about.api_base, about.application_id, about.bot_id, lane.channel_id, lane.webhook.id
     )
 }
 
-/// The demo's folder: removed at the end unless it was named.
+/// The demo's folder; removed at the end unless `--data` named it.
 struct Folder {
     path: std::path::PathBuf,
     temporary: bool,
@@ -175,12 +178,14 @@ impl Folder {
             }
             None => temporary()?,
         };
-        let path = path.canonicalize().context("the demo's folder")?;
-        anyhow::ensure!(
-            std::fs::read_dir(&path).context("the demo's folder")?.next().is_none(),
-            "`{}` is not empty: the demo wants a folder of its own",
-            path.display()
-        );
+        let path = path.canonicalize().context("cannot open the demo's folder")?;
+        let mut entries = std::fs::read_dir(&path).context("cannot read the demo's folder")?;
+        if entries.next().is_some() {
+            let shown = path.display();
+            return Err(Failure::new(Exit::Usage, format!("the folder `{shown}` is not empty"))
+                .way_out("give --data a new or an empty folder")
+                .into());
+        }
         Ok(Self {
             path,
             temporary: named.is_none(),
@@ -192,7 +197,7 @@ impl Folder {
     }
 }
 
-/// A folder that nobody has: one that a killed demo left bears the process id too, which comes round again.
+/// A new folder. A killed demo may have left one with the same process id.
 fn temporary() -> anyhow::Result<std::path::PathBuf> {
     for n in 0_u32.. {
         let path = std::env::temp_dir().join(format!("codeferry-demo-{}-{n}", std::process::id()));
@@ -202,7 +207,7 @@ fn temporary() -> anyhow::Result<std::path::PathBuf> {
             Err(error) => return Err(error).with_context(|| format!("cannot make `{}`", path.display())),
         }
     }
-    anyhow::bail!("every name for a temporary folder is taken")
+    anyhow::bail!("cannot make a temporary folder: every name is taken")
 }
 
 impl Drop for Folder {

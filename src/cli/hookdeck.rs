@@ -1,4 +1,4 @@
-//! `hookdeck`: the transformation's script, what would change in a project, and the changing of it.
+//! `hookdeck`: prints the transformation's script, plans the changes to a project, and applies them.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -25,22 +25,22 @@ pub struct Args {
     pub action: Action,
 }
 
-/// What can be done.
+/// The commands of `hookdeck`.
 #[derive(Debug, clap::Subcommand)]
 pub enum Action {
-    /// Print the transformation; it holds no key
+    /// Print the transformation's script; it contains no secrets
     Script,
-    /// Show what would change in the project
+    /// Show what `apply` would change in the project
     Plan,
-    /// Create or update what differs
+    /// Create what is missing and update what differs
     Apply {
-        /// Make a source although discord.redirect_uri names another one at Hookdeck
+        /// Create a source even if `discord.redirect_uri` names a different one at Hookdeck
         #[arg(long)]
         new_source: bool,
     },
 }
 
-/// Runs it.
+/// Runs a command of `hookdeck`.
 pub fn run(args: &Args, global: &Global) -> anyhow::Result<Exit> {
     if matches!(args.action, Action::Script) {
         out::write(&[&script::hookdeck()])?;
@@ -70,7 +70,7 @@ pub fn run(args: &Args, global: &Global) -> anyhow::Result<Exit> {
             return Ok(Exit::Fine);
         };
         if found.url().is_none() && !new_source && names_hookdeck(&config) {
-            return Err(strange_project(&config).into());
+            return Err(wrong_project(&config).into());
         }
         apply(&api, &config, &settings, found, &changes, global.json).await
     })
@@ -94,23 +94,24 @@ async fn apply(
                 TrialError::Api(error) => failure(error, config),
                 other => Failure::new(
                     Exit::Failed,
-                    "the script was tried before anything was changed, and failed",
+                    "the test run of the script failed, so nothing was changed",
                 )
                 .source(other)
-                .way_out("nothing was changed; look for a newer version of codeferry"),
+                .way_out("update codeferry; Hookdeck may have changed its runtime"),
             })?;
         done = plan::apply(api, settings, &after, changes).await.map_err(|error| {
             let before = match error.done.as_slice() {
                 [] => "nothing was changed".to_owned(),
-                done => format!("done before it: {}", done.join(", ")),
+                done => format!("already done: {}", done.join(", ")),
             };
             let failed = failure(error.source, config);
             let advice = failed.advice().unwrap_or_default().to_owned();
-            Failure::new(failed.exit(), format!("`{}` could not be put; {before}", error.failed))
-                .source(failed)
-                .way_out(format!(
-                    "{advice}; then run the same command again, which goes on where this one ended"
-                ))
+            Failure::new(
+                failed.exit(),
+                format!("cannot create or update `{}`; {before}", error.failed),
+            )
+            .source(failed)
+            .way_out(format!("{advice}; then run the same command again to continue"))
         })?;
         after = AccountState::read(api, settings)
             .await
@@ -139,7 +140,7 @@ fn settings(config: &Config, secrets: &HookdeckSecrets) -> HookdeckSettings {
     }
 }
 
-/// A key for a trial, as text.
+/// A random key for the test run.
 fn random_key() -> anyhow::Result<Key> {
     let mut bytes = [0_u8; 32];
     SysRng.try_fill_bytes(&mut bytes)?;
@@ -152,7 +153,7 @@ fn names_hookdeck(config: &Config) -> bool {
     host.is_some_and(|h| h == "hkdk.events" || h == "events.hookdeck.com")
 }
 
-fn strange_project(config: &Config) -> Failure {
+fn wrong_project(config: &Config) -> Failure {
     Failure::new(
         Exit::Usage,
         format!(
@@ -160,10 +161,10 @@ fn strange_project(config: &Config) -> Failure {
             config.hookdeck.name
         ),
     )
-    .way_out("CODEFERRY_HOOKDECK_KEY may be another project's: use the right one, correct hookdeck.name, or make a new source with --new-source")
+    .way_out("check CODEFERRY_HOOKDECK_KEY, which may belong to another project, and `hookdeck.name`; --new-source creates a new source")
 }
 
-/// What a person can do about what Hookdeck said.
+/// The failure for an error of Hookdeck, with what to do.
 fn failure(error: ApiError, config: &Config) -> Failure {
     let host = config.hookdeck.api_base.host_str().unwrap_or_default().to_owned();
     let (exit, advice) = match &error {
@@ -173,27 +174,27 @@ fn failure(error: ApiError, config: &Config) -> Failure {
         ),
         ApiError::Refused { .. } => (
             Exit::Usage,
-            "correct what Hookdeck names; `codeferry hookdeck plan` shows what would be put".to_owned(),
+            "correct what Hookdeck names; `codeferry hookdeck plan` shows the planned changes".to_owned(),
         ),
         ApiError::Limited => (
             Exit::Failed,
-            "wait a minute: something else uses the same key".to_owned(),
+            "wait a minute and try again: another program uses the same key".to_owned(),
         ),
         ApiError::Broken { .. } => (
             Exit::Failed,
-            format!("look at https://status.hookdeck.com, and whether hookdeck.api_base (`{host}`) is right"),
+            format!("check https://status.hookdeck.com, and that `hookdeck.api_base` (`{host}`) is right"),
         ),
         ApiError::Unreachable(_) => (
             Exit::Failed,
-            format!("look whether this machine reaches `{host}` (hookdeck.api_base)"),
+            format!("check that this machine can reach `{host}` (`hookdeck.api_base`)"),
         ),
     };
-    Failure::new(exit, "Hookdeck was asked in vain")
+    Failure::new(exit, "the request to Hookdeck failed")
         .source(error)
         .way_out(advice)
 }
 
-/// What is told at the end.
+/// What is printed at the end.
 struct Report<'a> {
     config: &'a Config,
     found: &'a AccountState,
@@ -219,11 +220,8 @@ impl Report<'_> {
         }
         let applied = self.done.is_some();
         if self.changes.is_empty() {
-            out::line(if applied {
-                "nothing changed: everything is as it should be"
-            } else {
-                "nothing would change: everything is as it should be"
-            })?;
+            let verb = if applied { "changed" } else { "would change" };
+            out::line(format!("nothing {verb}: the project is up to date"))?;
         }
         for change in self.changes {
             let done = match (applied, change.action) {
@@ -241,19 +239,21 @@ impl Report<'_> {
             out::line(format!("note: {note}"))?;
         }
         match (url, matches) {
-            (None, _) => out::line("the source is not there yet; `codeferry hookdeck apply` makes it and says its URL"),
+            (None, _) => {
+                out::line("the source does not exist yet; `codeferry hookdeck apply` creates it and prints its URL")
+            }
             (Some(url), Some(true)) => out::line(format!(
-                "source: {url}\nIt is discord.redirect_uri. It has to stand in the developer portal, page OAuth2, Redirects, as `{registered}`."
+                "source: {url}\nIt matches `discord.redirect_uri`. In the developer portal, OAuth2, Redirects, `{registered}` must be registered."
             )),
             (Some(url), _) => out::line(format!(
-                "source: {url}\nIt is not discord.redirect_uri (`{registered}`). Add `{url}` in the developer portal, page OAuth2, \
+                "source: {url}\nIt does not match `discord.redirect_uri` (`{registered}`). Add `{url}` in the developer portal, OAuth2, \
                  Redirects, set `redirect_uri = \"{url}\"` under `[discord]` in the configuration, and restart the service."
             )),
         }
     }
 }
 
-/// Whether a redirect URI arrives at a source: what stands behind the source's URL is not forwarded.
+/// Whether a redirect URI leads to a source. Hookdeck ignores a path after the source's URL.
 fn leads_to(redirect_uri: &str, source: &str) -> bool {
     redirect_uri
         .strip_prefix(source)

@@ -1,4 +1,4 @@
-//! `link`: a link with which one person may approve the application.
+//! `link`: a link with which one user can approve the application.
 
 use rand::TryRng as _;
 use rand::rngs::SysRng;
@@ -14,15 +14,15 @@ use crate::service::settings;
 /// Arguments of `link`.
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// The person's Discord id
+    /// The user's Discord id
     pub user: UserId,
-    /// What the link is for: one of `state.purposes` [default: the first]
+    /// Purpose of the link, one of `state.purposes` [default: the first]
     #[arg(long, value_name = "NAME")]
     pub purpose: Option<String>,
 }
 
-/// Prints a link: the URL alone on stdout, so that it can be handed on; how long it is good for on stderr. The link holds
-/// a place in the journal, so that no more are out than can be carried.
+/// Prints a link: the URL alone on stdout, for scripts, and its expiry on stderr. The journal counts the link, so that no
+/// more are out than the channels can carry.
 pub fn run(args: &Args, global: &Global) -> anyhow::Result<Exit> {
     let locator = global.locator()?;
     let config = global.load_config()?;
@@ -30,7 +30,7 @@ pub fn run(args: &Args, global: &Global) -> anyhow::Result<Exit> {
         user_id: args.user,
         purpose: args.purpose.clone(),
     };
-    // Before anything is made or asked.
+    // Checked before a key is created or the service is asked.
     request
         .purpose_index(&config.state.purposes)
         .map_err(super::source::of_refusal)?;
@@ -45,8 +45,14 @@ pub fn run(args: &Args, global: &Global) -> anyhow::Result<Exit> {
     }
     out::line(link["url"].as_str().unwrap_or_default())?;
     match link["expires_at"].as_str() {
-        Some(at) => eprintln!("good until {at}, once, for {} alone; lane {}", args.user, link["lane"]),
-        None => eprintln!("carries the bare id of {}: `state.mode` is not \"signed\"", args.user),
+        Some(at) => eprintln!(
+            "valid until {at}, once, for user {} only; lane {}",
+            args.user, link["lane"]
+        ),
+        None => eprintln!(
+            "the link carries the id of user {} without a signature: `state.mode` is not \"signed\"",
+            args.user
+        ),
     }
     Ok(Exit::Fine)
 }

@@ -1,8 +1,8 @@
-//! What commands print. `println!` panics when the reader has gone (`codeferry … | head`); these end the command in peace.
+//! Printing to stdout. `println!` panics when the reader has gone (`codeferry … | head`); here the command ends normally.
 
 use std::io::{self, IsTerminal as _, Write as _};
 
-/// The reader of stdout has gone. It is no failure: the process ends with 0.
+/// The reader of stdout has gone. No failure: the process exits with 0.
 #[derive(Debug, thiserror::Error)]
 #[error("the reader of the output has gone")]
 pub struct ReaderGone;
@@ -14,7 +14,7 @@ pub fn table() -> comfy_table::Table {
     table
 }
 
-/// Prints a text and a line end.
+/// Prints a line.
 pub fn line(text: impl std::fmt::Display) -> anyhow::Result<()> {
     write(&[&format!("{text}\n")])
 }
@@ -29,7 +29,16 @@ pub fn json(value: &impl serde::Serialize) -> anyhow::Result<()> {
     line(text)
 }
 
-/// Prints texts one after another, at once.
+/// Prints a value: as JSON for machines, else as text.
+pub fn value(
+    as_json: bool,
+    value: &serde_json::Value,
+    text: impl FnOnce(&serde_json::Value) -> String,
+) -> anyhow::Result<()> {
+    if as_json { json(value) } else { line(text(value)) }
+}
+
+/// Prints texts one after another.
 pub fn write(parts: &[&str]) -> anyhow::Result<()> {
     let mut out = io::stdout().lock();
     let result = parts

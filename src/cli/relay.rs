@@ -32,51 +32,52 @@ use crate::relay::post_plan::{LaneSettings, Now, PostPlan, RelaySettings};
 use crate::store::StoreError;
 use crate::time::{SharedClock, SteadyClock, SystemClock};
 
-/// A commit that takes longer is taken for a hung disk.
+/// A commit that takes longer means that the disk hangs.
 const HUNG_AFTER: Duration = Duration::from_secs(4);
-/// Callbacks that wait for the dispatcher; it takes thousands a second.
+/// Callbacks that may wait for the dispatcher, which handles thousands a second.
 const OFFERS: usize = 256;
-/// How long the start waits for a word about the webhooks.
-const LOOK_WITHIN: Duration = Duration::from_secs(2);
-/// How often the numbers are told in the log.
-const TELL_EVERY: Duration = Duration::from_mins(10);
+/// How long the start waits for the checks of the webhooks.
+const CHECK_WITHIN: Duration = Duration::from_secs(2);
+/// How often the counts are logged.
+const LOG_COUNTS_EVERY: Duration = Duration::from_mins(10);
 
-/// Arguments of `relay`: everything it needs stands in the configuration.
+/// `relay` has no arguments: everything is in the configuration.
 #[derive(Debug, clap::Args)]
 pub struct Args {}
 
-/// Runs the relay until it is told to end.
+/// Runs the relay until a signal stops it.
 pub fn run(_args: &Args, global: &Global) -> anyhow::Result<Exit> {
     crate::crash::arm();
     lifecycle::keep_memory_private();
     let locator = global.locator()?;
     let (config, secrets) = config::load_relay(&locator)?;
     global.telemetry.apply(&config.log);
-    name_strange_secrets(&locator.environment);
+    warn_of_unused_secrets(&locator.environment);
     let pages = pages(config.front.pages.as_deref(), "relay.pages")?;
     System::new()
         .block_on(serve(config, secrets, pages))
         .map_err(Into::into)
 }
 
-/// The pages of a folder; what is wrong with it is the operator's to correct.
+/// The pages in a folder, or the built-in ones.
 pub fn pages(folder: Option<&Path>, key: &str) -> Result<Pages, Failure> {
     Pages::load(folder).map_err(|error| {
-        Failure::new(Exit::Usage, format!("the pages of `{key}` cannot be used"))
+        Failure::new(Exit::Usage, format!("the pages in `{key}` cannot be used"))
             .source(error)
-            .way_out("docs/relays.md lists the names and what a page may use")
+            .way_out("docs/relays.md lists the pages and the variables that each may use")
     })
 }
 
-/// A relay stands where everybody can reach it: what it does not need should not lie beside it.
-fn name_strange_secrets(environment: &Environment) {
-    let strange = config::secrets_given(environment).into_iter().filter(|(name, given)| {
-        let own = ["CODEFERRY_RELAY_KEY", "CODEFERRY_STATE_KEY", "CODEFERRY_WEBHOOK_TOKENS"];
-        *given && !own.contains(name)
-    });
-    let strange: Vec<_> = strange.map(|(name, _)| name).collect();
-    if !strange.is_empty() {
-        tracing::warn!(variables = ?strange, "a relay does not read these secrets: take them out of its environment");
+/// The relay is reachable from the internet: secrets that it does not need should not be in its environment.
+fn warn_of_unused_secrets(environment: &Environment) {
+    let own = ["CODEFERRY_RELAY_KEY", "CODEFERRY_STATE_KEY", "CODEFERRY_WEBHOOK_TOKENS"];
+    let given = config::secrets_given(environment).into_iter();
+    let unused: Vec<_> = given
+        .filter(|(name, given)| *given && !own.contains(name))
+        .map(|(name, _)| name)
+        .collect();
+    if !unused.is_empty() {
+        tracing::warn!(variables = ?unused, "a relay does not read these secrets: remove them from its environment");
     }
 }
 
@@ -85,11 +86,11 @@ struct DispatcherIntake(mpsc::Sender<Offer>);
 
 impl CallbackIntake for DispatcherIntake {
     fn take(&self, callback: Callback) -> Pin<Box<dyn Future<Output = CallbackAnswer>>> {
-        let (answer, word) = oneshot::channel();
+        let (answer, answered) = oneshot::channel();
         let offered = self.0.try_send(Offer { callback, answer });
         Box::pin(async move {
             match offered {
-                Ok(()) => word.await.unwrap_or(CallbackAnswer::Failed),
+                Ok(()) => answered.await.unwrap_or(CallbackAnswer::Failed),
                 Err(_) => CallbackAnswer::Busy,
             }
         })
@@ -98,8 +99,8 @@ impl CallbackIntake for DispatcherIntake {
 
 async fn serve(config: RelayConfig, secrets: RelaySecrets, pages: Pages) -> Result<Exit, Failure> {
     let mut signals =
-        Signals::listen().map_err(|e| Failure::new(Exit::Bug, "signals cannot be listened to").source(e))?;
-    // A step of the wall clock must kill no code and age no link.
+        Signals::listen().map_err(|e| Failure::new(Exit::Bug, "cannot install signal handlers").source(e))?;
+    // A step of the wall clock must neither expire a code nor age a link.
     let clock: SharedClock = SteadyClock::set_by(&SystemClock);
     let (journal, mut found, hash_key) =
         journal::open(&config.journal, clock.clone(), HUNG_AFTER).map_err(|e| of_journal(e, &config.journal))?;
@@ -107,20 +108,17 @@ async fn serve(config: RelayConfig, secrets: RelaySecrets, pages: Pages) -> Resu
         tracing::warn!("{notice}");
     }
     tracing::info!(path = %config.journal.display(), waiting = found.waiting.len(), "the relay's journal is open");
-    let setup = |e| Failure::new(Exit::Usage, "an HTTP client cannot be made").source(e);
-    let base = ApiBase::parse(config.api_base.as_str())
-        .map_err(|e| Failure::new(Exit::Usage, "discord.api_base cannot be used").source(e))?;
-    let post = HttpRelayPost::new(base, secrets.webhook_tokens.clone(), config.bot).map_err(setup)?;
+    let post = client(&config, &secrets)?;
     let counts = Arc::new(Counts::default());
     let now = Now {
         moment: Moment::START,
         wall: clock.now(),
     };
-    let mut schedule = PostPlan::new(settings(&config, &secrets), found, now);
-    look_at_webhooks(&config, &post, &mut schedule, now).await;
+    let mut plan = PostPlan::new(settings(&config, &secrets), found, now);
+    check_webhooks(&config, &post, &mut plan, now).await;
     let random: StdRng = rand::make_rng();
     let dispatcher = Dispatcher::new(Parts {
-        schedule,
+        schedule: plan,
         journal: journal.clone(),
         post: Rc::new(post),
         clock: clock.clone(),
@@ -130,7 +128,42 @@ async fn serve(config: RelayConfig, secrets: RelaySecrets, pages: Pages) -> Resu
     });
     let (offers, offered) = mpsc::channel(OFFERS);
     let (end, ends) = watch::channel(None);
-    let front = Front::start(FrontSettings {
+    let intake = Arc::new(DispatcherIntake(offers));
+    let front = front(&config, &secrets, pages, clock, intake, &counts)?;
+    tracing::info!(address = %front.address, lanes = config.lanes.len(), "READY: callbacks are taken");
+    let running = dispatcher.run(offered, ends);
+    let Some(left) = until_ended(running, front, &mut signals, config.grace, &end, &counts).await else {
+        return Ok(Exit::Forced);
+    };
+    let left = left.map_err(of_store)?;
+    journal.close().await.map_err(of_store)?;
+    tracing::info!(counts = %counts.json(), left, "closed");
+    if left > 0 {
+        tracing::warn!(
+            codes = left,
+            "the grace period is over: the remaining codes are in the journal and will be posted after the next start"
+        );
+        return Ok(Exit::Forced);
+    }
+    Ok(Exit::Fine)
+}
+
+fn client(config: &RelayConfig, secrets: &RelaySecrets) -> Result<HttpRelayPost, Failure> {
+    let base = ApiBase::parse(config.api_base.as_str())
+        .map_err(|e| Failure::new(Exit::Usage, "discord.api_base cannot be used").source(e))?;
+    HttpRelayPost::new(base, secrets.webhook_tokens.clone(), config.bot)
+        .map_err(|e| Failure::new(Exit::Usage, "cannot make an HTTP client").source(e))
+}
+
+fn front(
+    config: &RelayConfig,
+    secrets: &RelaySecrets,
+    pages: Pages,
+    clock: SharedClock,
+    intake: Arc<DispatcherIntake>,
+    counts: &Arc<Counts>,
+) -> Result<Front, Failure> {
+    let settings = FrontSettings {
         listen: config.listen,
         rules: CallbackRules {
             key: StateKey::new(&secrets.state_key),
@@ -141,52 +174,48 @@ async fn serve(config: RelayConfig, secrets: RelaySecrets, pages: Pages) -> Resu
         clock,
         pages,
         trusted_proxies: config.front.trusted_proxies.clone(),
-        intake: Arc::new(DispatcherIntake(offers)),
-        counts: Arc::clone(&counts),
-    })
-    .map_err(|e| {
+        intake,
+        counts: Arc::clone(counts),
+    };
+    Front::start(settings).map_err(|e| {
         Failure::new(Exit::Failed, format!("cannot listen on {}", config.listen))
             .source(e)
-            .way_out("free the port, or set relay.listen to another one")
-    })?;
-    tracing::info!(address = %front.address, lanes = config.lanes.len(), "READY: callbacks are taken");
-    let running = dispatcher.run(offered, ends);
+            .way_out("stop the program that uses this port, or set relay.listen to another one")
+    })
+}
+
+/// Waits for the dispatcher's end, which a signal brings about: how many codes are left, or `None` if forced to stop.
+async fn until_ended(
+    running: impl Future<Output = Result<usize, StoreError>>,
+    front: Front,
+    signals: &mut Signals,
+    grace: Duration,
+    end: &watch::Sender<Option<Instant>>,
+    counts: &Counts,
+) -> Option<Result<usize, StoreError>> {
     tokio::pin!(running);
     let mut front = Some(front);
-    let mut tell = tokio::time::interval(TELL_EVERY);
-    tell.tick().await;
-    let left = loop {
+    let mut log_counts = tokio::time::interval(LOG_COUNTS_EVERY);
+    log_counts.tick().await;
+    loop {
         tokio::select! {
-            left = &mut running => break left,
+            left = &mut running => return Some(left),
             request = signals.next() => match request {
-                Request::Reload => tracing::info!("the relay reads its configuration at its start only"),
-                Request::Force => return Ok(Exit::Forced),
+                Request::Reload => tracing::info!("the relay reads its configuration only when it starts: restart it"),
+                Request::Force => return None,
                 Request::Drain => {
-                    tracing::info!(
-                        grace_s = config.grace.as_secs(),
-                        "ending: no more callbacks are taken, and what waits is posted"
-                    );
-                    let _ = end.send(Some(Instant::now() + config.grace));
-                    // Its callbacks still reach the dispatcher, which runs meanwhile; its end closes the channel.
+                    let grace_s = grace.as_secs();
+                    tracing::info!(grace_s, "stopping: no more callbacks are accepted, and waiting codes are posted");
+                    let _ = end.send(Some(Instant::now() + grace));
+                    // Callbacks under way still reach the dispatcher; the front's end closes the channel.
                     if let Some(front) = front.take() {
                         tokio::task::spawn_local(front.stop());
                     }
                 }
             },
-            _ = tell.tick() => tracing::info!(counts = %counts.json(), "so far"),
+            _ = log_counts.tick() => tracing::info!(counts = %counts.json(), "counts so far"),
         }
-    };
-    let left = left.map_err(of_store)?;
-    journal.close().await.map_err(of_store)?;
-    tracing::info!(counts = %counts.json(), left, "closed");
-    if left > 0 {
-        tracing::warn!(
-            codes = left,
-            "the grace is over: what is left is in the journal and goes on at the next start"
-        );
-        return Ok(Exit::Forced);
     }
-    Ok(Exit::Fine)
 }
 
 fn settings(config: &RelayConfig, secrets: &RelaySecrets) -> RelaySettings {
@@ -207,24 +236,25 @@ fn settings(config: &RelayConfig, secrets: &RelaySecrets) -> RelaySettings {
     }
 }
 
-/// A webhook that does not work is named before the first person comes, and looked at again later.
-async fn look_at_webhooks(config: &RelayConfig, post: &HttpRelayPost, schedule: &mut PostPlan, now: Now) {
-    // People wait meanwhile: an answer that takes longer is none.
-    let looks = config.lanes.iter().map(async |lane| {
-        let look = tokio::time::timeout(LOOK_WITHIN, post.look(lane.webhook_id)).await;
-        look.unwrap_or(WebhookState::Unclear)
+/// Checks the webhooks before the first callback. A lane that does not work is checked again later.
+async fn check_webhooks(config: &RelayConfig, post: &HttpRelayPost, plan: &mut PostPlan, now: Now) {
+    let checks = config.lanes.iter().map(async |lane| {
+        let check = tokio::time::timeout(CHECK_WITHIN, post.look(lane.webhook_id)).await;
+        check.unwrap_or(WebhookState::Unclear)
     });
-    for (lane, look) in futures_util::future::join_all(looks).await.into_iter().enumerate() {
+    for (lane, state) in futures_util::future::join_all(checks).await.into_iter().enumerate() {
         let webhook = config.lanes[lane].webhook_id;
-        match look {
+        match state {
             WebhookState::There => tracing::info!(lane, %webhook, "lane"),
-            WebhookState::Unclear => tracing::warn!(lane, %webhook, "lane; Discord could not be asked for its webhook"),
+            WebhookState::Unclear => {
+                tracing::warn!(lane, %webhook, "lane; Discord did not answer the check of its webhook");
+            }
             WebhookState::Gone => {
                 tracing::error!(
                     lane, %webhook,
-                    "this lane's webhook does not work: correct relay.lanes or CODEFERRY_WEBHOOK_TOKENS, or make it anew"
+                    "this lane's webhook does not work: correct relay.lanes or CODEFERRY_WEBHOOK_TOKENS, or create a new webhook"
                 );
-                schedule.take_out(lane, now);
+                plan.take_out(lane, now);
             }
         }
     }
@@ -233,18 +263,28 @@ async fn look_at_webhooks(config: &RelayConfig, post: &HttpRelayPost, schedule: 
 fn of_journal(error: RelayJournalError, folder: &Path) -> Failure {
     let locked = matches!(&error, RelayJournalError::Open(open) if open.is_locked());
     let exit = if locked { Exit::Failed } else { Exit::Store };
-    Failure::new(exit, "the relay cannot start")
-        .source(error)
-        .way_out(format!("its folder is `{}` (relay.journal)", folder.display()))
+    let folder = folder.display();
+    Failure::new(
+        exit,
+        format!("cannot open the relay's journal `{folder}` (relay.journal)"),
+    )
+    .source(error)
+    .way_out(if locked {
+        "stop the other relay that uses it, or give this one a journal of its own"
+    } else {
+        "check the folder and the disk; docs/durability.md describes every error"
+    })
 }
 
 fn of_store(error: StoreError) -> Failure {
     let advice = if error.is_disk_full() {
-        "free some room on the disk and start again; what was answered with success is in the journal"
+        "free some space on the disk"
     } else {
-        "look at the disk, then start again; what was answered with success is in the journal"
+        "check the disk"
     };
-    Failure::new(Exit::Store, "the relay's journal cannot be written")
+    Failure::new(Exit::Store, "cannot write the relay's journal")
         .source(error)
-        .way_out(advice)
+        .way_out(format!(
+            "{advice} and start again; every callback answered with success is in the journal"
+        ))
 }

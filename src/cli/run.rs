@@ -3,6 +3,7 @@
 mod saved;
 
 use std::rc::Rc;
+use std::sync::Arc;
 use std::time::Duration;
 
 use actix::System;
@@ -15,17 +16,18 @@ use crate::actors::journal::message::SetGate;
 use crate::actors::pipeline::{Ended, Shutdown, time_to_revoke_after_store_failure};
 use crate::config::{Config, Secrets};
 use crate::control::server::{ControlServer, ControlSettings};
+use crate::front::counts::Counts;
 use crate::front::pages::Pages;
 use crate::lifecycle::{self, Exit, Failure, Request, Signals};
 use crate::metrics;
 use crate::service::{self, Service, direct, failure, settings};
 use crate::time::SystemClock;
 
-/// Arguments of `run`: everything it needs stands in the configuration.
+/// `run` has no arguments: everything is in the configuration.
 #[derive(Debug, clap::Args)]
 pub struct Args {}
 
-/// Runs the service until it is told to end.
+/// Runs the service until a signal or a failure stops it.
 pub fn run(_args: &Args, global: &Global) -> anyhow::Result<Exit> {
     crate::crash::arm();
     // Before any secret is read.
@@ -40,44 +42,19 @@ pub fn run(_args: &Args, global: &Global) -> anyhow::Result<Exit> {
 
 async fn serve(config: Config, secrets: Secrets, pages: Pages, global: &Global) -> Result<Exit, Failure> {
     let mut signals =
-        Signals::listen().map_err(|e| Failure::new(Exit::Bug, "signals cannot be listened to").source(e))?;
+        Signals::listen().map_err(|e| Failure::new(Exit::Bug, "cannot install signal handlers").source(e))?;
     let started = tokio::time::Instant::now();
     let ready: Rc<dyn Fn()> = Rc::new(move || {
         let ms = started.elapsed().as_millis() as u64;
         tracing::info!(after_start_ms = ms, "READY: codes are taken");
     });
-    let starting = Service::start(&config, &secrets, SystemClock::shared(), Rc::clone(&ready));
-    tokio::pin!(starting);
-    let mut service = loop {
-        tokio::select! {
-            started = &mut starting => break started?,
-            request = signals.next() => match request {
-                Request::Reload => {}
-                // Nothing is in hand yet but what the journal holds.
-                Request::Drain | Request::Force => return Ok(Exit::Fine),
-            },
-        }
+    let Some(mut service) = start(&config, &secrets, &ready, &mut signals).await? else {
+        return Ok(Exit::Fine);
     };
     let callbacks = direct::counts(&config);
-    let control = ControlServer::start(ControlSettings {
-        socket: config.control.socket.clone(),
-        listen: config.control.listen,
-        token: secrets.control_token.clone(),
-        journal: service.journal.clone(),
-        governor: service.governor.clone(),
-        store: service.store.clone(),
-        purposes: config.state.purposes.clone(),
-        callbacks: callbacks.clone(),
-    });
-    let control = match control {
+    let control = match control(&config, &secrets, &service, callbacks.clone()) {
         Ok(control) => control,
-        Err(error) => {
-            let advice = error.advice();
-            let failure = Failure::new(Exit::Failed, "the control interface cannot be opened")
-                .source(error)
-                .way_out(advice);
-            return give_up(&service, failure, &config, &mut signals).await;
-        }
+        Err(failure) => return give_up(&service, failure, &config, &mut signals).await,
     };
     let mut direct = match direct::start(&config, &secrets, &service, pages, callbacks) {
         Ok(front) => front,
@@ -93,7 +70,7 @@ async fn serve(config: Config, secrets: Secrets, pages: Pages, global: &Global) 
             () = saved.next() => reload(&service, &mut running, global).await,
             request = signals.next() => match request {
                 Request::Drain => {
-                    // Nothing new is taken; what is being answered still reaches the journal, which drains.
+                    // No new callback is accepted; those under way still reach the journal, which drains.
                     if let Some(front) = direct.take() {
                         front.stop().await;
                     }
@@ -112,7 +89,10 @@ async fn serve(config: Config, secrets: Secrets, pages: Pages, global: &Global) 
                         gateway = session;
                     }
                     Ok(Err(failure)) => break give_up(&service, failure, &config, &mut signals).await,
-                    Err(_) => break Err(Failure::new(Exit::Bug, "the start died; please report the lines above")),
+                    Err(_) => {
+                        let bug = Failure::new(Exit::Bug, "a task of the start has died");
+                        break Err(bug.way_out("please report the log lines above"));
+                    }
                 }
             }
             why = first(&mut ended) => break end(&service, why, &config, &mut signals).await,
@@ -129,14 +109,60 @@ async fn serve(config: Config, secrets: Secrets, pages: Pages, global: &Global) 
     outcome
 }
 
-/// Ends a service whose start found something wrong. Codes flow already, and a code whose exchange is cut off is lost.
+/// Starts the service; `None` if a signal ended the process meanwhile.
+async fn start(
+    config: &Config,
+    secrets: &Secrets,
+    ready: &Rc<dyn Fn()>,
+    signals: &mut Signals,
+) -> Result<Option<Service>, Failure> {
+    let starting = Service::start(config, secrets, SystemClock::shared(), Rc::clone(ready));
+    tokio::pin!(starting);
+    loop {
+        tokio::select! {
+            started = &mut starting => return started.map(Some),
+            request = signals.next() => match request {
+                Request::Reload => {}
+                // Nothing is under way yet.
+                Request::Drain | Request::Force => return Ok(None),
+            },
+        }
+    }
+}
+
+fn control(
+    config: &Config,
+    secrets: &Secrets,
+    service: &Service,
+    callbacks: Option<Arc<Counts>>,
+) -> Result<ControlServer, Failure> {
+    let settings = ControlSettings {
+        socket: config.control.socket.clone(),
+        listen: config.control.listen,
+        token: secrets.control_token.clone(),
+        journal: service.journal.clone(),
+        governor: service.governor.clone(),
+        store: service.store.clone(),
+        purposes: config.state.purposes.clone(),
+        callbacks,
+    };
+    ControlServer::start(settings).map_err(|error| {
+        let advice = error.advice();
+        Failure::new(Exit::Failed, "the control interface cannot be opened")
+            .source(error)
+            .way_out(advice)
+    })
+}
+
+/// Stops a service whose start failed. It drains first: codes are already being exchanged, and a code whose exchange is
+/// cut off is lost.
 async fn give_up(service: &Service, why: Failure, config: &Config, signals: &mut Signals) -> Result<Exit, Failure> {
-    tracing::error!(reason = %why, "the service cannot stay: what is in hand is ended first");
+    tracing::error!(reason = %why, "the service has to stop; it finishes the work under way first");
     drain(service, config, signals).await?;
     Err(why)
 }
 
-/// Waits for the reason of an end.
+/// Waits for the service to end; returns why.
 async fn first(ended: &mut watch::Receiver<Option<Ended>>) -> Ended {
     loop {
         if let Some(why) = ended.borrow_and_update().clone() {
@@ -161,12 +187,12 @@ async fn drain(service: &Service, config: &Config, signals: &mut Signals) -> Res
             Ok(Ok(Err(error))) => return Err(failure::of_end(Ended::Store(error))),
             Ok(Err(_)) => Exit::Bug,
             Err(_) => {
-                tracing::warn!("the grace is over: what is left is in the journal and goes on at the next start");
+                tracing::warn!("the grace period is over: the remaining work is in the journal and continues after the next start");
                 Exit::Forced
             }
         },
         () = forced(signals) => {
-            tracing::warn!("stopped at once: what was in hand is in the journal");
+            tracing::warn!("stopped at once: the work under way is in the journal");
             Exit::Forced
         }
     };
@@ -179,7 +205,7 @@ async fn forced(signals: &mut Signals) {
 
 async fn end(service: &Service, why: Ended, config: &Config, signals: &mut Signals) -> Result<Exit, Failure> {
     match &why {
-        // Exchangers that hold a token that cannot be stored revoke it now.
+        // Exchangers with a token that cannot be stored are revoking it now.
         Ended::Store(_) => tokio::time::sleep(time_to_revoke_after_store_failure()).await,
         Ended::Operator(_) => {
             let _ = drain(service, config, signals).await;
@@ -189,12 +215,12 @@ async fn end(service: &Service, why: Ended, config: &Config, signals: &mut Signa
     Err(failure::of_end(why))
 }
 
-/// Applies `[limits]` and `[log]` of the configuration as it stands now, and says what needs a restart.
+/// Reads the configuration again: applies `[limits]` and `[log]`, and logs which changes need a restart.
 async fn reload(service: &Service, running: &mut Config, global: &Global) {
     let new = match global.load_config() {
         Ok(new) => new,
         Err(error) => {
-            tracing::error!("the configuration was not reloaded, and the one in force stays: {error:#}");
+            tracing::error!("the configuration was not reloaded; the previous one stays in force: {error:#}");
             return;
         }
     };
@@ -205,7 +231,7 @@ async fn reload(service: &Service, running: &mut Config, global: &Global) {
     }
     let _ = service.governor.send(Retune(settings::limits(&new.limits))).await;
     (running.limits, running.log) = (new.limits, new.log);
-    // Links go by the same limits.
+    // How many links may be out follows from the limits.
     let _ = service.journal.send(SetGate(settings::gate(running))).await;
     if !changes.applied.is_empty() {
         tracing::info!(applied = ?changes.applied, "configuration reloaded");

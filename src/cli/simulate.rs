@@ -1,43 +1,47 @@
-//! `codeferry simulate`: the embedded Discord by itself, with a configuration that points a service at it. Runs until Ctrl-C.
+//! `simulate`: the embedded Discord alone, and a configuration that points a service at it.
 
 use std::fmt::Write as _;
-use std::io::Write as _;
 
 use anyhow::Context;
 use serde_json::{Value, json};
 use tokio::signal::unix::{SignalKind, signal};
 
+use super::out;
+use crate::lifecycle::{Exit, Failure};
 use crate::simulator::limits::LimitSettings;
 use crate::simulator::{Description, Simulator, SimulatorOptions};
 
-/// Arguments of `codeferry simulate`.
+/// Where the printed configuration writes results.
+const RESULTS: &str = "data/results.jsonl";
+
+/// Arguments of `simulate`.
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// Port on 127.0.0.1; 0 takes a free one
+    /// Port on 127.0.0.1; 0 chooses a free one
     #[arg(long, default_value_t = 8180)]
     pub port: u16,
-    /// Switch every rate limit off
+    /// Switch all rate limits off
     #[arg(long)]
     pub no_limits: bool,
-    /// The Gateway's heartbeat interval, such as `41250ms` or `200ms`
+    /// Heartbeat interval of the gateway, such as `200ms` [default: 41250ms]
     #[arg(long, value_name = "DURATION", value_parser = humantime::parse_duration)]
     pub heartbeat: Option<std::time::Duration>,
-    /// How long a code lives, such as `100s`
+    /// Lifetime of authorization codes, such as `30s` [default: 100s]
     #[arg(long, value_name = "DURATION", value_parser = humantime::parse_duration)]
     pub code_lifetime: Option<std::time::Duration>,
-    /// How many intake channels there are
+    /// Number of intake channels [default: 1]
     #[arg(long, value_name = "COUNT")]
     pub lanes: Option<u8>,
-    /// How many synthetic people there are
+    /// Number of simulated users [default: 8]
     #[arg(long, value_name = "COUNT", value_parser = clap::value_parser!(u32).range(0..=100_000))]
     pub people: Option<u32>,
-    /// The redirect URI that is registered; may be given several times
+    /// Registered redirect URI; may be repeated
     #[arg(long, value_name = "URI")]
     pub redirect_uri: Vec<String>,
-    /// The seed of chance: the same one gives the same secrets
+    /// Seed of the random values: the same seed gives the same secrets
     #[arg(long)]
     pub seed: Option<u64>,
-    /// All other settings as a JSON object; the flags win
+    /// Further options as a JSON object; flags take precedence
     #[arg(long, value_name = "JSON", value_parser = read_options)]
     pub options: Option<SimulatorOptions>,
 }
@@ -73,8 +77,11 @@ impl Args {
 /// Starts the simulator, prints how to use it, and waits for Ctrl-C or SIGTERM.
 pub fn run(args: &Args, json: bool) -> anyhow::Result<()> {
     let options = args.to_options();
-    let simulator =
-        Simulator::start(options).with_context(|| format!("cannot listen on port `{}` of 127.0.0.1", args.port))?;
+    let simulator = Simulator::start(options).map_err(|error| {
+        Failure::new(Exit::Failed, format!("cannot listen on 127.0.0.1:{}", args.port))
+            .source(error)
+            .way_out("stop the program that uses this port, or choose another one with --port; 0 finds a free one")
+    })?;
     let about = simulator.describe();
     let relay_key = simulator.random_text(43);
     let text = if json {
@@ -82,12 +89,7 @@ pub fn run(args: &Args, json: bool) -> anyhow::Result<()> {
     } else {
         human(&about, &relay_key)
     };
-    let mut out = std::io::stdout().lock();
-    out.write_all(text.as_bytes())
-        .and_then(|()| out.flush())
-        .context("cannot print")?;
-    drop(out);
-
+    out::write(&[&text])?;
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
@@ -105,20 +107,23 @@ pub fn run(args: &Args, json: bool) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// A configuration that `codeferry run` takes as it is.
-fn config(about: &Description) -> String {
+/// A configuration for `codeferry run`, with further options of every lane and the path of the results.
+pub fn config(about: &Description, lane_options: &str, results: &str) -> String {
     let mut text = format!(
         "[discord]\napi_base = \"{}\"\nauthorize_url = \"{}\"\napplication_id = \"{}\"\nredirect_uri = \"{}\"\nguild_id = \"{}\"\n",
         about.api_base, about.authorize_url, about.application_id, about.redirect_uri, about.guild_id
     );
     for lane in &about.lanes {
-        let _ = writeln!(
+        let (channel, webhook) = (&lane.channel_id, &lane.webhook.id);
+        let _ = write!(
             text,
-            "\n[[intake.lanes]]\nchannel_id = \"{}\"\nwebhook_id = \"{}\"",
-            lane.channel_id, lane.webhook.id
+            "\n[[intake.lanes]]\nchannel_id = \"{channel}\"\nwebhook_id = \"{webhook}\"\n{lane_options}"
         );
     }
-    text.push_str("\n[[delivery]]\nname = \"results\"\nkind = \"jsonl\"\npath = \"data/results.jsonl\"\n");
+    let _ = write!(
+        text,
+        "\n[[delivery]]\nname = \"results\"\nkind = \"jsonl\"\npath = \"{results}\"\n"
+    );
     text
 }
 
@@ -140,7 +145,7 @@ fn environment(about: &Description, relay_key: &str) -> Vec<(&'static str, Strin
 
 fn machine(about: &Description, relay_key: &str) -> serde_json::Result<Value> {
     let mut value = serde_json::to_value(about)?;
-    value["config"] = json!(config(about));
+    value["config"] = json!(config(about, "", RESULTS));
     let variables = environment(about, relay_key).into_iter();
     value["environment"] = variables.map(|(name, value)| (name.to_owned(), json!(value))).collect();
     Ok(value)
@@ -148,20 +153,20 @@ fn machine(about: &Description, relay_key: &str) -> serde_json::Result<Value> {
 
 fn human(about: &Description, relay_key: &str) -> String {
     let mut text = format!(
-        "An embedded Discord runs at {}. Ctrl-C ends it.\n\nSave as codeferry.toml:\n\n{}\nSet in the environment:\n\n",
+        "The embedded Discord runs at {}. Press Ctrl-C to stop it.\n\nSave this as codeferry.toml:\n\n{}\nSet these variables:\n\n",
         about.base_url,
-        config(about)
+        config(about, "", RESULTS)
     );
     for (name, value) in environment(about, relay_key) {
         let _ = writeln!(text, "export {name}='{value}'");
     }
-    text.push_str("\nPost messages to:\n\n");
+    text.push_str("\nPost messages of the relay to:\n\n");
     for lane in &about.lanes {
         let _ = writeln!(text, "{}?wait=true", lane.webhook.url);
     }
     let _ = write!(
         text,
-        "\nThen: codeferry run. Faults, posts and the record: {}/_sim/faults, /_sim/post, /_sim/codes, /_sim/ledger\n",
+        "\nThen start the service with `codeferry run`. Control the simulator below {}/_sim/:\nfaults, post, codes, use, people, ledger, summary (docs/testing.md)\n",
         about.base_url
     );
     text

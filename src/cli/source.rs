@@ -1,4 +1,4 @@
-//! Where a command's answers come from: the running service, or the store of one that does not run.
+//! Where a command's answers come from: the running service, or the store of a stopped one.
 
 use std::cell::RefCell;
 use std::time::Duration;
@@ -13,25 +13,25 @@ use crate::intake::mint::Minter;
 use crate::lifecycle::{Exit, Failure};
 use crate::time::SystemClock;
 
-/// A service that starts or ends is met again this often before it counts as one without a socket.
+/// How often a locked store is retried: its service may be starting or stopping.
 const TRIES: u32 = 10;
-/// Between two of these.
+/// The time between two tries.
 const BETWEEN_TRIES: Duration = Duration::from_millis(200);
 
-/// What is done where there is no journal yet.
+/// What to do if there is no journal yet.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum MissingJournal {
-    /// Opening would make one, and a mistaken path would look like an empty queue.
+    /// Fail: a new journal at a mistyped path would look like an empty queue.
     Refuse,
-    /// One is made.
+    /// Create one.
     Make,
 }
 
-/// Where the answers come from; nobody needs to know which.
+/// A running service or a stopped one; both answer alike.
 pub enum Source<'a> {
-    /// A service that answers at its socket.
+    /// A service, through its control socket.
     Running(ControlClient, tokio::runtime::Runtime),
-    /// The store of one that does not run.
+    /// The store of a stopped service.
     Stopped(RefCell<Option<StoppedStore<'a>>>),
 }
 
@@ -55,13 +55,12 @@ impl<'a> Source<'a> {
             if missing == MissingJournal::Refuse && !config.journal.path.exists() {
                 let path = config.journal.path.display();
                 return Err(Failure::new(Exit::Failed, format!("there is no journal at `{path}`"))
-                    .way_out("`codeferry run` makes it; is this the configuration that the service runs with?")
+                    .way_out("check that --config names the configuration of the service; `codeferry run` creates the journal")
                     .into());
             }
             match StoppedStore::open(config, SystemClock::shared()) {
                 Ok(store) => return Ok(Self::Stopped(RefCell::new(Some(store)))),
-                // Between a service's lock and its socket lies the opening of the journal; between its socket's end and
-                // the release of the lock lies its closing.
+                // A service locks its journal before it opens the socket, and releases it after the socket has closed.
                 Err(error) if error.is_locked() && tries < TRIES => {
                     tries += 1;
                     std::thread::sleep(BETWEEN_TRIES);
@@ -69,10 +68,10 @@ impl<'a> Source<'a> {
                 Err(error) if error.is_locked() => {
                     return Err(Failure::new(
                         Exit::Failed,
-                        "the journal is in use, but no service answers at control.socket",
+                        "the journal is in use, but no service answers at `control.socket`",
                     )
                     .source(error)
-                    .way_out("see whether control.socket is set to the same path for both, or stop the service")
+                    .way_out("check that `control.socket` is the same path for the service and this command, or stop the service")
                     .into());
                 }
                 Err(error) => {
@@ -84,12 +83,12 @@ impl<'a> Source<'a> {
         }
     }
 
-    /// Asks.
+    /// Asks for something, and returns the answer.
     pub fn ask(&self, ask: &Ask) -> anyhow::Result<Value> {
         let answer = match self {
-            Self::Running(client, runtime) => runtime
-                .block_on(client.ask(ask))
-                .map_err(|error| Failure::new(Exit::Failed, "the service stopped answering").source(error))?,
+            Self::Running(client, runtime) => runtime.block_on(client.ask(ask)).map_err(|error| {
+                Failure::new(Exit::Failed, "the service no longer answers at `control.socket`").source(error)
+            })?,
             Self::Stopped(store) => {
                 let mut store = store.borrow_mut();
                 store
@@ -100,7 +99,7 @@ impl<'a> Source<'a> {
         answer.map_err(|refusal| of_refusal(refusal).into())
     }
 
-    /// A link, made by the running service, or with these keys over the stopped store.
+    /// A link: from the running service, or made with this minter in the stopped store.
     pub fn link(&self, request: &LinkRequest, minter: &Minter, nonce: [u8; 8]) -> anyhow::Result<Value> {
         let Self::Stopped(store) = self else {
             return self.ask(&Ask::Link(request.clone()));
@@ -114,7 +113,7 @@ impl<'a> Source<'a> {
     }
 }
 
-/// A refusal as a failure with its exit code.
+/// The failure, with its exit code, for a refusal.
 pub fn of_refusal(refusal: Refusal) -> Failure {
     let exit = match refusal.status {
         400 => Exit::Usage,
@@ -130,7 +129,7 @@ impl Drop for Source<'_> {
             && let Some(store) = store.take()
             && let Err(error) = store.close()
         {
-            tracing::error!(%error, "the journal could not be closed cleanly");
+            tracing::error!(%error, "the journal was not closed cleanly");
         }
     }
 }

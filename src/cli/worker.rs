@@ -1,4 +1,4 @@
-//! `worker`: the Cloudflare Worker's script, and the settings that go with it.
+//! `worker`: the relay's script for a Cloudflare Worker, and its settings.
 
 use std::path::PathBuf;
 
@@ -9,27 +9,29 @@ use crate::config::{Config, StateMode, WireVersion};
 use crate::lifecycle::{Exit, Failure};
 use crate::relay::script;
 
-/// The behaviour of the runtime that the Worker was tried with.
+/// The version of the runtime that the Worker was tested with.
 const COMPATIBILITY_DATE: &str = "2026-11-01";
 
-/// The most codes of a message that is full of the longest lines.
+/// Codes that fit into a message even if every line is of the greatest length.
 const MOST_PACKED: u8 = 18;
 
-/// What stands above the settings.
+/// The head of wrangler.toml.
 const ABOUT: &str = "\
-# The relay as a Cloudflare Worker: `codeferry worker script > worker.js` beside this file, then `npx wrangler deploy`, and
-# once each of these, with what the service has in its environment:
-#   npx wrangler secret put CODEFERRY_RELAY_KEY
-#   npx wrangler secret put CODEFERRY_STATE_KEY       (a key that the service made lies in its data/keys/state.key)
-#   npx wrangler secret put CODEFERRY_WEBHOOK_TOKENS  (id:token of every lane's webhook, separated by commas)
-# The redirect URI to register is https://NAME.SUBDOMAIN.workers.dev/callback; /healthz says what is still wrong.
+# The relay as a Cloudflare Worker.
+# 1. Next to this file: codeferry worker script > worker.js
+# 2. npx wrangler deploy
+# 3. Set each secret once, with the value that the service has in its environment:
+#      npx wrangler secret put CODEFERRY_RELAY_KEY
+#      npx wrangler secret put CODEFERRY_STATE_KEY       (if the service created the key: data/keys/state.key)
+#      npx wrangler secret put CODEFERRY_WEBHOOK_TOKENS  (id:token of every lane's webhook, separated by commas)
+# 4. Register https://NAME.SUBDOMAIN.workers.dev/callback as redirect URI. /healthz reports what is still wrong.
 
 ";
 
 /// Arguments of `worker`.
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// What to do.
+    /// What to print.
     #[command(subcommand)]
     pub action: Action,
 }
@@ -37,17 +39,17 @@ pub struct Args {
 /// What can be printed.
 #[derive(Debug, clap::Subcommand)]
 pub enum Action {
-    /// Print the Worker; it holds no key
+    /// Print the Worker's script; it contains no secrets
     Script {
-        /// Folder with pages of your own, as for `relay.pages`
+        /// Folder with your own pages, as in `relay.pages`
         #[arg(long, value_name = "FOLDER")]
         pages: Option<PathBuf>,
     },
-    /// Print the wrangler.toml of this configuration; it holds no key either
+    /// Print the wrangler.toml for this configuration; it contains no secrets
     Config,
 }
 
-/// Runs it.
+/// Runs a command of `worker`.
 pub fn run(args: &Args, global: &Global) -> anyhow::Result<Exit> {
     match &args.action {
         Action::Script { pages } => {
@@ -59,30 +61,30 @@ pub fn run(args: &Args, global: &Global) -> anyhow::Result<Exit> {
     Ok(Exit::Fine)
 }
 
-/// The file that wrangler deploys by: TOML, or JSON for machines.
+/// Wrangler's configuration: TOML, or JSON for machines.
 fn wrangler(config: &Config, as_json: bool) -> anyhow::Result<String> {
     let refuse = |problem: &str, cure: &str| Err(Failure::new(Exit::Usage, problem).way_out(cure).into());
     if config.intake.lanes.is_empty() {
         return refuse(
-            "the configuration has no lanes that a Worker could post into",
+            "the configuration has no lanes for the Worker to post into",
             "add `[[intake.lanes]]` with `channel_id` and `webhook_id`",
         );
     }
     if config.state.mode != StateMode::Signed {
         return refuse(
-            "`state.mode` is not \"signed\", and a relay lets only signed states through",
+            "`state.mode` is not \"signed\", and the relay accepts only signed states",
             "set `state.mode = \"signed\"`",
         );
     }
     if !config.intake.accept.contains(&WireVersion::V1) {
         return refuse(
-            "`intake.accept` lacks \"v1\", which is what the Worker posts",
+            "`intake.accept` lacks \"v1\", the format of the Worker's messages",
             "set `intake.accept = [\"v1\"]`",
         );
     }
     for lane in config.intake.lanes.iter().filter(|lane| lane.pack < MOST_PACKED) {
         eprintln!(
-            "codeferry: lane {} has pack = {}, so a message carries no more codes; the Worker can pack {MOST_PACKED}",
+            "codeferry: lane {} has pack = {}, which limits each message to that many codes; the Worker can pack {MOST_PACKED}",
             lane.lane, lane.pack
         );
     }
@@ -104,7 +106,7 @@ fn wrangler(config: &Config, as_json: bool) -> anyhow::Result<String> {
         "main": "worker.js",
         "compatibility_date": COMPATIBILITY_DATE,
         "workers_dev": true,
-        // Its log would hold every request's address, and with it the codes.
+        // The log would contain every request's URL, and with it the codes.
         "observability": { "enabled": false },
         "vars": {
             "CODEFERRY_API_BASE": config.discord.api_base.as_str(),

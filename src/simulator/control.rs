@@ -28,22 +28,25 @@ pub fn routes(config: &mut ServiceConfig) {
         .service(
             web::resource("/faults")
                 .route(web::post().to(add_faults))
-                .route(web::get().to(list_faults))
+                .route(web::get().to(|s: Shared| async move { Json(s.faults().list()) }))
                 .route(web::delete().to(clear_faults)),
         )
         .service(
             web::resource("/gateway")
                 .route(web::post().to(gateway_fault))
-                .route(web::get().to(gateway_status)),
+                .route(web::get().to(|s: Shared| async move { Json(s.gateway().status()) })),
         )
         .service(
             web::resource("/limits")
                 .route(web::put().to(set_limits))
                 .route(web::delete().to(reset_limits)),
         )
-        .route("/ledger", web::get().to(ledger))
-        .route("/summary", web::get().to(summary))
-        .route("/describe", web::get().to(describe))
+        .route("/ledger", web::get().to(|s: Shared| async move { Json(s.ledger()) }))
+        .route("/summary", web::get().to(|s: Shared| async move { Json(s.summary()) }))
+        .route(
+            "/describe",
+            web::get().to(|s: Shared| async move { Json(s.describe()) }),
+        )
         .route("/post", web::post().to(post))
         .route("/codes", web::post().to(codes))
         .route("/use", web::post().to(use_command))
@@ -86,10 +89,6 @@ async fn add_faults(state: Shared, body: Json<Value>) -> actix_web::Result<HttpR
     Ok(done())
 }
 
-async fn list_faults(state: Shared) -> impl Responder {
-    Json(state.faults().list())
-}
-
 async fn clear_faults(state: Shared) -> impl Responder {
     state.faults().clear();
     done()
@@ -100,10 +99,6 @@ async fn gateway_fault(state: Shared, fault: Json<GatewayFault>) -> impl Respond
     done()
 }
 
-async fn gateway_status(state: Shared) -> impl Responder {
-    Json(state.gateway().status())
-}
-
 async fn set_limits(state: Shared, settings: Json<LimitSettings>) -> impl Responder {
     state.set_limits(settings.into_inner());
     done()
@@ -112,18 +107,6 @@ async fn set_limits(state: Shared, settings: Json<LimitSettings>) -> impl Respon
 async fn reset_limits(state: Shared) -> impl Responder {
     state.lock().limits.reset();
     done()
-}
-
-async fn ledger(state: Shared) -> impl Responder {
-    Json(state.ledger())
-}
-
-async fn summary(state: Shared) -> impl Responder {
-    Json(state.summary())
-}
-
-async fn describe(state: Shared) -> impl Responder {
-    Json(state.describe())
 }
 
 async fn post(state: Shared, request: Json<PostRequest>) -> HttpResponse {

@@ -1,71 +1,51 @@
 //! Faults that tests and demonstrations inject, and the rules that say when each strikes. Those that need no knowledge of
 //! the world are applied here; an endpoint asks for the others itself.
 
+mod rule;
+
 use std::time::Duration;
 
-use rand::RngExt;
-use rand::rngs::StdRng;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use super::answer::{Answer, Body, Transport};
 use super::limits::{EdgeForm, Scope, refusal};
 
-/// Where a fault strikes.
+pub use rule::{FaultList, FaultRule};
+
+/// What a request is for, by the names of faults and the ledger; the router's table has the path of each.
+#[expect(missing_docs, reason = "the router's table says what each is")]
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Endpoint {
-    /// Everywhere.
+    /// All of them.
     Any,
-    /// The consent page.
     Authorize,
-    /// `POST /oauth2/token`.
     Token,
-    /// `POST /oauth2/token/revoke`.
     Revoke,
-    /// `GET /oauth2/@me`.
     OauthMe,
-    /// `GET /users/@me`.
     Me,
-    /// `GET /users/@me/guilds`.
     Guilds,
-    /// `GET /users/@me/connections`.
     Connections,
-    /// `GET /users/@me/guilds/{guild}/member`.
     Member,
-    /// `POST /webhooks/{id}/{token}`.
+    /// Executing a webhook.
     Webhook,
-    /// Reading, changing or deleting a webhook itself.
+    /// Reading or deleting a webhook.
     WebhookItself,
-    /// Reading one message, as the bot or with a webhook's token.
     Message,
-    /// `GET /channels/{id}/messages`.
     Messages,
-    /// `POST /channels/{id}/messages`.
     CreateMessage,
-    /// Deleting one message, as the bot or with a webhook's token.
     Delete,
-    /// Deleting many messages.
     BulkDelete,
-    /// Reactions.
     Reaction,
-    /// `GET /channels/{id}`.
     Channel,
-    /// A channel's webhooks.
     ChannelWebhooks,
-    /// `POST /users/@me/channels`.
     DirectMessage,
-    /// `GET /gateway` and `GET /gateway/bot`.
     GatewayUrl,
-    /// `/applications/@me`.
     Application,
-    /// The guild and its members.
     Guild,
-    /// Reading the application's commands, and setting one.
     Commands,
-    /// Setting all commands at once.
     BulkCommands,
-    /// Answering an interaction.
     Interaction,
     /// A path that does not exist.
     Unknown,
@@ -206,145 +186,51 @@ pub enum FaultBody {
     Empty,
 }
 
-/// When and where a fault strikes.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct FaultRule {
-    /// Where.
-    pub endpoint: Endpoint,
-    /// What.
-    pub fault: Fault,
-    /// How often it strikes; always if `None`.
-    #[serde(default)]
-    pub times: Option<u32>,
-    /// How many requests pass before it strikes.
-    #[serde(default)]
-    pub skip: u32,
-    /// The probability, from 0 to 1.
-    #[serde(default = "always")]
-    pub chance: f64,
-    /// How long the rule holds, in milliseconds.
-    #[serde(default)]
-    pub for_ms: Option<u64>,
-    /// How often it has struck.
-    #[serde(default)]
-    pub struck: u64,
-}
-
-fn always() -> f64 {
-    1.0
-}
-
-impl FaultRule {
-    /// A fault at every request to an endpoint.
-    pub fn on(endpoint: Endpoint, fault: Fault) -> Self {
-        Self {
-            endpoint,
-            fault,
-            times: None,
-            skip: 0,
-            chance: 1.0,
-            for_ms: None,
-            struck: 0,
-        }
-    }
-
-    /// Strikes only this many times.
-    pub fn times(mut self, times: u32) -> Self {
-        self.times = Some(times);
-        self
-    }
-
-    /// Lets this many requests pass first.
-    pub fn after(mut self, skip: u32) -> Self {
-        self.skip = skip;
-        self
-    }
-
-    /// Strikes with a probability.
-    pub fn with_chance(mut self, chance: f64) -> Self {
-        self.chance = chance;
-        self
-    }
-
-    /// Holds for this long.
-    pub fn lasting(mut self, duration: Duration) -> Self {
-        self.for_ms = Some(u64::try_from(duration.as_millis()).unwrap_or(u64::MAX));
-        self
-    }
-}
-
-/// The rules, each with the time at which it ends.
-#[derive(Default)]
-pub struct FaultList {
-    rules: Vec<(FaultRule, i64)>,
-}
-
-impl FaultList {
-    /// Adds a rule.
-    pub fn add(&mut self, rule: FaultRule, now_us: i64) {
-        let until = rule.for_ms.map_or(i64::MAX, |ms| {
-            now_us.saturating_add(i64::try_from(ms.saturating_mul(1_000)).unwrap_or(i64::MAX))
-        });
-        self.rules.push((rule, until));
-    }
-
-    /// Removes all rules.
-    pub fn clear(&mut self) {
-        self.rules.clear();
-    }
-
-    /// The rules.
-    pub fn rules(&self) -> Vec<FaultRule> {
-        self.rules.iter().map(|(rule, _)| rule.clone()).collect()
-    }
-
-    /// The first fault that `kind` selects and that strikes now; counts it.
-    pub fn take(
-        &mut self,
-        endpoint: Endpoint,
-        now_us: i64,
-        rng: &mut StdRng,
-        kind: impl Fn(&Fault) -> bool,
-    ) -> Option<Fault> {
-        for (rule, until) in &mut self.rules {
-            let here = rule.endpoint == endpoint || rule.endpoint == Endpoint::Any;
-            if !here || now_us >= *until || rule.times == Some(0) || !kind(&rule.fault) {
-                continue;
-            }
-            if rule.skip > 0 {
-                rule.skip -= 1;
-                continue;
-            }
-            if rule.chance < 1.0 && !rng.random_bool(rule.chance.clamp(0.0, 1.0)) {
-                continue;
-            }
-            rule.times = rule.times.map(|t| t - 1);
-            rule.struck += 1;
-            return Some(rule.fault.clone());
-        }
-        None
-    }
+/// Where in the course of a request a fault acts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Phase {
+    /// Before the request is handled.
+    Before,
+    /// Instead of handling it: [`Fault::answer`].
+    Instead,
+    /// In the endpoint's own code, or in the delivery of a message to the Gateway: that code asks for the fault.
+    Within,
+    /// On the answer's content: [`Fault::change`].
+    Answer,
+    /// On how the answer's bytes are sent: [`Fault::transport`].
+    Transport,
+    /// Before the answer is sent.
+    After,
 }
 
 impl Fault {
-    /// Whether it answers in place of the work.
-    pub fn replaces_work(&self) -> bool {
-        !matches!(self, Self::Status { after_work: true, .. }) && self.answer(false).is_some()
-    }
-
-    /// Whether it changes the answer's content.
-    pub fn changes_answer(&self) -> bool {
-        matches!(
-            self,
+    /// Where it acts.
+    pub fn phase(&self) -> Phase {
+        match self {
+            Self::Delay { .. } => Phase::Before,
+            Self::Status { after_work: false, .. }
+            | Self::RateLimited { .. }
+            | Self::Edge { .. }
+            | Self::Redirect { .. }
+            | Self::Forbidden => Phase::Instead,
+            Self::TransientUnauthorized { .. }
+            | Self::InvalidClient { .. }
+            | Self::FailedExchangeBurns
+            | Self::ReuseRevokes
+            | Self::SameToken
+            | Self::DeliverTwice
+            | Self::DeliverLate { .. }
+            | Self::DeliverNever => Phase::Within,
             Self::Status { after_work: true, .. }
-                | Self::HtmlAnswer
-                | Self::TruncatedJson
-                | Self::HugeAnswer { .. }
-                | Self::UnknownFields
-                | Self::NullFields { .. }
-                | Self::EmptyList
-        )
+            | Self::HtmlAnswer
+            | Self::TruncatedJson
+            | Self::HugeAnswer { .. }
+            | Self::UnknownFields
+            | Self::NullFields { .. }
+            | Self::EmptyList => Phase::Answer,
+            Self::LostAnswer | Self::CutAnswer | Self::Drip { .. } => Phase::Transport,
+            Self::DelayAnswer { .. } => Phase::After,
+        }
     }
 
     /// The answer that it gives itself.
@@ -407,13 +293,13 @@ impl Fault {
         answer
     }
 
-    /// How the answer's bytes are sent, if it changes that.
-    pub fn transport(&self) -> Option<Transport> {
+    /// How the answer's bytes are sent.
+    pub fn transport(&self) -> Transport {
         match self {
-            Self::LostAnswer => Some(Transport::CutBeforeAnyByte),
-            Self::CutAnswer => Some(Transport::CutInBody),
-            Self::Drip { ms } => Some(Transport::Drip(Duration::from_millis(*ms))),
-            _ => None,
+            Self::LostAnswer => Transport::CutBeforeAnyByte,
+            Self::CutAnswer => Transport::CutInBody,
+            Self::Drip { ms } => Transport::Drip(Duration::from_millis(*ms)),
+            _ => Transport::Whole,
         }
     }
 }

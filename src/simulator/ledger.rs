@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, HashMap, VecDeque};
 use serde::{Deserialize, Serialize};
 
 /// Everything recorded since the start. Times are microseconds since the Unix epoch by the simulator's clock.
-#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[derive(Clone, Default, Serialize, Deserialize)]
 pub struct Ledger {
     /// Every code issued, in order.
     pub codes: Vec<CodeRecord>,
@@ -129,22 +129,11 @@ pub struct PostRecord {
 }
 
 impl std::fmt::Debug for CodeRecord {
-    /// Leaves the code and its tokens out.
+    /// Without the code and its tokens.
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("CodeRecord")
             .field("user_id", &self.user_id)
             .field("presented", &self.presented)
-            .finish_non_exhaustive()
-    }
-}
-
-impl std::fmt::Debug for TokenRecord {
-    /// Leaves the token and its code out.
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("TokenRecord")
-            .field("user_id", &self.user_id)
-            .field("alive", &self.alive)
-            .field("received", &self.received)
             .finish_non_exhaustive()
     }
 }

@@ -13,7 +13,7 @@ pub const JOINED_AT: &str = "2026-08-01T09:00:00.000000+00:00";
 pub struct Person {
     /// The user id, of 17 to 20 digits.
     pub id: u64,
-    /// The username, which identifies nobody.
+    /// The username, which may change.
     pub username: String,
     /// The display name.
     pub global_name: Option<String>,

@@ -11,7 +11,7 @@ use rand::RngExt;
 use serde_json::Value;
 
 use super::answer::{Answer, Reply};
-use super::faults::{Endpoint, Fault};
+use super::faults::{Endpoint, Fault, Phase};
 use super::ledger::{AnswerFate, PostRecord};
 use super::limits::{Bucket, Caller};
 use super::request::{Auth, Call, Fields, percent_decoded};
@@ -153,7 +153,7 @@ pub async fn serve(state: Data<State>, request: HttpRequest, body: Bytes) -> Htt
         let mut inner = state.lock();
         call.auth = Auth::read(header("authorization"), &inner.world.application.bot_token);
         call.caller.bot = matches!(call.auth, Auth::Bot);
-        inner.fault(call.endpoint, call.now_us, |f| matches!(f, Fault::Delay { .. }))
+        inner.fault(call.endpoint, call.now_us, |f| f.phase() == Phase::Before)
     };
     if let Some(Fault::Delay { ms }) = delay {
         tokio::time::sleep(Duration::from_millis(ms)).await;
@@ -222,7 +222,7 @@ fn decide(inner: &mut Inner, call: &Call<'_>, work: Result<(Access, Work), Answe
     {
         return refusal;
     }
-    let fault = inner.fault(call.endpoint, call.now_us, Fault::replaces_work);
+    let fault = inner.fault(call.endpoint, call.now_us, |f| f.phase() == Phase::Instead);
     if let Some(answer) = fault.and_then(|f| f.answer(call.caller.milliseconds)) {
         return answer;
     }
@@ -277,13 +277,13 @@ fn limit(inner: &mut Inner, call: &Call<'_>) -> Result<Vec<(&'static str, String
 /// Applies the faults that change the answer, and records it.
 fn finish(inner: &mut Inner, call: &Call<'_>, mut answer: Answer) -> (Answer, Option<Duration>) {
     let (endpoint, now_us) = (call.endpoint, call.now_us);
-    if let Some(fault) = inner.fault(endpoint, now_us, Fault::changes_answer) {
+    if let Some(fault) = inner.fault(endpoint, now_us, |f| f.phase() == Phase::Answer) {
         answer = fault.change(answer);
     }
-    if let Some(fault) = inner.fault(endpoint, now_us, |f| f.transport().is_some()) {
-        answer.transport = fault.transport().unwrap_or(answer.transport);
+    if let Some(fault) = inner.fault(endpoint, now_us, |f| f.phase() == Phase::Transport) {
+        answer.transport = fault.transport();
     }
-    let late_by = match inner.fault(endpoint, now_us, |f| matches!(f, Fault::DelayAnswer { .. })) {
+    let late_by = match inner.fault(endpoint, now_us, |f| f.phase() == Phase::After) {
         Some(Fault::DelayAnswer { ms }) => Some(Duration::from_millis(ms)),
         _ => None,
     };

@@ -38,14 +38,6 @@ pub struct Simulator {
     thread: Option<JoinHandle<io::Result<()>>>,
 }
 
-impl std::fmt::Debug for Simulator {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Simulator")
-            .field("port", &self.port)
-            .finish_non_exhaustive()
-    }
-}
-
 impl std::ops::Deref for Simulator {
     type Target = State;
 
@@ -131,7 +123,7 @@ async fn run(
     .keep_alive(KeepAlive::Timeout(KEEP_ALIVE))
     .listen(listener)?
     .run();
-    // The caller of `start` waits for this; if it is gone, nobody needs the server.
+    // The caller of `start` waits for this; if it is gone, the server is not needed.
     if ready.send(server.handle()).is_err() {
         return Ok(());
     }

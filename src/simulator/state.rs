@@ -120,7 +120,7 @@ impl State {
         for dispatch in effects.dispatches {
             self.gateway().publish(dispatch);
         }
-        // Sending fails when the server is stopping: nobody is left to receive.
+        // Sending fails when the server is stopping: its receiver is gone.
         for (delay, dispatch) in effects.late {
             let at = Instant::now() + delay;
             let _ = self.later.send(Later::Publish(at, Box::new(dispatch)));

@@ -218,7 +218,7 @@ fn a_link_is_signed_for_one_person_and_a_lane() {
         out.starts_with("https://discord.com/oauth2/authorize?") && out.lines().count() == 1,
         "{out}"
     );
-    assert!(err.starts_with("good until "), "{err}");
+    assert!(err.starts_with("valid until "), "{err}");
     assert_ne!(out.trim(), url.as_str());
 
     let (_, err) = exits(

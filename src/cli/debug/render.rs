@@ -5,22 +5,12 @@ use serde_json::Value;
 use crate::cli::out;
 use crate::time::{Clock, SystemClock, Timestamp};
 
-/// A page of grants.
+/// A list of grants.
 pub fn listing(answer: &Value) -> String {
     let grants = answer["grants"].as_array().cloned().unwrap_or_default();
     let mut table = out::table();
-    table.set_header([
-        "id",
-        "state",
-        "outcome",
-        "person",
-        "code",
-        "received",
-        "code dies",
-        "tries",
-        "deliveries",
-        "token",
-    ]);
+    let header = "id|state|outcome|user|code|received|expires|attempts|deliveries|token";
+    table.set_header(header.split('|'));
     let now = SystemClock.now();
     for grant in &grants {
         table.add_row([
@@ -38,12 +28,12 @@ pub fn listing(answer: &Value) -> String {
     }
     let total = answer["total"].as_u64().unwrap_or_default();
     if grants.is_empty() {
-        return format!("no grant is shown, {total} in all");
+        return format!("no matching grants; {total} in total");
     }
-    format!("{table}\n{} of {total} shown", grants.len())
+    format!("{table}\n{} of {total} grants shown", grants.len())
 }
 
-/// One grant, a line a field.
+/// One grant, one line per field.
 pub fn one(answer: &Value) -> String {
     let mut table = out::table();
     for (name, value) in answer.as_object().into_iter().flatten() {
@@ -57,16 +47,16 @@ pub fn one(answer: &Value) -> String {
     table.to_string()
 }
 
-/// The counts.
+/// Counts of grants, messages and callbacks.
 pub fn stats(answer: &Value) -> String {
     let mut table = out::table();
     table.set_header(["", "grants"]);
     for (group, label) in [
         ("open", "open, "),
         ("closed", "closed, "),
-        ("since_start", "closed since the start, "),
-        ("messages", "read since the start, "),
-        ("callbacks", "callbacks since the start, "),
+        ("since_start", "closed since start, "),
+        ("messages", "messages since start, "),
+        ("callbacks", "callbacks since start, "),
     ] {
         for (name, count) in answer[group].as_object().into_iter().flatten() {
             if count.as_u64() != Some(0) {
@@ -80,15 +70,15 @@ pub fn stats(answer: &Value) -> String {
     let oldest = relative(&answer["oldest_open"], SystemClock.now());
     let bytes = answer["store_bytes"].as_u64().unwrap_or_default();
     format!(
-        "{table}\noldest open grant: {oldest}; store: {:.1} MB",
+        "{table}\noldest open grant: {oldest}; journal: {:.1} MB",
         bytes as f64 / 1e6
     )
 }
 
-/// The budgets.
+/// The rate limits.
 pub fn budgets(answer: &Value) -> String {
     let mut table = out::table();
-    table.set_header(["budget", "lane", "spent", "limit", "free", "blocked until"]);
+    table.set_header(["limit", "lane", "used", "of", "next call", "blocked until"]);
     let now = SystemClock.now();
     for view in answer.as_array().into_iter().flatten() {
         table.add_row([
@@ -107,7 +97,7 @@ pub fn budgets(answer: &Value) -> String {
 pub fn verified(answer: &Value) -> String {
     let problems = answer["problems"].as_array().cloned().unwrap_or_default();
     if problems.is_empty() {
-        return "every record, seal and index is as it was written".to_owned();
+        return "every record, seal and index is intact".to_owned();
     }
     let mut table = out::table();
     table.set_header(["problem", "key", "detail"]);
@@ -115,7 +105,7 @@ pub fn verified(answer: &Value) -> String {
         table.add_row([text(&problem["kind"]), text(&problem["key"]), text(&problem["detail"])]);
     }
     format!(
-        "{table}\n{} problems; docs/durability.md says what to do",
+        "{table}\n{} problems; see docs/durability.md for what to do",
         problems.len()
     )
 }

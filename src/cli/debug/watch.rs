@@ -1,7 +1,7 @@
-//! `debug watch`: the counts, the budgets and the grants nearest to their deadline, again and again.
+//! `debug watch`: counts, rate limits and the grants with the earliest deadlines, refreshed until interrupted.
 //!
-//! On a terminal each look replaces the last. It never keeps a stopped store open between two looks, so that the
-//! service can be started meanwhile.
+//! On a terminal each view replaces the last. A stopped store is never kept open between two views, so that the service
+//! can be started in between.
 
 use std::io::{self, IsTerminal as _};
 use std::time::Duration;
@@ -17,35 +17,35 @@ use crate::control::Ask;
 use crate::lifecycle::Exit;
 use crate::time::{Clock, SystemClock};
 
-/// Grants shown at once.
+/// Grants in a view.
 const SHOWN: usize = 15;
-/// Clears the screen and puts the cursor into its corner (ECMA-48).
+/// Clears the screen and moves the cursor to its top left corner (ECMA-48).
 const CLEAR: &str = "\u{1b}[2J\u{1b}[H";
 
 /// Arguments of `debug watch`.
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// Seconds between two looks
+    /// Seconds between refreshes
     #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u64).range(1..=3600), value_name = "SECONDS")]
     pub every: u64,
-    /// End after so many looks; never unless given
+    /// Stop after this many views [default: never]
     #[arg(long, value_name = "N")]
     pub looks: Option<u64>,
 }
 
-/// One look.
-struct Snapshot {
+/// What one view shows.
+struct View {
     running: bool,
     stats: Value,
     budgets: Value,
     listing: Value,
 }
 
-/// Looks until it is interrupted, or has looked often enough.
+/// Refreshes the view until it is interrupted or has shown enough of them.
 pub fn run(args: &Args, config: &Config, global: &Global) -> anyhow::Result<Exit> {
     let mut last = None;
-    for look in 1.. {
-        match Snapshot::after(last.take(), config) {
+    for nth in 1.. {
+        match View::after(last.take(), config) {
             Ok(seen) => {
                 out::line(if global.json {
                     seen.json().to_string()
@@ -54,11 +54,11 @@ pub fn run(args: &Args, config: &Config, global: &Global) -> anyhow::Result<Exit
                 })?;
                 last = Some(seen);
             }
-            // A service that is just starting or ending answers for a moment neither at its socket nor with its store.
-            Err(error) if look > 1 => tracing::warn!("the journal cannot be looked into now: {error:#}"),
+            // A service that is starting or stopping has its journal locked, but does not answer for a moment.
+            Err(error) if nth > 1 => tracing::warn!("cannot read the journal now: {error:#}"),
             Err(error) => return Err(error),
         }
-        if args.looks.is_some_and(|most| look >= most) {
+        if args.looks.is_some_and(|most| nth >= most) {
             break;
         }
         std::thread::sleep(Duration::from_secs(args.every));
@@ -66,9 +66,8 @@ pub fn run(args: &Args, config: &Config, global: &Global) -> anyhow::Result<Exit
     Ok(Exit::Fine)
 }
 
-impl Snapshot {
-    /// The next look. What nobody has opened has not changed: after a look into a stopped store only whether a service
-    /// runs by now is asked.
+impl View {
+    /// The next view. A stopped store does not change: after a view of one, only a service that runs by now is asked.
     fn after(last: Option<Self>, config: &Config) -> anyhow::Result<Self> {
         match last {
             Some(seen) if !seen.running => match Source::running(config) {
@@ -108,9 +107,9 @@ impl Snapshot {
             if io::stdout().is_terminal() { CLEAR } else { "" },
             SystemClock.now(),
             if self.running {
-                "the service runs"
+                "service running"
             } else {
-                "the service does not run"
+                "service stopped"
             },
             render::stats(&self.stats),
             render::budgets(&self.budgets),

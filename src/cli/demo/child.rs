@@ -8,7 +8,7 @@ use std::time::Duration;
 use anyhow::Context;
 use tokio::time::Instant;
 
-/// A start takes a fraction of a second; a machine that is busy with something else may take its time.
+/// A start takes a fraction of a second; more on a busy machine.
 const READY_WITHIN: Duration = Duration::from_mins(1);
 
 /// A running `codeferry run` or `codeferry relay`.
@@ -38,24 +38,27 @@ impl Child {
         })
     }
 
-    /// Waits until it has logged a line with this text since its first start; that line. Nobody comes before: a person
-    /// whom nobody answers is stuck, however good the reason.
+    /// Waits until it has logged a line with this text; returns the line.
     pub async fn logs(&mut self, text: &str) -> anyhow::Result<String> {
         let path = log_file(self.command, &self.folder);
         let until = Instant::now() + READY_WITHIN;
         loop {
             let ended = self.has_ended();
-            let log = std::fs::read_to_string(&path).context("its log cannot be read")?;
-            // The last line may be half written.
+            let log = std::fs::read_to_string(&path).with_context(|| format!("cannot read `{}`", path.display()))?;
+            // The last line may be incomplete.
             let whole = log.rfind('\n').map_or("", |end| &log[..end]);
             if let Some(line) = whole.lines().find(|line| line.contains(text)) {
                 return Ok(line.to_owned());
             }
             let last = whole.lines().last().unwrap_or("nothing");
-            anyhow::ensure!(!ended, "`codeferry {}` has ended; its last word: {last}", self.command);
+            anyhow::ensure!(
+                !ended,
+                "`codeferry {}` has ended; its last log line: {last}",
+                self.command
+            );
             anyhow::ensure!(
                 Instant::now() < until,
-                "`codeferry {}` is not ready after {} s; its last word: {last}",
+                "`codeferry {}` was not ready after {} s; its last log line: {last}",
                 self.command,
                 READY_WITHIN.as_secs()
             );
@@ -63,28 +66,27 @@ impl Child {
         }
     }
 
-    /// Asks it to drain and waits; whether it ended with exit code 0.
+    /// Asks it to drain and waits; returns whether it ended with exit code 0.
     pub async fn stop(&mut self) -> anyhow::Result<bool> {
-        if let Some(pid) = self
-            .process
-            .id()
-            .and_then(|id| rustix::process::Pid::from_raw(id.cast_signed()))
-        {
-            rustix::process::kill_process(pid, rustix::process::Signal::TERM).context("cannot end it")?;
+        let pid = self.process.id().map(u32::cast_signed);
+        if let Some(pid) = pid.and_then(rustix::process::Pid::from_raw) {
+            rustix::process::kill_process(pid, rustix::process::Signal::TERM)
+                .with_context(|| format!("cannot stop `codeferry {}`", self.command))?;
         }
         let ended = tokio::time::timeout(Duration::from_secs(40), self.process.wait()).await;
         match ended {
-            Ok(status) => Ok(status.context("cannot wait for its end")?.success()),
+            Ok(status) => Ok(status.context("cannot wait for a process to end")?.success()),
             Err(_) => {
-                self.process.kill().await.context("cannot end it")?;
+                self.kill().await?;
                 Ok(false)
             }
         }
     }
 
-    /// Kills it without warning.
+    /// Kills it with SIGKILL.
     pub async fn kill(&mut self) -> anyhow::Result<()> {
-        self.process.kill().await.context("cannot kill it")
+        let killed = self.process.kill().await;
+        killed.with_context(|| format!("cannot kill `codeferry {}`", self.command))
     }
 
     /// Starts it again.
@@ -93,7 +95,7 @@ impl Child {
         Ok(())
     }
 
-    /// Whether it ended although nobody asked it to.
+    /// Whether it has ended.
     pub fn has_ended(&mut self) -> bool {
         matches!(self.process.try_wait(), Ok(Some(_)))
     }
@@ -113,8 +115,8 @@ fn spawn(
         .create(true)
         .append(true)
         .open(log_file(command, folder))
-        .context("cannot write a log")?;
-    let program = std::env::current_exe().context("this program's own path")?;
+        .with_context(|| format!("cannot write `{}`", log_file(command, folder).display()))?;
+    let program = std::env::current_exe().context("cannot find this program's own path")?;
     tokio::process::Command::new(program)
         .arg("--config")
         .arg(file)

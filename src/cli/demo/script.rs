@@ -1,4 +1,4 @@
-//! What happens in the demo, and when: people of every kind, spoofs, and everything that goes wrong with Discord.
+//! What happens in the demo, and when: users of every kind, forged messages, and everything that goes wrong at Discord.
 
 use std::cell::RefCell;
 use std::collections::BTreeSet;
@@ -9,10 +9,11 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use indicatif::{ProgressBar, ProgressStyle};
+use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
-use super::account;
 use super::child::Child;
+use super::in_flight;
 use crate::config::{Config, Secrets};
 use crate::control::client::ControlClient;
 use crate::control::{Ask, LinkRequest};
@@ -23,174 +24,187 @@ use crate::secret::Key;
 use crate::simulator::gateway::GatewayFault;
 use crate::simulator::limits::Scope;
 use crate::simulator::people::{Behaviour, browser, walk};
-use crate::simulator::{CodeRequest, Description, Endpoint, Fault, FaultRule, PostAuthor, PostRequest, Simulator};
+use crate::simulator::{
+    CodeRequest, Description, Endpoint, Fault, FaultBody, FaultRule, PostAuthor, PostRequest, Simulator,
+};
 use crate::time::{Clock, SystemClock};
 
-/// The demo's surroundings.
-pub struct Scene<'a> {
+/// The demo's parts, which the script acts on.
+pub struct Script<'a> {
     pub simulator: &'a Simulator,
-    pub relay: Edge,
+    pub about: &'a Description,
+    pub relay: RelayStatus,
     pub config: &'a Config,
     pub secrets: &'a Secrets,
     pub people: u32,
     pub quiet: bool,
+    pub start: Instant,
 }
 
-/// What was played.
+/// What happened apart from what the service recorded.
 #[derive(Debug, Default)]
-pub struct Played {
+pub struct Events {
     /// Codes that came back through the relay.
     pub codes: BTreeSet<String>,
     /// Denials that came back through the relay.
     pub denials: usize,
-    /// Codes that were posted by somebody who may not.
-    pub spoofs: Vec<String>,
-    /// Messages that say nothing.
-    pub rubbish: usize,
-    /// People who were told to wait before they got a link.
-    pub told_to_wait: usize,
-    /// Codes whose request was on its way when the service was killed: each may be lost.
-    pub on_the_way: usize,
-    /// Codes of which the relay told that they had died there.
-    pub dead: usize,
-    /// Whoever's code that was got a fresh link, and came in by it.
-    pub invited_anew: bool,
-    /// People who got stuck.
+    /// Codes in messages that the service has to ignore.
+    pub forged: Vec<String>,
+    /// Messages without a code.
+    pub malformed: usize,
+    /// Users who were asked to wait before they got a link.
+    pub asked_to_wait: usize,
+    /// Exchanges under way when the service was killed; each code may be lost.
+    pub in_flight: usize,
+    /// Codes that the relay reported as expired.
+    pub expired: usize,
+    /// The user of the expired code got a new link and used it.
+    pub invited_again: bool,
+    /// Users who could not finish.
     pub stuck: usize,
-    /// The service ended although nobody asked it to.
+    /// The service ended unexpectedly.
     pub died: bool,
+}
+
+impl Events {
+    /// Codes, denials and reports of expired codes: each is a grant of its own.
+    pub fn callbacks(&self) -> usize {
+        self.codes.len() + self.denials + self.expired
+    }
 }
 
 /// The second in which the service is killed.
 const RESTART: u64 = 16;
-/// People arrive over this long.
+/// The time over which users arrive.
 const ARRIVALS: Duration = Duration::from_secs(24);
-/// The direct message comes within this: an invitation is tried for 45 s.
+/// The direct message is sent within this: the service retries an invitation for 45 s.
 const MESSAGE_WITHIN: Duration = Duration::from_mins(1);
-/// How long somebody goes on asking for a link. On a machine that has nothing else to do nobody waits half a minute.
+/// How long a user retries for a link. On an idle machine none waits half a minute.
 const LINK_PATIENCE: Duration = Duration::from_mins(4);
-/// Whoever has not come to an end by then is stuck. A visit's four requests take 15 s each at most.
+/// Users who have not finished by then never will: the four requests of a visit take at most 15 s each.
 const LAST_SECOND: u64 = LINK_PATIENCE.as_secs() + 90;
 
-impl Scene<'_> {
-    /// Plays everything; people walk at their own pace beside it.
-    pub async fn play(&self, service: &mut Child, about: &Description) -> anyhow::Result<Played> {
-        let played = Rc::new(RefCell::new(Played::default()));
+impl Script<'_> {
+    /// Runs the script while the users act at their own pace.
+    pub async fn run(&self, service: &mut Child) -> anyhow::Result<Events> {
+        let events = Rc::new(RefCell::new(Events::default()));
         let http = browser();
         let start = Instant::now();
         let bar = self.bar();
-        let mut walks = Vec::new();
-        for n in 0..self.people {
-            let user: UserId = about.people[n as usize].parse()?;
-            let socket = self.config.control.socket.clone();
-            // A third of them come at once, in the middle: a burst.
-            let at = if n % 3 == 0 {
+        let visits: anyhow::Result<Vec<_>> = (0..self.people).map(|n| self.visit(n, start, &http, &events)).collect();
+        let visits = visits?;
+        let mut counts = RelayCounts::default();
+        for second in 0_u64..=LAST_SECOND {
+            tokio::time::sleep_until(start + Duration::from_secs(second)).await;
+            if let Some(what) = self.incident(second, &events) {
+                self.say(&bar, what);
+            }
+            if second == RESTART {
+                self.restart(service, &bar, &events).await?;
+            }
+            events.borrow_mut().died |= service.has_ended();
+            // A relay that is too busy to answer may still have codes to post.
+            let read = self.relay.counts(&http).await;
+            let waiting = read.as_ref().is_none_or(|counts| counts.waiting > 0);
+            counts = read.unwrap_or(counts);
+            bar.set_position(counts.posted);
+            let progress = counts.to_string();
+            if bar.is_hidden() && second % 5 == 0 {
+                self.say(&bar, &progress);
+            }
+            bar.set_message(progress);
+            if second >= RESTART && visits.iter().all(JoinHandle::is_finished) && !waiting {
+                break;
+            }
+        }
+        let unfinished = visits.iter().filter(|visit| !visit.is_finished());
+        events.borrow_mut().stuck += unfinished.inspect(|visit| visit.abort()).count();
+        bar.finish_and_clear();
+        Ok(events.take())
+    }
+
+    /// Starts the n-th user's visit.
+    fn visit(
+        &self,
+        n: u32,
+        start: Instant,
+        http: &reqwest::Client,
+        events: &Rc<RefCell<Events>>,
+    ) -> anyhow::Result<JoinHandle<()>> {
+        let user: UserId = self.about.people[n as usize].parse()?;
+        // One link is approved by another user.
+        let approver = if n == 4 { self.about.people[0].parse()? } else { user };
+        // A third of the users arrive in one burst.
+        let burst = n.is_multiple_of(3);
+        let at = start
+            + if burst {
                 ARRIVALS / 3
             } else {
                 ARRIVALS * n / self.people
             };
-            let behaviour = behaviour(n);
-            // One link is approved by somebody else.
-            let who = if n == 4 {
-                UserId(about.people[0].parse::<UserId>()?.0)
-            } else {
-                user
+        let socket = self.config.control.socket.clone();
+        let (http, events) = (http.clone(), Rc::clone(events));
+        Ok(tokio::task::spawn_local(async move {
+            tokio::time::sleep_until(at).await;
+            let visit = match link(socket.as_deref(), user, &events).await {
+                Some(link) => walk(&http, &link, approver.0, behaviour(n)).await.ok(),
+                None => None,
             };
-            let (http, played) = (http.clone(), Rc::clone(&played));
-            walks.push(tokio::task::spawn_local(async move {
-                tokio::time::sleep_until(start + at).await;
-                let visit = match link(socket.as_deref(), user, &played).await {
-                    Some(link) => walk(&http, &link, who.0, behaviour).await.ok(),
-                    None => None,
-                };
-                let mut played = played.borrow_mut();
-                match visit {
-                    Some(visit) => {
-                        played.codes.extend(visit.codes);
-                        played.denials += usize::from(visit.denied);
-                    }
-                    None => played.stuck += 1,
+            let mut events = events.borrow_mut();
+            match visit {
+                Some(visit) => {
+                    events.codes.extend(visit.codes);
+                    events.denials += usize::from(visit.denied);
                 }
-            }));
-        }
-        let mut restarted = false;
-        let mut counted = Counted::default();
-        for second in 0_u64..=LAST_SECOND {
-            tokio::time::sleep_until(start + Duration::from_secs(second)).await;
-            if let Some(what) = self.incident(second, about, &played) {
-                self.say(&bar, start, what);
+                None => events.stuck += 1,
             }
-            if second == RESTART {
-                self.say(&bar, start, "the service is killed");
-                service.kill().await?;
-                tokio::time::sleep(Duration::from_secs(2)).await;
-                // Looked at last: Discord may still have been writing the answer to somebody who was gone.
-                let on_the_way = account::on_the_way(self.config)?;
-                played.borrow_mut().on_the_way = on_the_way.len();
-                self.simulator.unrecorded(on_the_way);
-                self.say(&bar, start, "the service is started again");
-                service.start_again()?;
-                restarted = true;
-            }
-            if service.has_ended() {
-                played.borrow_mut().died = true;
-            }
-            // A relay that is too busy to tell has not come to an end.
-            let told = self.relay.counts(&http).await;
-            let waiting = told.as_ref().is_none_or(|told| told.waiting > 0);
-            counted = told.unwrap_or(counted);
-            let Counted {
-                taken,
-                posted,
-                messages,
-                ..
-            } = counted;
-            bar.set_position(posted);
-            let progress = format!("{taken} redirects, {posted} posted in {messages} messages");
-            if bar.is_hidden() && second % 5 == 0 {
-                self.say(&bar, start, &progress);
-            }
-            bar.set_message(progress);
-            if restarted && walks.iter().all(tokio::task::JoinHandle::is_finished) && !waiting {
-                break;
-            }
-        }
-        let unfinished = walks.iter().filter(|walk| !walk.is_finished());
-        played.borrow_mut().stuck += unfinished.inspect(|walk| walk.abort()).count();
-        bar.finish_and_clear();
-        Ok(played.take())
+        }))
     }
 
-    /// The relay tells of a code that died there; its person follows the direct message that comes of it.
-    pub async fn invite_anew(&self, about: &Description, played: &mut Played, start: Instant) -> anyhow::Result<()> {
+    /// Kills the service and starts it again.
+    async fn restart(&self, service: &mut Child, bar: &ProgressBar, events: &RefCell<Events>) -> anyhow::Result<()> {
+        self.say(bar, "the service is killed");
+        service.kill().await?;
+        tokio::time::sleep(Duration::from_secs(2)).await;
+        // Only now: Discord may have gone on writing answers to the killed service.
+        let in_flight = in_flight::exchanges(self.config)?;
+        events.borrow_mut().in_flight = in_flight.len();
+        self.simulator.unrecorded(in_flight);
+        self.say(bar, "the service is started again");
+        service.start_again()
+    }
+
+    /// The relay reports an expired code; its user follows the link in the direct message that the service sends.
+    pub async fn invite_again(&self, events: &mut Events) -> anyhow::Result<()> {
         let bar = self.bar();
-        self.say(&bar, start, "a code dies at the relay: its person is sent a fresh link");
-        let user: UserId = about.people[self.people as usize].parse()?;
-        let asked = RefCell::default();
-        let Some(url) = link(self.config.control.socket.as_deref(), user, &asked).await else {
+        self.say(
+            &bar,
+            "a code expires in the relay: the service sends its user a new link",
+        );
+        let user: UserId = self.about.people[self.people as usize].parse()?;
+        let Some(url) = link(self.config.control.socket.as_deref(), user, &RefCell::default()).await else {
             return Ok(());
         };
         let url = url::Url::parse(&url)?;
         let state = url.query_pairs().find(|(name, _)| name == "state");
-        let word = Redirect {
+        let expired = Redirect {
             time: SystemClock.now().as_secs(),
             result: Err(RELAY_EXPIRED.to_owned()),
             state: state.map(|(_, state)| state.into_owned()),
         };
-        let key = self.secrets.relay_key.clone().context("a relay key")?;
-        let bot: UserId = about.bot_id.parse()?;
-        let webhook = about.lanes[0].webhook.id.parse()?;
-        self.simulator
-            .post(PostRequest::webhook(webhook, v1::encode(bot, &[word], &key)));
-        played.dead += 1;
+        let key = self.secrets.relay_key.as_ref().context("the demo has no relay key")?;
+        let content = v1::encode(self.about.bot_id.parse()?, &[expired], key);
+        let webhook = self.about.lanes[0].webhook.id.parse()?;
+        self.simulator.post(PostRequest::webhook(webhook, content));
+        events.expired += 1;
         let until = Instant::now() + MESSAGE_WITHIN;
         while Instant::now() < until {
             let messages = self.simulator.direct_messages(user.0);
             let button = messages.first().map(|m| &m["components"][0]["components"][0]["url"]);
             if let Some(fresh) = button.and_then(serde_json::Value::as_str) {
                 let visit = walk(&browser(), fresh, user.0, Behaviour::Approve).await?;
-                played.invited_anew = !visit.codes.is_empty();
-                played.codes.extend(visit.codes);
+                events.invited_again = !visit.codes.is_empty();
+                events.codes.extend(visit.codes);
                 break;
             }
             tokio::time::sleep(Duration::from_millis(200)).await;
@@ -199,111 +213,104 @@ impl Scene<'_> {
         Ok(())
     }
 
-    /// Makes happen what belongs to a second; says what.
-    fn incident(&self, second: u64, about: &Description, played: &RefCell<Played>) -> Option<&'static str> {
-        let faults = self.simulator.faults();
+    /// Causes the incident of a second; returns what it was.
+    fn incident(&self, second: u64, events: &RefCell<Events>) -> Option<&'static str> {
         let gateway = self.simulator.gateway();
+        let token_fault = |fault| {
+            let faults = self.simulator.faults();
+            faults.add(FaultRule::on(Endpoint::Token, fault).times(1));
+        };
         match second {
             2 => {
-                let limited = Fault::RateLimited {
+                token_fault(Fault::RateLimited {
                     scope: Scope::User,
                     retry_after_ms: 1_500,
-                };
-                faults.add(FaultRule::on(Endpoint::Token, limited).times(1));
+                });
                 Some("the token endpoint answers 429 once")
             }
             4 => {
-                let bad_gateway = Fault::Status {
+                token_fault(Fault::Status {
                     status: 502,
-                    body: crate::simulator::FaultBody::Html,
+                    body: FaultBody::Html,
                     retry_after: None,
                     after_work: false,
-                };
-                faults.add(FaultRule::on(Endpoint::Token, bad_gateway).times(1));
-                Some("the token endpoint answers 502 once, with a page of HTML")
+                });
+                Some("the token endpoint answers 502 once, with an HTML page")
             }
             5 => {
-                self.spoof(about, played);
-                Some("codes are posted by a person, another bot, two other webhooks and with a forged MAC; and rubbish")
+                self.forge(&mut events.borrow_mut());
+                Some(
+                    "forged codes are posted: by a user, another bot and two other webhooks, and with a wrong signature; \
+                     also a malformed message",
+                )
             }
             7 => {
                 gateway.fault(GatewayFault::DropConnections);
                 Some("the gateway connection drops")
             }
-            8 => Some("a third of the people come at once"),
+            8 => Some("a third of the users arrive at once"),
             10 => {
                 gateway.fault(GatewayFault::Duplicate { count: 3 });
-                Some("the gateway brings the next three events twice")
+                Some("the gateway sends the next three events twice")
             }
             11 => {
-                // The session is invalid and the gateway away: what is posted meanwhile is never replayed.
                 gateway.fault(GatewayFault::Refuse { for_ms: 3_000 });
                 gateway.fault(GatewayFault::Invalidate { resumable: false });
                 gateway.fault(GatewayFault::DropConnections);
-                Some("the session is invalid and the gateway away for 3 s: what is posted meanwhile is never replayed")
+                Some(
+                    "the gateway session is invalidated, and no connection is accepted for 3 s: missed events are not replayed",
+                )
             }
             _ => None,
         }
     }
 
-    /// Codes posted by a person, by another bot, through another webhook, with a wrong MAC; and rubbish.
-    fn spoof(&self, about: &Description, played: &RefCell<Played>) {
+    /// Posts codes as a user, as another bot, through other webhooks and with a wrong signature, and a malformed message.
+    fn forge(&self, events: &mut Events) {
         let id = |text: &str| text.parse::<u64>().unwrap_or_default();
-        let lane = &about.lanes[0];
-        let channel = id(&lane.channel_id);
+        let (about, lane) = (self.about, &self.about.lanes[0]);
+        let (channel, webhook) = (id(&lane.channel_id), id(&lane.webhook.id));
         let bot = UserId(id(&about.bot_id));
         let key = self.secrets.relay_key.clone().unwrap_or_else(|| Key::new(*b""));
-        let codes = self
-            .simulator
-            .mint_codes(&CodeRequest::of(id(&about.people[1])).times(5));
-        let signed = |code: &String, key: &Key| {
-            let time = SystemClock.now().as_secs();
-            v1::encode(
-                bot,
-                &[Redirect {
-                    time,
-                    result: Ok(code.clone()),
-                    state: None,
-                }],
-                key,
-            )
-        };
         let wrong_key = Key::new(*b"not the relay's key, not the relay's key");
+        let request = CodeRequest::of(id(&about.people[1])).times(5);
+        let codes = self.simulator.mint_codes(&request);
+        let signed = |n: usize, key: &Key| {
+            let redirect = Redirect {
+                time: SystemClock.now().as_secs(),
+                result: Ok(codes[n].clone()),
+                state: None,
+            };
+            v1::encode(bot, &[redirect], key)
+        };
+        let user = PostAuthor::Person(id(&about.people[2]));
         let strange = about.strange_webhook.as_ref().map_or(0, |w| id(&w.id));
         let posts = [
-            PostRequest::new(
-                channel,
-                PostAuthor::Person(id(&about.people[2])),
-                signed(&codes[0], &key),
-            ),
-            PostRequest::new(channel, PostAuthor::OtherBot, signed(&codes[1], &key)),
-            PostRequest::webhook(strange, signed(&codes[2], &key)),
-            PostRequest::webhook(id(&about.results.webhook.id), signed(&codes[3], &key)),
-            PostRequest::webhook(id(&lane.webhook.id), signed(&codes[4], &wrong_key)),
-            PostRequest::webhook(id(&lane.webhook.id), format!("<@{bot}>{{\"nonsense\":true}}")),
+            PostRequest::new(channel, user, signed(0, &key)),
+            PostRequest::new(channel, PostAuthor::OtherBot, signed(1, &key)),
+            PostRequest::webhook(strange, signed(2, &key)),
+            PostRequest::webhook(id(&about.results.webhook.id), signed(3, &key)),
+            PostRequest::webhook(webhook, signed(4, &wrong_key)),
+            PostRequest::webhook(webhook, format!("<@{bot}>{{\"nonsense\":true}}")),
         ];
         for post in posts {
             self.simulator.post(post);
         }
-        let mut played = played.borrow_mut();
-        played.spoofs = codes;
-        played.rubbish += 1;
+        events.forged = codes;
+        events.malformed += 1;
     }
 
-    /// Waits until the service has closed every code and denial that came back, and no token is alive.
-    pub async fn wait_for_the_last(&self, patience: Duration, played: &Played) {
+    /// Waits until the service has closed everything that came back, and no token is alive.
+    pub async fn wait_until_closed(&self, patience: Duration, events: &Events) {
         let until = Instant::now() + patience;
-        let expected = (played.codes.len() + played.denials + played.dead) as u64;
+        let expected = events.callbacks() as u64;
         let bar = self.bar();
         while Instant::now() < until {
             let closed = self.closed().await;
-            let summary = self.simulator.summary();
+            let live = self.simulator.summary().tokens_left;
             bar.set_position(closed);
-            bar.set_message(format!(
-                "{closed} of {expected} ended, {} tokens alive",
-                summary.tokens_left
-            ));
-            if closed >= expected && summary.tokens_left == 0 {
+            bar.set_message(format!("{closed} of {expected} closed, {live} tokens alive"));
+            if closed >= expected && live == 0 {
                 break;
             }
             tokio::time::sleep(Duration::from_millis(200)).await;
@@ -311,8 +318,8 @@ impl Scene<'_> {
         bar.finish_and_clear();
     }
 
-    /// How many grants the service has closed, over its restart; results do not tell, for a second code of one consent
-    /// that lost sends none.
+    /// How many grants the service has closed, across its restart. Results cannot be counted instead: a lost second code
+    /// of one consent has none.
     async fn closed(&self) -> u64 {
         let Some(Ok(client)) = self.config.control.socket.as_deref().map(ControlClient::new) else {
             return 0;
@@ -324,9 +331,9 @@ impl Scene<'_> {
         closed.into_iter().flatten().filter_map(|(_, n)| n.as_u64()).sum()
     }
 
-    /// A line of the story, above the bar on a terminal, on stderr elsewhere.
-    fn say(&self, bar: &ProgressBar, start: Instant, what: &str) {
-        let line = format!("{:>3} s  {what}", start.elapsed().as_secs());
+    /// Prints a line of the story: above the bar on a terminal, else to stderr.
+    fn say(&self, bar: &ProgressBar, what: &str) {
+        let line = format!("{:>3} s  {what}", self.start.elapsed().as_secs());
         match (self.quiet, bar.is_hidden()) {
             (true, _) => {}
             (false, true) => eprintln!("{line}"),
@@ -335,46 +342,54 @@ impl Scene<'_> {
     }
 
     fn bar(&self) -> ProgressBar {
-        if self.quiet {
-            return ProgressBar::hidden();
-        }
         let style = ProgressStyle::with_template("{spinner} [{elapsed}] {wide_bar} {pos}/{len}  {msg}");
-        let bar = ProgressBar::new(u64::from(self.people));
         match style {
-            Ok(style) => bar.with_style(style),
-            Err(_) => ProgressBar::hidden(),
+            Ok(style) if !self.quiet => ProgressBar::new(u64::from(self.people)).with_style(style),
+            _ => ProgressBar::hidden(),
         }
     }
 }
 
-/// The relay, as it tells of itself.
-pub struct Edge {
-    health: String,
+/// The relay's status page.
+pub struct RelayStatus {
+    url: String,
 }
 
 /// What the relay has done.
 #[derive(Default)]
-struct Counted {
-    taken: u64,
+struct RelayCounts {
+    accepted: u64,
     posted: u64,
     messages: u64,
     waiting: u64,
 }
 
-impl Edge {
+impl std::fmt::Display for RelayCounts {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Self {
+            accepted,
+            posted,
+            messages,
+            ..
+        } = self;
+        write!(f, "{accepted} redirects, {posted} posted in {messages} messages")
+    }
+}
+
+impl RelayStatus {
     /// The relay at an address.
     pub fn at(address: SocketAddr) -> Self {
         Self {
-            health: format!("http://{address}/healthz"),
+            url: format!("http://{address}/healthz"),
         }
     }
 
-    async fn counts(&self, http: &reqwest::Client) -> Option<Counted> {
-        let asked = async { http.get(&self.health).send().await?.json::<serde_json::Value>().await };
-        let told = asked.await.ok()?;
-        let number = |name: &str| told["counts"][name].as_u64().unwrap_or(0);
-        Some(Counted {
-            taken: number("accepted"),
+    async fn counts(&self, http: &reqwest::Client) -> Option<RelayCounts> {
+        let request = async { http.get(&self.url).send().await?.json::<serde_json::Value>().await };
+        let status = request.await.ok()?;
+        let number = |name: &str| status["counts"][name].as_u64().unwrap_or(0);
+        Some(RelayCounts {
+            accepted: number("accepted"),
             posted: number("posted"),
             messages: number("messages"),
             waiting: number("waiting"),
@@ -382,28 +397,28 @@ impl Edge {
     }
 }
 
-/// A link from the service, as any bot would ask for it: told to wait, it waits; not answered, it asks again.
-async fn link(socket: Option<&Path>, user: UserId, played: &RefCell<Played>) -> Option<String> {
+/// Requests a link from the service as any bot would: if asked to wait, it waits; if not answered, it retries.
+async fn link(socket: Option<&Path>, user: UserId, events: &RefCell<Events>) -> Option<String> {
     let ask = Ask::Link(LinkRequest {
         user_id: user,
         purpose: None,
     });
     let until = Instant::now() + LINK_PATIENCE;
-    let mut told = false;
+    let mut waited = false;
     while Instant::now() < until {
         let answer = match ControlClient::new(socket?) {
             Ok(client) => client.ask(&ask).await,
-            Err(nobody) => Err(nobody),
+            Err(error) => Err(error),
         };
         let wait = match answer {
             Ok(Ok(link)) => return link["url"].as_str().map(ToOwned::to_owned),
             Ok(Err(refusal)) => {
-                if !std::mem::replace(&mut told, true) {
-                    played.borrow_mut().told_to_wait += 1;
+                if !std::mem::replace(&mut waited, true) {
+                    events.borrow_mut().asked_to_wait += 1;
                 }
                 Duration::from_secs(refusal.retry_after.unwrap_or(1))
             }
-            // It is being started again.
+            // The service is being restarted.
             Err(_) => Duration::from_millis(250),
         };
         tokio::time::sleep(wait).await;
@@ -411,7 +426,7 @@ async fn link(socket: Option<&Path>, user: UserId, played: &RefCell<Played>) -> 
     None
 }
 
-/// What the n-th person does.
+/// What the n-th user does.
 fn behaviour(n: u32) -> Behaviour {
     match n % 10 {
         3 => Behaviour::Deny,

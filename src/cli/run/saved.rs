@@ -1,4 +1,4 @@
-//! Notices that the configuration file was saved. It only says so; what is done about it is the caller's.
+//! Reports when the configuration file was saved.
 
 use std::path::Path;
 use std::time::Duration;
@@ -6,24 +6,24 @@ use std::time::Duration;
 use notify::{Event, EventKind, RecommendedWatcher, RecursiveMode, Watcher};
 use tokio::sync::mpsc;
 
-/// An editor writes a file in several steps, and some replace it: this long after the last step it counts as saved.
+/// Editors write a file in several steps: this long after the last one it counts as saved.
 const SETTLES: Duration = Duration::from_millis(200);
 
-/// Watches one file, as long as it is kept.
+/// Watches one file until it is dropped.
 pub struct Saved {
-    /// Kept for its thread; `None` where the file cannot be watched, and then SIGHUP is the only way.
+    /// Keeps the thread alive; `None` if the file cannot be watched.
     _watcher: Option<RecommendedWatcher>,
     touched: mpsc::Receiver<()>,
 }
 
 impl Saved {
-    /// Watches a file through its folder, since editors put a new file in its place.
+    /// Watches a file through its folder, since some editors replace the file.
     pub fn watch(file: Option<&Path>) -> Self {
         let (touch, touched) = mpsc::channel(1);
         let watcher = file.and_then(|file| match start(file, touch) {
             Ok(watcher) => Some(watcher),
             Err(error) => {
-                tracing::warn!(%error, "the configuration file cannot be watched: send SIGHUP after a change");
+                tracing::warn!(%error, "cannot watch the configuration file: send SIGHUP after a change");
                 None
             }
         });
@@ -33,7 +33,7 @@ impl Saved {
         }
     }
 
-    /// Waits until the file was saved. Dropping the future loses nothing that is not seen again at the next save.
+    /// Waits until the file was saved. If the future is dropped, a save may be missed until the next one.
     pub async fn next(&mut self) {
         if self.touched.recv().await.is_none() {
             return std::future::pending().await;
@@ -52,7 +52,7 @@ fn start(file: &Path, touch: mpsc::Sender<()>) -> notify::Result<RecommendedWatc
         let Ok(event) = event else { return };
         let written = matches!(event.kind, EventKind::Create(_) | EventKind::Modify(_));
         if written && event.paths.iter().any(|path| path.file_name() == name.as_deref()) {
-            // Full means that it is known already.
+            // If the channel is full, a save is already reported.
             let _ = touch.try_send(());
         }
     })?;

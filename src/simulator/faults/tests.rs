@@ -1,5 +1,6 @@
 use super::*;
-use rand::SeedableRng;
+use rand::SeedableRng as _;
+use rand::rngs::StdRng;
 
 fn lost(fault: &Fault) -> bool {
     *fault == Fault::LostAnswer

@@ -1,20 +1,20 @@
-//! What the rest of the simulator knows of the gateway.
+//! The gateway's types for the rest of the simulator: settings, events, faults, and what it asks about the world.
 
 use serde::{Deserialize, Serialize};
 
-/// How the gateway behaves; the defaults are what is known of Discord's.
+/// How the gateway behaves; the defaults are Discord's, as far as they are known.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(default)]
 pub struct GatewaySettings {
     /// HELLO's `heartbeat_interval`, in milliseconds.
     pub heartbeat_interval_ms: u64,
-    /// How long a session without a connection can be resumed, in seconds.
+    /// How long a session can be resumed after its connection ended, in seconds.
     pub resume_window_s: u64,
     /// Events kept for replay.
     pub replay_events: usize,
-    /// IDENTIFYs a day; one more is answered with op 9.
+    /// IDENTIFYs allowed in all; a further one is answered with op 9.
     pub session_starts: u64,
-    /// Frames from the client a minute; one more closes with 4008.
+    /// Frames allowed in a minute; a further one closes with 4008.
     pub frames_per_minute: usize,
 }
 
@@ -30,14 +30,14 @@ impl Default for GatewaySettings {
     }
 }
 
-/// An event for the sessions that asked for it.
+/// An event for the sessions with one of its intents.
 #[derive(Debug, Clone)]
 pub struct Dispatch {
     /// The event's name, such as `MESSAGE_CREATE`.
     pub kind: &'static str,
     /// The event's data.
     pub data: serde_json::Value,
-    /// Intents of which any suffices; 0 sends it always.
+    /// Intents, of which one suffices; 0 sends it to every session.
     pub intents: u64,
 }
 
@@ -49,7 +49,7 @@ pub trait Directory: Send + Sync {
     fn may_view(&self, channel_id: u64) -> bool;
 }
 
-/// Who identified.
+/// The bot of a session.
 #[derive(Debug, Clone)]
 pub struct BotIdentity {
     /// The bot's user object.
@@ -66,11 +66,11 @@ pub struct BotIdentity {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case", tag = "fault")]
 pub enum GatewayFault {
-    /// Ends every TCP connection without a close frame.
+    /// Cuts every connection without a close frame.
     DropConnections,
-    /// Ends every new connection at once, for this long.
+    /// Refuses new connections with 503.
     Refuse {
-        /// In milliseconds.
+        /// How long, in milliseconds.
         for_ms: u64,
     },
     /// Op 7.
@@ -87,7 +87,7 @@ pub enum GatewayFault {
     },
     /// A close frame without a code.
     CloseWithoutCode,
-    /// Heartbeats are not acknowledged any more.
+    /// Heartbeats are no longer acknowledged.
     StopAcks,
     /// The next events are sent twice.
     Duplicate {
@@ -99,25 +99,25 @@ pub enum GatewayFault {
         /// How many.
         count: u64,
     },
-    /// A frame as it stands, to every connection.
+    /// Sends a text frame to every connection.
     Raw {
         /// The text.
         text: String,
     },
-    /// Ends every fault that lasts.
+    /// Ends all lasting faults.
     Clear,
 }
 
-/// What the gateway has done so far.
+/// Counts of the gateway.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, Default)]
 pub struct GatewayStatus {
-    /// Connections now.
+    /// Open connections.
     pub connections: usize,
-    /// Sessions that can be resumed or are connected.
+    /// Sessions that are connected or can be resumed.
     pub sessions: usize,
     /// IDENTIFYs that began a session.
     pub identifies: u64,
-    /// RESUMEs that were taken.
+    /// RESUMEs that succeeded.
     pub resumes: u64,
     /// Events published.
     pub published: u64,

@@ -33,7 +33,7 @@ fn a_plan_changes_nothing_and_an_apply_does_it_once() {
         .project(|p| p.sources[0]["url"].as_str().expect("a URL").to_owned());
     assert!(
         applied.contains(&format!(
-            "It is not discord.redirect_uri (`https://relay.example/callback`). Add `{url}`"
+            "It does not match `discord.redirect_uri` (`https://relay.example/callback`). Add `{url}`"
         )),
         "{applied}"
     );

@@ -85,7 +85,7 @@ fn what_was_done_before_a_refusal_is_said_and_the_next_apply_goes_on() {
     let (code, said) = place.fails(&["apply"]);
     assert_eq!(code, 2);
     for part in [
-        "`connection codeferry-0` could not be put; done before it: transformation codeferry",
+        "cannot create or update `connection codeferry-0`; already done: transformation codeferry",
         "(422): Unprocessable Entity: [\"\\\"url\\\" [redacted] is bad\"]",
         "then run the same command again",
     ] {

@@ -155,7 +155,7 @@ fn a_restart_with_a_full_queue_goes_on_with_it() {
     assert_eq!(edge.counts()["waiting"], 200);
     relay.signal(rustix::process::Signal::TERM);
     assert_eq!(relay.ends(SOON), 3, "the grace is over: {}", relay.log());
-    assert!(relay.log().contains("goes on at the next start"), "{}", relay.log());
+    assert!(relay.log().contains("posted after the next start"), "{}", relay.log());
     edge.site.simulator.faults().clear();
     let relay = edge.relay();
     assert!(relay.log().contains("waiting=200"), "{}", relay.log());

@@ -111,5 +111,5 @@ fn the_live_view_looks_into_a_running_service_and_a_stopped_store() {
     service.drain();
     look(false);
     let (out, _) = exits(&site.codeferry(&["debug", "watch", "--looks", "1"]), 0);
-    assert!(out.contains("the service does not run"), "{out}");
+    assert!(out.contains("service stopped"), "{out}");
 }

@@ -104,7 +104,7 @@ fn a_drain_that_takes_longer_than_its_grace_ends_with_3_and_the_token_is_revoked
     until(Duration::from_secs(20), "a result", || site.results().len() == 1);
     interrupt(&service);
     assert_eq!(service.ends(Duration::from_secs(10)), 3, "{}", service.log());
-    assert!(service.log().contains("the grace is over"), "{}", service.log());
+    assert!(service.log().contains("the grace period is over"), "{}", service.log());
     assert_eq!(site.simulator.summary().tokens_left, 1);
     site.simulator.faults().clear();
     let service = site.run_ready();

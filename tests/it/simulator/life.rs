@@ -43,7 +43,7 @@ fn a_port_in_use_is_an_error_and_is_free_again_after_the_end() {
         port,
         ..SimulatorOptions::default()
     };
-    let error = Simulator::start(options()).expect_err("the port is taken");
+    let error = Simulator::start(options()).err().expect("the port is taken");
     assert_eq!(error.kind(), std::io::ErrorKind::AddrInUse);
     drop(first);
     Simulator::start(options()).expect("the port is free again");
