@@ -18,6 +18,7 @@ use crate::ids::InteractionId;
 use crate::metrics::{self, CommandAnswer};
 use crate::port::contact::{Button, CommandUse, Contact, LinkIssuer, NoLink, Note, minutes_left};
 use crate::port::discord::BotError;
+use crate::port::later::Later;
 use crate::text::{Phrases, TextError};
 use crate::time::{SharedClock, Timestamp};
 
@@ -183,7 +184,7 @@ impl Desk {
                     tracing::debug!(interaction = %used.id, "the answer to a command came too late");
                     return CommandAnswer::TooLate;
                 }
-                Err(BotError::Transient { reason, after }) => {
+                Err(BotError::Transient(Later { after, reason })) => {
                     let wait = after.unwrap_or(Duration::from_millis(200));
                     if self.left(used) <= wait {
                         tracing::warn!(interaction = %used.id, reason, "a command could not be answered in time");

@@ -188,7 +188,7 @@ impl Pipeline {
             let probed = AssertUnwindSafe(endpoint.revoke(&token)).catch_unwind().await;
             match probed.map(|answer| answer.outcome) {
                 Ok(RevokeAnswer::CredentialsRefused) => {}
-                Ok(RevokeAnswer::Revoked | RevokeAnswer::Retry { .. }) => drop(journal.send(ResumeExchange).await),
+                Ok(RevokeAnswer::Revoked | RevokeAnswer::Later(_)) => drop(journal.send(ResumeExchange).await),
                 Err(_) => tracing::error!("the probe of the application's credentials panicked: it is made again"),
             }
         };

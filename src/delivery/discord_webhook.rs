@@ -12,6 +12,7 @@ use serde_json::{Value, json};
 
 use crate::crash;
 use crate::ids::{ChannelId, WebhookId, snowflake_at};
+use crate::port::later::Later;
 use crate::port::permit::Permit;
 use crate::port::sink::{Delivery, DeliveryAnswer, Sink};
 use crate::port::webhook::{PostAnswer, WebhookPost};
@@ -58,12 +59,7 @@ impl Sink for DiscordWebhook {
                     Ok(_) => {}
                     Err(_) => {
                         drop(permit);
-                        let reason = "the channel cannot be read to look for an earlier post";
-                        return DeliveryAnswer::Retry {
-                            after: None,
-                            uncertain: true,
-                            reason,
-                        };
+                        return again(None, true, "the channel cannot be read to look for an earlier post");
                     }
                 }
             }
@@ -71,11 +67,6 @@ impl Sink for DiscordWebhook {
             let answer = self.posts.execute(self.webhook, &embed(delivery, &mark)).await;
             crash::point("deliver.discord_webhook.after");
             permit.settle(answer.feedback);
-            let again = |after, uncertain, reason| DeliveryAnswer::Retry {
-                after,
-                uncertain,
-                reason,
-            };
             match answer.outcome {
                 PostAnswer::Posted(_) => DeliveryAnswer::Delivered,
                 PostAnswer::NotSent => again(None, false, "Discord cannot be reached"),
@@ -88,6 +79,12 @@ impl Sink for DiscordWebhook {
         }
         .boxed_local()
     }
+}
+
+fn again(after: Option<Duration>, uncertain: bool, reason: &str) -> DeliveryAnswer {
+    let reason = reason.to_owned();
+    let later = Later { after, reason };
+    DeliveryAnswer::Later { later, uncertain }
 }
 
 /// The post: who, what for, how it ended. No e-mail, no lists; names are cut and cannot ping anybody.

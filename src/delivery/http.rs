@@ -11,6 +11,7 @@ use url::Url;
 
 use crate::crash;
 use crate::http::{self, CallFailure, Connections, SetupError};
+use crate::port::later::Later;
 use crate::port::permit::Permit;
 use crate::port::sink::{Delivery, DeliveryAnswer, Sink};
 use crate::secret::CallbackSecret;
@@ -98,24 +99,17 @@ impl Sink for HttpSink {
             crash::point("deliver.http.before");
             let answer = self.post(&headers, body).await;
             crash::point("deliver.http.after");
-            match answer {
-                Ok(HttpReply { status: 200..=299, .. }) => DeliveryAnswer::Delivered,
-                Ok(HttpReply { retry_after, .. }) => DeliveryAnswer::Retry {
-                    after: retry_after,
-                    uncertain: false,
-                    reason: "the application did not answer 2xx",
-                },
-                Err(CallFailure::NotSent) => DeliveryAnswer::Retry {
-                    after: None,
-                    uncertain: false,
-                    reason: "the application cannot be reached",
-                },
-                Err(_) => DeliveryAnswer::Retry {
-                    after: None,
-                    uncertain: true,
-                    reason: "the application's answer did not come",
-                },
-            }
+            let (later, uncertain) = match answer {
+                Ok(HttpReply { status: 200..=299, .. }) => return DeliveryAnswer::Delivered,
+                Ok(HttpReply { status, retry_after }) => {
+                    let reason = format!("the application answered {status}");
+                    let after = retry_after;
+                    (Later { after, reason }, false)
+                }
+                Err(CallFailure::NotSent) => (Later::because("the application cannot be reached"), false),
+                Err(_) => (Later::because("the application's answer did not come"), true),
+            };
+            DeliveryAnswer::Later { later, uncertain }
         }
         .boxed_local()
     }

@@ -18,6 +18,7 @@ use zeroize::Zeroizing;
 
 use crate::crash;
 use crate::ids::GrantId;
+use crate::port::later::Later;
 use crate::port::permit::Permit;
 use crate::port::sink::{Delivery, DeliveryAnswer, Sink};
 use crate::secret::PersonalData;
@@ -81,10 +82,9 @@ impl Sink for JsonLines {
                 text: delivery.body.clone(),
                 done,
             };
-            let failed = |reason| DeliveryAnswer::Retry {
-                after: None,
+            let failed = |reason: &str| DeliveryAnswer::Later {
+                later: Later::because(reason),
                 uncertain: false,
-                reason,
             };
             if self.lines.send(line).await.is_err() {
                 return failed("the file's writer is gone");

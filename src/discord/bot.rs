@@ -198,7 +198,7 @@ impl BotApi for HttpBotApi {
             let call = Call::webhook_message(LightMethod::Delete, webhook, token, message);
             match self.caller.call(call).await {
                 Ok(_) | Err(BotError::NotFound { code: UNKNOWN_MESSAGE }) => Ok(()),
-                Err(e @ BotError::Transient { .. }) => Err(e),
+                Err(e @ BotError::Transient(_)) => Err(e),
                 // The webhook is gone or its token was changed: the bot may still be allowed to.
                 Err(_) => self.delete_as_bot(channel, message).await,
             }

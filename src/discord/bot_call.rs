@@ -21,6 +21,7 @@ use super::api_base::ApiBase;
 use crate::http::{self, CallFailure, Connections, SetupError};
 use crate::ids::{InteractionId, MessageId, WebhookId};
 use crate::port::discord::BotError;
+use crate::port::later::Later;
 use crate::rate::feedback::HttpFeedback;
 use crate::secret::{BotToken, InteractionToken, WebhookToken};
 
@@ -345,7 +346,7 @@ async fn count(limit: &Mutex<Limit>, call: &Call<'_>, response: &reqwest::Respon
 }
 
 fn transient(reason: String, after: Option<Duration>) -> BotError {
-    BotError::Transient { reason, after }
+    BotError::Transient(Later { after, reason })
 }
 
 /// An answer that is not what it should be.

@@ -29,6 +29,7 @@ use tokio::time::{Instant, sleep, timeout};
 use url::Url;
 
 use super::bot::HttpBotApi;
+use super::bot_call::odd;
 use super::gateway_event;
 use crate::http;
 use crate::ids::ChannelId;
@@ -77,10 +78,8 @@ impl GatewaySession {
         notes: mpsc::Sender<GatewayNote>,
     ) -> Result<Self, BotError> {
         let url = api.gateway_url().await?;
-        let url = checked(url).ok_or_else(|| BotError::Transient {
-            reason: "`GET /gateway` named an address that is neither `wss` nor on this machine".to_owned(),
-            after: None,
-        })?;
+        let url = checked(url)
+            .ok_or_else(|| odd("`GET /gateway` named an address that is neither `wss` nor on this machine"))?;
         let (stop, stopped) = watch::channel(false);
         let (ending, ended) = oneshot::channel();
         let dropped = Arc::new(AtomicU64::new(0));
@@ -99,10 +98,7 @@ impl GatewaySession {
             stopped,
             watched,
         };
-        let no_thread = |_| BotError::Transient {
-            reason: "the gateway's thread could not be started".to_owned(),
-            after: None,
-        };
+        let no_thread = |_| odd("the gateway's thread could not be started");
         thread::Builder::new()
             .name("gateway".to_owned())
             .spawn(move || run(session, messengers, ending))

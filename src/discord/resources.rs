@@ -15,6 +15,7 @@ use crate::grant::Reason;
 use crate::http::{self, CallFailure, Connections, SetupError};
 use crate::ids::{GuildId, UserId};
 use crate::port::discord::{Answered, FetchAnswer, Resource, ResourceServer};
+use crate::port::later::Later;
 use crate::rate::feedback::HttpFeedback;
 use crate::secret::{AccessToken, PersonalData};
 
@@ -90,7 +91,12 @@ fn unsent(outcome: FetchAnswer) -> Answered<FetchAnswer> {
 }
 
 fn again(reason: Reason) -> FetchAnswer {
-    FetchAnswer::Retry { after: None, reason }
+    later(None, reason)
+}
+
+fn later(after: Option<Duration>, reason: Reason) -> FetchAnswer {
+    let reason = reason.to_string();
+    FetchAnswer::Later(Later { after, reason })
 }
 
 async fn judge(response: reqwest::Response, resource: Resource, feedback: &mut HttpFeedback) -> FetchAnswer {
@@ -108,16 +114,12 @@ async fn judge(response: reqwest::Response, resource: Resource, feedback: &mut H
         StatusCode::UNAUTHORIZED => FetchAnswer::Unauthorized,
         StatusCode::TOO_MANY_REQUESTS => {
             http::read_rate_limit(feedback, response, ERROR_CAP).await;
-            FetchAnswer::Retry {
-                after: Some(feedback.wait_after_limit()),
-                reason: Reason::new("rate_limited"),
-            }
+            later(Some(feedback.wait_after_limit()), Reason::new("rate_limited"))
         }
         _ if status.is_redirection() => again(Reason::new("redirect")),
-        _ if !status.is_client_error() || status == StatusCode::REQUEST_TIMEOUT => FetchAnswer::Retry {
-            after: feedback.named_wait(),
-            reason: http::status_reason(status.as_u16()),
-        },
+        _ if !status.is_client_error() || status == StatusCode::REQUEST_TIMEOUT => {
+            later(feedback.named_wait(), http::status_reason(status.as_u16()))
+        }
         // A 403 or 404 that is no JSON comes from something in front of the API and says nothing about the scope.
         _ if !http::may_be_json(&response) => again(Reason::new("not_json")),
         _ => match http::read_capped(response, ERROR_CAP).await {
@@ -240,7 +242,7 @@ mod tests {
     fn broken_json_is_asked_for_again_and_deep_json_is_refused() {
         for body in [r#"{"id":"80000000000000001""#, "", "<html>", "{} {}"] {
             assert!(
-                matches!(accept(body.as_bytes(), Resource::User), FetchAnswer::Retry { .. }),
+                matches!(accept(body.as_bytes(), Resource::User), FetchAnswer::Later(_)),
                 "{body}"
             );
         }

@@ -25,6 +25,7 @@ use crate::grant::state::Token;
 use crate::http::{self, CallFailure, Connections, SetupError};
 use crate::ids::ApplicationId;
 use crate::port::discord::{Answered, ExchangeAnswer, RevokeAnswer, TokenEndpoint};
+use crate::port::later::Later;
 use crate::rate::feedback::HttpFeedback;
 use crate::secret::{AccessToken, AuthorizationCode, ClientSecret, CodeVerifier};
 
@@ -126,7 +127,12 @@ impl HttpTokenEndpoint {
         let request = self.oauth.revoke_token(StandardRevocableToken::AccessToken(token));
         let request = request.expect("the placeholder is https");
         let send = |request| call(&self.revoke_http, &self.revocation_url, request, seen);
-        let retry = |after, reason| RevokeAnswer::Retry { after, reason };
+        let retry = |after, reason: Reason| {
+            RevokeAnswer::Later(Later {
+                after,
+                reason: reason.to_string(),
+            })
+        };
         match request.request_async(&send).await {
             Ok(()) => RevokeAnswer::Revoked,
             Err(e) => match unsuccessful(e) {

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use futures_util::future::LocalBoxFuture;
 
+use super::later::Later;
 use crate::grant::Reason;
 use crate::grant::state::Token;
 use crate::ids::{ApplicationId, ChannelId, MessageId, UserId, WebhookId};
@@ -44,13 +45,8 @@ pub enum ExchangeAnswer {
 pub enum RevokeAnswer {
     /// The token is dead: 200, or an answer that says it is unknown.
     Revoked,
-    /// Not done; again later, not before `after` where the answer said so.
-    Retry {
-        /// `Retry-After`, where given.
-        after: Option<Duration>,
-        /// Why, for the log.
-        reason: Reason,
-    },
+    /// Not done.
+    Later(Later),
     /// `invalid_client`: the application's own credentials are wrong.
     CredentialsRefused,
 }
@@ -95,12 +91,7 @@ pub enum FetchAnswer {
     /// It will never work: 403, 404, a wrong shape.
     Refused(Reason),
     /// 429, 5xx, network.
-    Retry {
-        /// `Retry-After`, where given.
-        after: Option<Duration>,
-        /// Why, for the log.
-        reason: Reason,
-    },
+    Later(Later),
 }
 
 /// The authorization server's two endpoints that we call with the application's credentials.
@@ -175,13 +166,8 @@ pub enum BotError {
         code: u32,
     },
     /// Anything that may pass: network, 429, 5xx, an answer that is not JSON.
-    #[error("{reason}")]
-    Transient {
-        /// What happened, without a URL or content.
-        reason: String,
-        /// `Retry-After`, where given.
-        after: Option<Duration>,
-    },
+    #[error("{}", .0.reason)]
+    Transient(Later),
 }
 
 /// What the application's own record says.

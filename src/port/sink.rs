@@ -1,9 +1,8 @@
 //! What a sink is given and what it answers.
 
-use std::time::Duration;
-
 use futures_util::future::LocalBoxFuture;
 
+use super::later::Later;
 use crate::ids::{ChannelId, GrantId, UserId};
 use crate::port::permit::Permit;
 use crate::secret::PersonalData;
@@ -27,18 +26,16 @@ pub struct Delivery {
 }
 
 /// What became of a delivery.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum DeliveryAnswer {
     /// The sink has it.
     Delivered,
-    /// Not now; again later.
-    Retry {
-        /// What the answer asked to wait.
-        after: Option<Duration>,
+    /// Not now.
+    Later {
+        /// When again, and why.
+        later: Later,
         /// The sink may have it all the same.
         uncertain: bool,
-        /// Why, for the log.
-        reason: &'static str,
     },
     /// The sink will never take it.
     Refused {

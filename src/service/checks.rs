@@ -11,6 +11,7 @@ use crate::discord::bot::HttpBotApi;
 use crate::lifecycle::{Exit, Failure};
 use crate::port::contact::{Contact as _, MOST_CHOICES, OwnCommand};
 use crate::port::discord::{ApplicationFacts, BotApi, BotError, RevokeAnswer, TokenEndpoint};
+use crate::port::later::Later;
 use crate::secret::AccessToken;
 
 /// Retries until Discord can be reached: codes wait in the channel meanwhile.
@@ -18,7 +19,7 @@ pub(super) async fn reached<T>(ask: impl AsyncFn() -> Result<T, BotError>) -> Re
     let mut wait = Duration::from_millis(500);
     loop {
         match ask().await {
-            Err(BotError::Transient { reason, .. }) => {
+            Err(BotError::Transient(Later { reason, .. })) => {
                 tracing::warn!(
                     reason,
                     wait_s = wait.as_secs_f32(),
@@ -77,12 +78,12 @@ pub(super) async fn surroundings(
                 "Discord refuses the application's credentials (invalid_client)",
             )
             .way_out("check discord.application_id and CODEFERRY_CLIENT_SECRET (page \"OAuth2\" of the portal)")),
-            RevokeAnswer::Revoked | RevokeAnswer::Retry { .. } => Ok(()),
+            RevokeAnswer::Revoked | RevokeAnswer::Later(_) => Ok(()),
         }
     };
     let looked = lanes.iter().map(|lane| async {
         match bot.channel(lane.channel).await {
-            Ok(()) | Err(BotError::Transient { .. }) => {}
+            Ok(()) | Err(BotError::Transient(_)) => {}
             Err(error) => return Err(of_bot(&unreadable(lane.channel), error)),
         }
         match bot.webhook_channel(lane.webhook).await {
@@ -96,7 +97,7 @@ pub(super) async fn surroundings(
             )
             .way_out("correct intake.lanes, or move the webhook")),
             // Without MANAGE_WEBHOOKS it cannot be looked at; the first message will show.
-            Err(BotError::Forbidden { .. } | BotError::Transient { .. }) => Ok(()),
+            Err(BotError::Forbidden { .. } | BotError::Transient(_)) => Ok(()),
             Err(error) => Err(of_bot(&format!("lane {}: webhook {}", lane.lane, lane.webhook), error)),
         }
     });
@@ -132,7 +133,7 @@ pub(super) async fn set_command(bot: Rc<HttpBotApi>, config: Config) -> Result<(
     };
     match set(&bot).await {
         Ok(()) => Ok(()),
-        Err(BotError::Transient { reason, .. }) => {
+        Err(BotError::Transient(Later { reason, .. })) => {
             tracing::warn!(reason, "the slash command could not be set and is tried again");
             tokio::task::spawn_local(async move {
                 if let Err(error) = reached(async || set(&bot).await).await {

@@ -34,7 +34,7 @@ pub fn of_bot(what: &str, error: BotError) -> Failure {
             Exit::Usage,
             "check channel_id, and that the bot is a member of that server",
         ),
-        BotError::Transient { .. } => (Exit::Failed, "check the network and discord.api_base, then start again"),
+        BotError::Transient(_) => (Exit::Failed, "check the network and discord.api_base, then start again"),
     };
     Failure::new(exit, what).source(error).way_out(advice)
 }

@@ -7,6 +7,7 @@ use futures_util::future::LocalBoxFuture;
 use super::step::{Performed, Step};
 use crate::delivery::result::ResultFormat;
 use crate::grant::{Event, Grant, State};
+use crate::port::later::Later;
 use crate::port::permit::Permit;
 use crate::port::sink::{DeliveryAnswer, Sink};
 use crate::rate::limits::{Budget, Need, Urgency};
@@ -63,11 +64,8 @@ impl Step for Deliver {
             let sink = self.name.clone();
             match self.sink.deliver(&delivery, permit).await {
                 DeliveryAnswer::Delivered => Event::Delivered { sink },
-                DeliveryAnswer::Retry {
-                    after,
-                    uncertain,
-                    reason,
-                } => {
+                DeliveryAnswer::Later { later, uncertain } => {
+                    let Later { after, reason } = later;
                     tracing::warn!(grant.id = %work.grant.id, sink, reason, "a delivery failed and will be made again");
                     Event::DeliveryFailed { sink, after, uncertain }
                 }

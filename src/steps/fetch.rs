@@ -76,7 +76,7 @@ impl Fetch {
                 tracing::warn!(resource = resource.name(), %reason, "a resource was refused: the result goes without it");
                 Attempt::Missing
             }
-            FetchAnswer::Retry { after, .. } => Attempt::Later(after),
+            FetchAnswer::Later(later) => Attempt::Later(later.after),
         }
     }
 

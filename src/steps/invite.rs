@@ -14,6 +14,7 @@ use crate::ids::{GrantId, UserId};
 use crate::intake::mint::Link;
 use crate::port::contact::{Button, Contact, LinkIssuer, NoLink, Note, minutes_left};
 use crate::port::discord::BotError;
+use crate::port::later::Later;
 use crate::port::permit::Permit;
 use crate::rate::limits::Need;
 use crate::secret::PersonalData;
@@ -126,7 +127,7 @@ fn refused(work: &InviteWork, error: BotError) -> Event {
             tracing::info!(grant.id = %work.grant, "a person takes no direct messages, and was not invited anew");
             Event::InvitationRefused(Uninvited::Closed)
         }
-        BotError::Transient { reason, after } => {
+        BotError::Transient(Later { after, reason }) => {
             tracing::warn!(grant.id = %work.grant, reason, "a new invitation could not be sent yet");
             deferred(after)
         }

@@ -9,6 +9,7 @@ use crate::crash;
 use crate::grant::state::Revocation;
 use crate::grant::{Event, Grant, State};
 use crate::port::discord::{RevokeAnswer, TokenEndpoint};
+use crate::port::later::Later;
 use crate::port::permit::Permit;
 use crate::rate::limits::{Budget, Need, Urgency};
 use crate::secret::{AccessToken, PersonalData};
@@ -53,7 +54,7 @@ impl Step for Revoke {
             permit.settle(answer.feedback);
             match answer.outcome {
                 RevokeAnswer::Revoked => Event::Revoked.into(),
-                RevokeAnswer::Retry { after, reason } => {
+                RevokeAnswer::Later(Later { after, reason }) => {
                     tracing::warn!(%reason, "a revocation failed and will be made again");
                     Event::RevocationFailed { after }.into()
                 }

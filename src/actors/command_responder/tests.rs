@@ -11,6 +11,7 @@ use crate::config::{Config, Environment};
 use crate::ids::{ApplicationId, ChannelId, Lane, UserId, snowflake_at};
 use crate::intake::mint::Link;
 use crate::port::contact::OwnCommand;
+use crate::port::later::Later;
 use crate::secret::InteractionToken;
 use crate::testing::paused;
 use crate::time::VirtualClock;
@@ -213,9 +214,11 @@ fn who_finds_no_room_is_told_when_and_who_meets_a_fault_that_it_failed() {
 fn an_answer_is_repeated_while_there_is_time_and_never_with_another_link() {
     paused(|| async {
         let site = Site::new();
-        let passing = |after| BotError::Transient {
-            reason: "503".to_owned(),
-            after,
+        let passing = |after| {
+            BotError::Transient(Later {
+                after,
+                ..Later::because("503")
+            })
         };
         // The second one finds that the first was taken.
         *site.world.faults.borrow_mut() = [passing(None), BotError::Refused { code: 40060 }].into();

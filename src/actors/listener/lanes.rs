@@ -91,7 +91,7 @@ fn judge(webhook: WebhookId, channel: ChannelId, found: &Result<ChannelId, BotEr
         Ok(at) => Some(Some(format!("webhook {webhook} posts into channel {at} now"))),
         Err(BotError::NotFound { .. }) => Some(Some(format!("webhook {webhook} is gone"))),
         Err(
-            BotError::Forbidden { .. } | BotError::Unauthorized | BotError::Refused { .. } | BotError::Transient { .. },
+            BotError::Forbidden { .. } | BotError::Unauthorized | BotError::Refused { .. } | BotError::Transient(_),
         ) => None,
     }
 }

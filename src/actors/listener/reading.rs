@@ -109,7 +109,7 @@ impl Listener {
     fn broke_off(&mut self, channel: ChannelId, error: ReadError, ctx: &mut Context<Self>) {
         self.watched(channel).progress.broke_off();
         match error {
-            ReadError::Bot(error @ BotError::Transient { .. }) => {
+            ReadError::Bot(error @ BotError::Transient(_)) => {
                 tracing::warn!(channel = %channel, %error, "reading the history failed and will be tried again");
             }
             ReadError::Bot(error) => {

@@ -12,6 +12,7 @@ use crate::crash;
 use crate::grant::retry::LONGEST_WAIT;
 use crate::ids::WebhookId;
 use crate::port::discord::{BotApi, BotError};
+use crate::port::later::Later;
 use crate::store::SourceMessage;
 
 /// Removals under way at once; Discord's limit on deletions is a few a second.
@@ -87,7 +88,7 @@ async fn remove(
         Ok(()) | Err(BotError::NotFound { .. }) => (None, false),
         Err(BotError::Forbidden { .. }) => (None, true),
         Err(BotError::Unauthorized | BotError::Refused { .. }) => (Some(Duration::from_mins(1)), false),
-        Err(BotError::Transient { after, .. }) => {
+        Err(BotError::Transient(Later { after, .. })) => {
             let backoff = Duration::from_secs(1 << source_message.attempts.min(9));
             (Some(backoff.max(after.unwrap_or_default()).min(LONGEST_WAIT)), false)
         }

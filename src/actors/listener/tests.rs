@@ -23,6 +23,7 @@ use crate::intake::message::Accept;
 use crate::intake::state::{StateKey, StateMode, StateRules};
 use crate::intake::v1::{self, Redirect};
 use crate::port::discord::{ApplicationFacts, HistoryPage};
+use crate::port::later::Later;
 use crate::secret::{Key, PersonalData};
 use crate::store::{ClosedTotals, Committer, Loaded, Problem, Room, Store, StoreError};
 use crate::testing::minter;
@@ -161,10 +162,7 @@ impl Outside {
 }
 
 fn passing() -> BotError {
-    BotError::Transient {
-        reason: "Discord answered 502".to_owned(),
-        after: None,
-    }
+    BotError::Transient(Later::because("Discord answered 502"))
 }
 
 impl BotApi for Outside {

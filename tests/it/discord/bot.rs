@@ -7,6 +7,7 @@ use std::time::Duration;
 use codeferry::discord::bot::{BotSettings, HttpBotApi};
 use codeferry::ids::{ApplicationId, ChannelId, MessageId, UserId, WebhookId};
 use codeferry::port::discord::{BotApi, BotError, HistoryPage};
+use codeferry::port::later::Later;
 use codeferry::rate::feedback::HttpFeedback;
 use codeferry::secret::{BotToken, WebhookToken};
 use tokio::sync::mpsc;
@@ -67,7 +68,7 @@ fn error_name(error: &BotError) -> String {
         BotError::Forbidden { code } => format!("forbidden {code}"),
         BotError::Refused { code } => format!("refused {code}"),
         BotError::NotFound { code } => format!("not found {code}"),
-        BotError::Transient { after, .. } => format!("transient {:?}", after.map(|d| d.as_millis())),
+        BotError::Transient(Later { after, .. }) => format!("transient {:?}", after.map(|d| d.as_millis())),
     }
 }
 
@@ -218,7 +219,7 @@ async fn a_long_429_closes_its_route_and_a_global_one_closes_all() {
         for _ in 0..2 {
             let error = api.history(CHANNEL, HistoryPage::After(1)).await.expect_err("closed");
             assert!(
-                matches!(error, BotError::Transient { after: Some(wait), .. } if wait > Duration::from_secs(25)),
+                matches!(error, BotError::Transient(Later { after: Some(wait), .. }) if wait > Duration::from_secs(25)),
                 "{error:?}"
             );
         }

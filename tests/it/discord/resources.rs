@@ -6,6 +6,7 @@ use std::time::Duration;
 use codeferry::discord::resources::HttpResourceServer;
 use codeferry::ids::{GuildId, UserId};
 use codeferry::port::discord::{FetchAnswer, Resource, ResourceServer};
+use codeferry::port::later::Later;
 use codeferry::rate::feedback::HttpFeedback;
 use codeferry::secret::AccessToken;
 
@@ -39,7 +40,7 @@ pub async fn fetch_at(address: SocketAddr, resource: Resource) -> (String, Optio
         FetchAnswer::Data { json, user } => format!("{} {}", user.map_or(0, |id| id.0), json.expose()),
         FetchAnswer::Unauthorized => "unauthorized".to_owned(),
         FetchAnswer::Refused(reason) => format!("refused {reason}"),
-        FetchAnswer::Retry { after, reason } => format!("retry {reason} {:?}", after.map(|d| d.as_millis())),
+        FetchAnswer::Later(Later { after, reason }) => format!("retry {reason} {:?}", after.map(|d| d.as_millis())),
     };
     (name, answered.feedback)
 }

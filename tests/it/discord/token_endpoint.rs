@@ -6,6 +6,7 @@ use std::time::Duration;
 use codeferry::discord::token_endpoint::{HttpTokenEndpoint, TokenEndpointSettings};
 use codeferry::ids::ApplicationId;
 use codeferry::port::discord::{Answered, ExchangeAnswer, RevokeAnswer, TokenEndpoint};
+use codeferry::port::later::Later;
 use codeferry::rate::feedback::HttpFeedback;
 use codeferry::secret::{AccessToken, AuthorizationCode, ClientSecret, CodeVerifier};
 
@@ -69,7 +70,7 @@ pub async fn revoke_at(address: SocketAddr) -> (String, Option<HttpFeedback>) {
     check_silent(&format!("{answered:?}"));
     let name = match answered.outcome {
         RevokeAnswer::Revoked => "revoked".to_owned(),
-        RevokeAnswer::Retry { after, reason } => format!("retry {reason} {:?}", after.map(|d| d.as_millis())),
+        RevokeAnswer::Later(Later { after, reason }) => format!("retry {reason} {:?}", after.map(|d| d.as_millis())),
         RevokeAnswer::CredentialsRefused => "credentials refused".to_owned(),
     };
     (name, answered.feedback)

@@ -10,6 +10,7 @@ use codeferry::grant::state::Token;
 use codeferry::port::discord::{
     Answered, ExchangeAnswer, FetchAnswer, Resource, ResourceServer, RevokeAnswer, TokenEndpoint,
 };
+use codeferry::port::later::Later;
 use codeferry::rate::feedback::HttpFeedback;
 use codeferry::secret::{AccessToken, AuthorizationCode, CodeVerifier, PersonalData};
 use futures_util::future::LocalBoxFuture;
@@ -279,9 +280,11 @@ impl TokenEndpoint for Outside {
                 self.with(|d| d.breaks(format!("{token} is revoked before it was durable")));
             }
             self.travel(call, fate, move |d| d.revoke(token)).await;
-            let again = |after, reason| RevokeAnswer::Retry {
-                after,
-                reason: Reason::new(reason),
+            let again = |after, reason: &str| {
+                RevokeAnswer::Later(Later {
+                    after,
+                    reason: reason.to_owned(),
+                })
             };
             let (outcome, feedback) = match fate.0 {
                 Fate::Limited(wait) => (again(Some(wait), "http_429"), Some(self.heard(429, Some(wait)))),
@@ -310,9 +313,11 @@ impl ResourceServer for Outside {
             });
             let of = move |d: &mut Discord| d.tokens.get(token).filter(|t| t.alive).map(|t| t.user);
             let user = self.travel(Call::Fetch, fate, of).await.flatten();
-            let again = |after, reason| FetchAnswer::Retry {
-                after,
-                reason: Reason::new(reason),
+            let again = |after, reason: &str| {
+                FetchAnswer::Later(Later {
+                    after,
+                    reason: reason.to_owned(),
+                })
             };
             let (outcome, feedback) = match (fate.0, user) {
                 (Fate::Fine, Some(user)) => {

@@ -7,6 +7,7 @@ use codeferry::grant::Reason;
 use codeferry::ids::{ApplicationId, ChannelId, GrantId, MessageId, UserId, WebhookId};
 use codeferry::port::contact::{CommandUse, Contact, Note, OwnCommand};
 use codeferry::port::discord::{Answered, ApplicationFacts, BotApi, BotError, ChannelMessage, HistoryPage};
+use codeferry::port::later::Later;
 use codeferry::port::permit::Permit;
 use codeferry::port::sink::{Delivery, DeliveryAnswer, Sink};
 use codeferry::port::webhook::{PostAnswer, RecentPost, WebhookPost};
@@ -36,10 +37,7 @@ pub const THIRD: (ChannelId, WebhookId) = (
 );
 
 fn transient() -> BotError {
-    BotError::Transient {
-        reason: "on purpose".to_owned(),
-        after: None,
-    }
+    BotError::Transient(Later::because("on purpose"))
 }
 
 impl Outside {
@@ -191,10 +189,10 @@ impl Contact for Outside {
             let sending = self.travel(Call::Invite, fate, move |d| d.direct.insert(shown));
             sending.await;
             match fate.0 {
-                Fate::Limited(wait) => Err(BotError::Transient {
-                    reason: "429 on purpose".to_owned(),
+                Fate::Limited(wait) => Err(BotError::Transient(Later {
                     after: Some(wait),
-                }),
+                    reason: "429 on purpose".to_owned(),
+                })),
                 Fate::Cut(_) => Err(transient()),
                 Fate::Refused => Err(BotError::Forbidden { code: 50007 }),
                 _ => Ok(()),
@@ -237,10 +235,9 @@ impl Sink for App {
                 fate
             };
             outside.travel(Call::Deliver, fate, move |d| d.accept("app", id)).await;
-            let again = |uncertain| DeliveryAnswer::Retry {
-                after: None,
+            let again = |uncertain| DeliveryAnswer::Later {
+                later: Later::because("on purpose"),
                 uncertain,
-                reason: "on purpose",
             };
             match fate.0 {
                 Fate::Failed(_) => again(false),

@@ -1,6 +1,7 @@
 //! The removal of source messages.
 
 use super::*;
+use crate::port::later::Later;
 
 fn deleting() -> Options {
     Options {
@@ -60,10 +61,10 @@ fn malformed_messages_of_the_own_webhook_go_and_those_of_others_are_never_touche
 fn a_removal_that_fails_is_tried_again_at_growing_distances_until_it_is_done() {
     paused(|| async {
         let site = Site::listening(&deleting());
-        let limited = BotError::Transient {
-            reason: "Discord answered 429".to_owned(),
+        let limited = BotError::Transient(Later {
             after: Some(seconds(50)),
-        };
+            ..Later::because("Discord answered 429")
+        });
         *site.outside.removal_errors.borrow_mut() = vec![limited, passing(), passing()];
         site.put(START, Some(WEBHOOK), "not a code".to_owned());
         sleep(seconds(100)).await;

@@ -1,0 +1,22 @@
+//! What every adapter answers where a call may work later.
+
+use std::time::Duration;
+
+/// Not now: a call may be made again.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Later {
+    /// Not before this has passed, where the answer said so.
+    pub after: Option<Duration>,
+    /// Why, for the log: without a URL or content.
+    pub reason: String,
+}
+
+impl Later {
+    /// At no particular time.
+    pub fn because(reason: impl Into<String>) -> Self {
+        Self {
+            after: None,
+            reason: reason.into(),
+        }
+    }
+}
