@@ -11,7 +11,7 @@ pub fn point(name: &str) {
 }
 
 /// The points of a commit: one for each kind of change that is in it, such as `commit.token.before`.
-pub fn commit(kinds: impl Iterator<Item = &'static str>, when: &str) {
+pub fn commit<'k>(kinds: impl Iterator<Item = &'k str>, when: &str) {
     #[cfg(all(feature = "failpoints", debug_assertions))]
     armed::pass_commit(kinds, when);
     #[cfg(not(all(feature = "failpoints", debug_assertions)))]
@@ -56,12 +56,11 @@ mod armed {
         }
     }
 
-    pub fn pass_commit(kinds: impl Iterator<Item = &'static str>, when: &str) {
+    pub fn pass_commit<'k>(kinds: impl Iterator<Item = &'k str>, when: &str) {
         if !ARMED.load(Ordering::Relaxed) {
             return;
         }
-        let kinds: BTreeSet<&str> = kinds.collect();
-        for kind in kinds {
+        for kind in kinds.collect::<BTreeSet<_>>() {
             pass(&format!("commit.{kind}.{when}"));
         }
     }

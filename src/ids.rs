@@ -63,16 +63,24 @@ macro_rules! snowflakes {
         }
 
         impl Serialize for $name {
-            /// Writes a string, as Discord does: JavaScript cannot hold 64 bits.
+            /// Writes a string, as Discord does: JavaScript cannot hold 64 bits. Binary forms get the number.
             fn serialize<S: Serializer>(&self, s: S) -> Result<S::Ok, S::Error> {
-                s.collect_str(&self.0)
+                if s.is_human_readable() {
+                    s.collect_str(&self.0)
+                } else {
+                    s.serialize_u64(self.0)
+                }
             }
         }
 
         impl<'de> Deserialize<'de> for $name {
             /// Reads a string or an integer.
             fn deserialize<D: Deserializer<'de>>(d: D) -> Result<Self, D::Error> {
-                d.deserialize_any(IdVisitor).map($name)
+                if d.is_human_readable() {
+                    d.deserialize_any(IdVisitor).map($name)
+                } else {
+                    u64::deserialize(d).map($name)
+                }
             }
         }
     )*};
@@ -129,9 +137,29 @@ impl de::Visitor<'_> for IdVisitor {
 }
 
 /// A grant's id: a ULID, whose text sorts by time of receipt.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[serde(transparent)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct GrantId(pub ulid::Ulid);
+
+impl Serialize for GrantId {
+    /// Writes its text; binary forms get its 16 bytes.
+    fn serialize<S: Serializer>(&self, s: S) -> Result<S::Ok, S::Error> {
+        if s.is_human_readable() {
+            self.0.serialize(s)
+        } else {
+            self.0.to_bytes().serialize(s)
+        }
+    }
+}
+
+impl<'de> Deserialize<'de> for GrantId {
+    fn deserialize<D: Deserializer<'de>>(d: D) -> Result<Self, D::Error> {
+        if d.is_human_readable() {
+            Deserialize::deserialize(d).map(Self)
+        } else {
+            Deserialize::deserialize(d).map(|bytes| Self(ulid::Ulid::from_bytes(bytes)))
+        }
+    }
+}
 
 impl GrantId {
     /// An id from a time and 80 random bits.

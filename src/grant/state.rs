@@ -59,7 +59,6 @@ pub struct Requested {
     /// Whether the link was minted with PKCE.
     pub pkce: bool,
     /// Whether the link replaced one whose code expired or was lost.
-    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub again: bool,
     /// The state as it came: the verifier is derived from it, and modes `user_id` and `any` hand it on.
     pub raw: Option<RawState>,
@@ -169,7 +168,6 @@ pub struct Settling {
     /// The token's end.
     pub revocation: Revocation,
     /// A fresh link for the person whose code expired or was lost.
-    #[serde(default, skip_serializing_if = "Invitation::is_not_needed")]
     pub invitation: Invitation,
 }
 
@@ -235,11 +233,6 @@ pub enum Invitation {
 }
 
 impl Invitation {
-    /// By reference, as serde calls it.
-    fn is_not_needed(&self) -> bool {
-        *self == Self::NotNeeded
-    }
-
     /// The name used in tables and JSON.
     pub const fn name(self) -> &'static str {
         match self {

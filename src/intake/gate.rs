@@ -7,6 +7,8 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
+
 use super::mint::{Link, Minter, Wanted};
 use super::state::{StateMode, StateToken};
 use crate::ids::{Lane, UserId};
@@ -90,7 +92,7 @@ impl GateRules {
 }
 
 /// An outstanding link, as the journal keeps it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct HeldPlace {
     /// The link's state.
     pub token: StateToken,

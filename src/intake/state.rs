@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use serde::{Deserialize, Serialize};
 
 use super::hash::{hmac_sha256, verify};
 use crate::grant::Reason;
@@ -22,7 +23,7 @@ const LENGTH: usize = 57;
 pub struct StateKey(Key);
 
 /// The contents of a signed state.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct StateToken {
     /// The user the link was issued for.
     pub user: UserId,

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+use super::port::Kind;
 use crate::grant::{ClosedGrant, Grant, State};
 use crate::ids::{ChannelId, CodeHash, GrantId, Lane, MessageId};
 use crate::intake::gate::HeldPlace;
@@ -65,9 +66,8 @@ pub enum Change {
     PutIdentifies(Vec<Timestamp>),
 }
 
-impl Change {
-    /// Its name in crash points.
-    pub fn kind(&self) -> &'static str {
+impl Kind for Change {
+    fn kind(&self) -> &'static str {
         match self {
             Self::PutGrant(grant) => match grant.state {
                 State::Received { .. } => "code",

@@ -23,7 +23,7 @@ pub use files::ClosedFiles;
 pub use line::{decode, encode};
 
 /// What the engine remembers of one hour of the log: bytes beyond it were never acknowledged.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, serde::Serialize, serde::Deserialize)]
 pub struct Mark {
     /// The file's length.
     pub bytes: u64,
@@ -87,9 +87,6 @@ pub struct ClosedGrants {
 }
 
 impl ClosedGrants {
-    /// Rows that one group takes. More would save little; with fewer the log is synced more often.
-    pub const GROUP: usize = 128;
-
     /// Takes the log, and the rows that the engine holds, in any order.
     pub fn new(mut recent: Vec<ClosedGrant>, log: Box<dyn ClosedLog>) -> Self {
         recent.sort_by_key(|closed| (closed.closed_at, closed.id));
@@ -135,6 +132,11 @@ impl ClosedGrants {
             totals.add(closed.outcome);
         }
         totals
+    }
+
+    /// Bytes on the disk.
+    pub fn size_bytes(&self) -> u64 {
+        self.log.size_bytes()
     }
 
     /// The log, for what concerns no row.

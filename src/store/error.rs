@@ -117,7 +117,7 @@ pub enum OpenError {
         kind: String,
     },
     /// A newer codeferry has written it.
-    #[error("the journal `{}` was written in format {found}, this codeferry knows formats up to {known}: use the newer codeferry", path.display())]
+    #[error("the journal `{}` was written in format {found}, this codeferry knows format {known}: use the codeferry that wrote it", path.display())]
     Newer {
         /// The store's folder.
         path: PathBuf,

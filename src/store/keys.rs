@@ -15,7 +15,8 @@ use zeroize::Zeroizing;
 use crate::secret::Key;
 use crate::time::Timestamp;
 
-use super::backend::disk::{Disk, Sync, make_private_dir, parent};
+use super::disk::{Disk, Sync, make_private_dir, parent};
+use super::error::StoreError;
 use super::seal::SealKey;
 
 /// Why a key beside the store could not be had.
@@ -80,7 +81,36 @@ pub fn made_once(data_dir: &Path, name: &str) -> Result<Key, KeyError> {
     }
 }
 
-/// The sealing keys.
+impl From<KeyError> for StoreError {
+    fn from(e: KeyError) -> Self {
+        match e {
+            KeyError::Io { what, path, source } => {
+                Self::io(format!("cannot {what} the key `{}`", path.display()), &source)
+            }
+            length @ KeyError::Length { .. } => Self::damaged(length.to_string()),
+        }
+    }
+}
+
+/// Where sealing keys are kept, one for each hour: files beside an engine in a folder, rows in a database.
+pub trait KeyStore: Send {
+    /// The hours that have a key.
+    fn hours(&self) -> Vec<i64>;
+
+    /// An hour's key; `None` where there is none.
+    fn get(&mut self, hour: i64) -> Result<Option<&SealKey>, KeyError>;
+
+    /// An hour's key, made durable before its first use.
+    fn ensure(&mut self, hour: i64) -> Result<&SealKey, KeyError>;
+
+    /// Destroys an hour's key.
+    fn destroy(&mut self, hour: i64) -> Result<(), KeyError>;
+
+    /// What a person calls the key of an hour.
+    fn name(&self, hour: i64) -> String;
+}
+
+/// Sealing keys in files.
 #[derive(Debug)]
 pub(super) struct KeyRing {
     dir: PathBuf,
@@ -120,18 +150,17 @@ impl KeyRing {
         })
     }
 
-    /// Lets faults happen from now on.
-    pub fn arm(&mut self) {
-        self.disk.arm();
+    fn path(&self, hour: i64) -> PathBuf {
+        self.dir.join(hour.to_string())
+    }
+}
+
+impl KeyStore for KeyRing {
+    fn hours(&self) -> Vec<i64> {
+        self.on_disk.iter().copied().collect()
     }
 
-    /// The hours that have a key.
-    pub fn hours(&self) -> impl Iterator<Item = i64> + '_ {
-        self.on_disk.iter().copied()
-    }
-
-    /// An hour's key; `None` where there is none.
-    pub fn get(&mut self, hour: i64) -> Result<Option<&SealKey>, KeyError> {
+    fn get(&mut self, hour: i64) -> Result<Option<&SealKey>, KeyError> {
         if !self.loaded.contains_key(&hour) {
             match read_key(&self.path(hour))? {
                 Some(key) => self.loaded.insert(hour, key),
@@ -141,8 +170,7 @@ impl KeyRing {
         Ok(self.loaded.get(&hour))
     }
 
-    /// An hour's key, made and synced where there is none.
-    pub fn ensure(&mut self, hour: i64) -> Result<&SealKey, KeyError> {
+    fn ensure(&mut self, hour: i64) -> Result<&SealKey, KeyError> {
         if self.get(hour)?.is_none() {
             let path = self.path(hour);
             let failed = |source| KeyError::Io {
@@ -158,8 +186,8 @@ impl KeyRing {
         Ok(self.loaded.get(&hour).expect("it was just read or made"))
     }
 
-    /// Destroys an hour's key: overwritten, synced, unlinked, and the folder synced.
-    pub fn destroy(&mut self, hour: i64) -> Result<(), KeyError> {
+    /// The file is overwritten, synced and unlinked, and the folder synced.
+    fn destroy(&mut self, hour: i64) -> Result<(), KeyError> {
         let path = self.path(hour);
         self.loaded.remove(&hour);
         let destroy = || -> io::Result<()> {
@@ -181,9 +209,8 @@ impl KeyRing {
         Ok(())
     }
 
-    /// Where an hour's key is.
-    pub fn path(&self, hour: i64) -> PathBuf {
-        self.dir.join(hour.to_string())
+    fn name(&self, hour: i64) -> String {
+        self.path(hour).display().to_string()
     }
 }
 
@@ -244,12 +271,12 @@ mod tests {
         let dir = tempfile::tempdir().expect("folder");
         let key = ring(dir.path()).ensure(5).expect("made").clone();
         let mut again = ring(dir.path());
-        assert_eq!(again.hours().collect::<Vec<_>>(), [5]);
+        assert_eq!(again.hours(), [5]);
         assert_eq!(again.get(5).expect("read"), Some(&key));
         assert_eq!(again.get(6).expect("read"), None);
         again.destroy(5).expect("destroyed");
         assert_eq!(again.get(5).expect("read"), None);
-        assert_eq!(again.hours().count(), 0);
+        assert!(again.hours().is_empty());
         assert!(!again.path(5).exists());
         again.destroy(5).expect("destroying twice is harmless");
     }

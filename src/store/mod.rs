@@ -1,19 +1,41 @@
-//! The durable journal; the only folder that names sled.
+//! The durable journal.
 //!
-//! A [`Store`] is driven by one thread (or inline in virtual-time tests) through a [`Committer`]: it gets batches of
-//! typed changes, makes each batch durable as one transaction, and only then says so.
+//! ```text
+//! Committer      one thread, group commit, watchdog
+//! Journal        the service's changes and records; closed grants go to their own log
+//! Records        keys, bytes and sealing of typed records: the same on every engine, for the service and the relay
+//! Engine         tables, keys, bytes: `SledEngine` behind a `WriteAhead` log, in a `Folder`
+//! ```
+//!
+//! Nothing above `Engine` knows where bytes lie, and nothing below `Records` knows what they mean.
 
-pub mod backend;
 pub mod change;
 pub mod closed;
 pub mod committer;
+mod disk;
+pub mod engine;
 pub mod error;
+mod files;
+mod folder;
+#[cfg(test)]
+mod format_tests;
+mod host;
+mod journal;
 pub mod keys;
+mod load;
+mod open;
 pub mod port;
+mod record;
+pub mod records;
 mod seal;
+pub mod sled_engine;
+mod write_ahead;
 
-pub use backend::{Fault, Opened, Sizes, StoreOptions, Sync, copy_tree, open, read_values};
 pub use change::{Change, Loaded, Problem, SeenCode, SeenMessage, SourceMessage, UsedNonce};
-pub use committer::{Committer, CommitterHandle, Health};
+pub use committer::{Committer, Handle, Health};
+pub use disk::{Disk, Fault, Sync, copy_tree};
 pub use error::{OpenError, StoreError};
-pub use port::{ClosedTotals, Room, Store};
+pub use journal::{Opened, open};
+pub use load::read_values;
+pub use open::{OpenedFolder, StoreOptions, open_folder};
+pub use port::{ClosedTotals, CommitterHandle, Durable, Kind, Room, Store};

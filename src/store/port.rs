@@ -6,22 +6,45 @@ use crate::secret::PersonalData;
 use crate::time::Timestamp;
 
 use super::change::{Change, Problem};
+use super::committer::Handle;
 use super::error::StoreError;
 
-/// A durable journal, owned by one thread. After its first error it answers every call with that error.
-pub trait Store: Send {
-    /// Applies all changes as one transaction, in order; they are on the disk when it returns.
-    ///
-    /// A later change of the same record wins. [`Change::PutData`] for a grant that is not open is dropped, with an
-    /// error in the log: there is no key to seal it under. So is a [`Change::Close`] of a grant that has closed and is
-    /// kept: it stays as it ended.
-    fn commit(&mut self, changes: &[Change]) -> Result<(), StoreError>;
+/// What a [`Committer`](super::Committer) drives: something that makes batches of its own kind of changes durable.
+pub trait Durable: Send {
+    /// One change of a batch.
+    type Change: Kind + Send + 'static;
 
+    /// Applies all changes as one transaction, in order; they are on the disk when it returns. After the first error every
+    /// later call is answered with it.
+    fn commit(&mut self, changes: &[Self::Change]) -> Result<(), StoreError>;
+
+    /// Work that follows an answered commit: destroys the keys of hours whose last record has gone, makes room in the log,
+    /// watches the size. Costs nothing when there is nothing to do.
+    fn maintain(&mut self) -> Result<(), StoreError>;
+
+    /// Nothing has come for a quarter of a second after a commit: writes down that everything was acknowledged.
+    fn rest(&mut self) -> Result<(), StoreError>;
+
+    /// Ends cleanly: destroys every key without a record and leaves the marker of a clean end.
+    fn close(self: Box<Self>) -> Result<(), StoreError>;
+}
+
+/// Names the kind of a change: crash points are named after it.
+pub trait Kind {
+    /// A short name, such as `token`.
+    fn kind(&self) -> &'static str;
+}
+
+/// The service's durable journal, owned by one thread.
+///
+/// A later change of the same record wins. [`Change::PutData`] for a grant that is not open is dropped, with an error in the
+/// log: there is no key to seal it under. So is a [`Change::Close`] of a grant that has closed and is kept: it stays as it
+/// ended.
+pub trait Store: Durable<Change = Change> {
     /// The data fetched for an open grant.
     fn data(&mut self, id: GrantId) -> Result<Option<PersonalData>, StoreError>;
 
-    /// A closed grant that is still kept. It reads files: what lies in none of them by its id costs nothing, any other
-    /// some milliseconds.
+    /// A closed grant that is still kept. It may read a file, which takes some milliseconds.
     fn closed(&mut self, id: GrantId) -> Result<Option<ClosedGrant>, StoreError>;
 
     /// Closed grants, the last closed first, at most `limit`.
@@ -30,8 +53,7 @@ pub trait Store: Send {
     /// How many closed grants are kept, by outcome; its cost does not grow with their number.
     fn closed_totals(&mut self) -> Result<ClosedTotals, StoreError>;
 
-    /// Forgets closed grants that closed before a moment, and says how many. They are shown and counted no more from then
-    /// on; their bytes go with the file they lie in, once all of it may. It reads only files of which a part goes.
+    /// Forgets the closed grants of hours that had ended at a moment, and says how many.
     fn sweep_closed(&mut self, closed_before: Timestamp) -> Result<u64, StoreError>;
 
     /// Destroys the sealing keys of hours that are over at `now` and have no open grant, and says how many.
@@ -45,13 +67,59 @@ pub trait Store: Send {
 
     /// Room that is left on the store's file system.
     fn room(&self) -> Result<Room, StoreError>;
+}
 
-    /// Work that follows an answered commit: destroys the keys of hours whose last grant has closed, watches the
-    /// size. Costs nothing when there is nothing to do.
-    fn housekeep(&mut self) -> Result<(), StoreError>;
+/// The service's store as everybody else sees it.
+pub type CommitterHandle = Handle<dyn Store>;
 
-    /// Ends cleanly: destroys every key without an open grant and leaves the marker of a clean end.
-    fn close(self: Box<Self>) -> Result<(), StoreError>;
+impl CommitterHandle {
+    /// The data fetched for an open grant.
+    pub fn data(&self, id: GrantId) -> impl Future<Output = Result<Option<PersonalData>, StoreError>> + Send + use<> {
+        self.with(move |store| store.data(id))
+    }
+
+    /// A closed grant that is still kept.
+    pub fn closed(&self, id: GrantId) -> impl Future<Output = Result<Option<ClosedGrant>, StoreError>> + Send + use<> {
+        self.with(move |store| store.closed(id))
+    }
+
+    /// Closed grants, the last closed first; see [`Store::newest_closed`].
+    pub fn newest_closed(
+        &self,
+        limit: usize,
+    ) -> impl Future<Output = Result<Vec<ClosedGrant>, StoreError>> + Send + use<> {
+        self.with(move |store| store.newest_closed(limit))
+    }
+
+    /// Closed grants by outcome.
+    pub fn closed_totals(&self) -> impl Future<Output = Result<ClosedTotals, StoreError>> + Send + use<> {
+        self.with(Store::closed_totals)
+    }
+
+    /// Forgets old closed grants; see [`Store::sweep_closed`].
+    pub fn sweep(&self, closed_before: Timestamp) -> impl Future<Output = Result<u64, StoreError>> + Send + use<> {
+        self.with(move |store| store.sweep_closed(closed_before))
+    }
+
+    /// Destroys the keys of hours that are over and have no open grant. It also happens by itself after commits.
+    pub fn destroy_idle_keys(&self, now: Timestamp) -> impl Future<Output = Result<usize, StoreError>> + Send + use<> {
+        self.with(move |store| store.destroy_idle_keys(now))
+    }
+
+    /// Checks everything; see [`Store::verify`]. Commits wait for it: about a second for a million records.
+    pub fn verify(&self) -> impl Future<Output = Result<Vec<Problem>, StoreError>> + Send + use<> {
+        self.with(Store::verify)
+    }
+
+    /// Bytes that the store's files take.
+    pub fn size(&self) -> impl Future<Output = Result<u64, StoreError>> + Send + use<> {
+        self.with(|store| Ok(store.size_bytes()))
+    }
+
+    /// Room that is left on the disk.
+    pub fn room(&self) -> impl Future<Output = Result<Room, StoreError>> + Send + use<> {
+        self.with(|store| store.room())
+    }
 }
 
 /// How many closed grants are kept, by outcome.
@@ -83,17 +151,6 @@ impl ClosedTotals {
         for (to, more) in self.0.iter_mut().zip(others.0) {
             *to = to.saturating_add(more);
         }
-    }
-
-    pub(super) fn remove_all(&mut self, others: &Self) {
-        for (from, fewer) in self.0.iter_mut().zip(others.0) {
-            *from = from.saturating_sub(fewer);
-        }
-    }
-
-    pub(super) fn remove(&mut self, outcome: Outcome) {
-        let n = &mut self.0[place(outcome)];
-        *n = n.saturating_sub(1);
     }
 }
 

@@ -25,7 +25,7 @@ use crate::intake::v1::{self, Redirect};
 use crate::port::discord::{ApplicationFacts, HistoryPage};
 use crate::port::later::Later;
 use crate::secret::{Key, PersonalData};
-use crate::store::{ClosedTotals, Committer, Loaded, Problem, Room, Store, StoreError};
+use crate::store::{ClosedTotals, Committer, Durable, Loaded, Problem, Room, Store, StoreError};
 use crate::testing::minter;
 use crate::testing::{logged, paused};
 use crate::time::{Clock, VirtualClock};
@@ -58,10 +58,24 @@ fn key() -> Key {
 /// A store with as much room as it is told, which keeps nothing.
 struct Nowhere(Arc<AtomicU64>);
 
-impl Store for Nowhere {
+impl Durable for Nowhere {
+    type Change = Change;
+
     fn commit(&mut self, _: &[Change]) -> Result<(), StoreError> {
         Ok(())
     }
+    fn maintain(&mut self) -> Result<(), StoreError> {
+        Ok(())
+    }
+    fn rest(&mut self) -> Result<(), StoreError> {
+        Ok(())
+    }
+    fn close(self: Box<Self>) -> Result<(), StoreError> {
+        Ok(())
+    }
+}
+
+impl Store for Nowhere {
     fn data(&mut self, _: GrantId) -> Result<Option<PersonalData>, StoreError> {
         Ok(None)
     }
@@ -91,12 +105,6 @@ impl Store for Nowhere {
             free_bytes: self.0.load(Ordering::Relaxed),
             reserve_held: true,
         })
-    }
-    fn housekeep(&mut self) -> Result<(), StoreError> {
-        Ok(())
-    }
-    fn close(self: Box<Self>) -> Result<(), StoreError> {
-        Ok(())
     }
 }
 
@@ -255,7 +263,8 @@ impl Site {
     fn new(options: &Options) -> Self {
         let (clock, service_clock) = (VirtualClock::starting_at(START), VirtualClock::starting_at(START));
         let room = Arc::new(AtomicU64::new(u64::MAX));
-        let store = Committer::inline(Box::new(Nowhere(Arc::clone(&room))));
+        let store: Box<dyn Store> = Box::new(Nowhere(Arc::clone(&room)));
+        let store = Committer::inline(store);
         let policy = Policy {
             code_lifetime: LIFETIME,
             sinks: Vec::new(),

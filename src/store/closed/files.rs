@@ -12,7 +12,7 @@ use super::{ClosedLog, Mark, Marks};
 use crate::crash;
 use crate::grant::ClosedGrant;
 use crate::ids::GrantId;
-use crate::store::backend::disk::{Disk, make_private_dir};
+use crate::store::disk::{Disk, make_private_dir};
 use crate::store::error::StoreError;
 use crate::store::keys::hour_of;
 use crate::store::port::ClosedTotals;
@@ -51,7 +51,6 @@ pub struct ClosedFiles {
 
 impl ClosedFiles {
     /// Reads every file up to its mark, and changes none: damage must be found before anything is removed.
-    #[cfg_attr(not(test), expect(dead_code, reason = "the store moves its closed grants here next"))]
     pub(in crate::store) fn open(dir: &Path, disk: &Disk, marks: &Marks) -> Result<Self, StoreError> {
         make_private_dir(dir).map_err(|e| failed("make", dir, &e))?;
         let mut files = Self {

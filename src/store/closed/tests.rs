@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::*;
 use crate::grant::{Outcome, Reason};
 use crate::ids::Lane;
-use crate::store::backend::disk::{Disk, Sync};
+use crate::store::disk::{Disk, Sync};
 use crate::store::keys::hour_of;
 
 /// Four seconds into an hour.

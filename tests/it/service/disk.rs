@@ -173,7 +173,7 @@ fn a_damaged_store_ends_with_74_keeps_its_files_and_goes_on_from_a_backup() {
     let backup = tempfile::tempdir().expect("a folder");
     copy_folder(&site.path("data"), backup.path());
 
-    fs::remove_file(site.path("data/journal/engine/high-water")).expect("damaged");
+    fs::remove_file(site.path("data/journal/engine/write-ahead")).expect("damaged");
     let kept = format!("its files are kept in `{}", site.path("data/journal").display());
     let says = [
         "the journal cannot be opened: the journal is damaged: the file `",

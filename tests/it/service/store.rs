@@ -186,13 +186,16 @@ fn ways_back(kind: &str, says: &str, damage: impl Fn(&Site)) {
 #[test]
 fn a_log_whose_end_is_gone_is_refused_and_the_ways_back_lead_back() {
     ways_back("disk: the end of the log is gone", "high_water_mark", |site| {
-        let engine = site.path("data/journal/engine");
-        let mut mark = fs::read(engine.join("high-water")).expect("read");
-        // Both slots tell of a commit that the log does not have, with the sum that belongs to it.
-        for at in [0, 4096] {
-            mark[at..at + 16].copy_from_slice(&slot(1 << 40));
+        let file = site.path("data/journal/engine/write-ahead");
+        let mut log = fs::read(&file).expect("read");
+        // Its header tells of a commit that the log does not have, with the sum that belongs to it.
+        for slot in [0, 4096].map(|at| at..at + 52) {
+            let header = &mut log[slot];
+            header[32..40].copy_from_slice(&(1_u64 << 40).to_be_bytes());
+            let sum = crc32fast::hash(&header[..48]);
+            header[48..].copy_from_slice(&sum.to_be_bytes());
         }
-        fs::write(engine.join("high-water"), mark).expect("written");
+        fs::write(file, log).expect("written");
     });
 }
 
@@ -214,17 +217,4 @@ fn a_flipped_bit_in_a_sealing_key_is_refused_and_the_ways_back_lead_back() {
             fs::write(key, bytes).expect("written");
         }
     });
-}
-
-/// A slot of the high-water mark.
-fn slot(number: u64) -> [u8; 16] {
-    use sha2::{Digest as _, Sha256};
-    let mut bytes = [0; 16];
-    bytes[..8].copy_from_slice(&number.to_be_bytes());
-    let check = Sha256::new()
-        .chain_update(b"codeferry high-water mark")
-        .chain_update(number.to_be_bytes())
-        .finalize();
-    bytes[8..].copy_from_slice(&check[..8]);
-    bytes
 }

@@ -118,7 +118,7 @@ fn large_records_are_stored_in_pieces_and_shrink_again() {
         &mut store,
         &[Change::PutGrant(Box::new(large.clone())), data(1, 100_000)],
     );
-    for length in [639, 640, 641, 1_280, 50_000] {
+    for length in [679, 680, 681, 1_360, 50_000] {
         commit(&mut store, &[data(1, length)]);
         let read = store.data(id(1)).expect("reads").expect("there");
         assert_eq!(read.expose(), person(1, length));
@@ -193,12 +193,14 @@ fn a_grant_that_has_closed_stays_as_it_ended() {
         &mut store,
         &[put(2), end(Outcome::Expired, 0), end(Outcome::Dropped, 0)],
     );
-    // Once while it lies in the tail, and once while it lies in a file.
+    assert_eq!(closed_files(dir.path()), Vec::<std::path::PathBuf>::new());
+    // Once while it is in the engine, and once while it is in a file.
     commit(&mut store, &[end(Outcome::Lost, 1)]);
     let others: Vec<_> = (10..60)
         .map(|n| Change::Close(closed(n, Outcome::Denied, NOON)))
         .collect();
     commit(&mut store, &others);
+    assert_eq!(closed_files(dir.path()).len(), 1);
     commit(&mut store, &[end(Outcome::Lost, 1)]);
     let totals = store.closed_totals().expect("counts");
     assert_eq!((totals.of(Outcome::Expired), totals.sum()), (1, 51));
@@ -208,24 +210,20 @@ fn a_grant_that_has_closed_stays_as_it_ended() {
 }
 
 #[test]
-fn closed_grants_are_listed_counted_and_swept_by_the_time_they_closed_at() {
+fn closed_grants_are_listed_counted_and_swept_by_the_hour_they_closed_in() {
     let dir = tempfile::tempdir().expect("folder");
     let mut store = opened(dir.path()).store;
-    // Closed in the opposite order of their ids.
-    let at = |n: u64| NOON + Duration::from_secs(1000 - n);
-    let all: Vec<_> = (0..100)
-        .map(|n| {
-            let outcome = Outcome::ALL[n as usize % Outcome::ALL.len()];
-            Change::Close(closed(n, outcome, at(n)))
-        })
-        .collect();
-    commit(&mut store, &all);
+    // Ten in each hour, in the opposite order of their ids.
+    let at = |n: u64| NOON + Duration::from_mins(6 * (100 - n) - 5);
+    for n in (0..100).rev() {
+        let outcome = Outcome::ALL[n as usize % Outcome::ALL.len()];
+        commit(&mut store, &[Change::Close(closed(n, outcome, at(n)))]);
+    }
     let listed = |store: &mut Box<dyn Store>, limit: usize| -> Vec<GrantId> {
         let newest = store.newest_closed(limit).expect("lists");
         newest.into_iter().map(|c| c.id).collect()
     };
-    // In one commit, so in the order of the changes.
-    let ids: Vec<_> = (0..100).rev().map(id).collect();
+    let ids: Vec<_> = (0..100).map(id).collect();
     for limit in [0, 1, 3, 50, 99] {
         assert_eq!(listed(&mut store, limit), ids[..limit]);
     }
@@ -235,34 +233,32 @@ fn closed_grants_are_listed_counted_and_swept_by_the_time_they_closed_at() {
 
     assert_eq!(store.sweep_closed(at(89)).expect("sweeps"), 10);
     assert!(store.closed(id(90)).expect("reads").is_none());
-    assert!(store.closed(id(0)).expect("reads").is_some());
-    assert_eq!(listed(&mut store, usize::MAX), ids[10..]);
-    assert_eq!(store.sweep_closed(at(60)).expect("sweeps"), 29);
+    assert!(store.closed(id(89)).expect("reads").is_some());
+    assert_eq!(listed(&mut store, usize::MAX), ids[..90]);
+    // In the middle of an hour: what closed in it stays until it is over.
+    assert_eq!(store.sweep_closed(at(64)).expect("sweeps"), 20);
     assert_eq!(store.sweep_closed(at(60)).expect("sweeps"), 0);
     assert_eq!(
         store.sweep_closed(at(90)).expect("sweeps"),
         0,
         "a clock that stepped back"
     );
-    assert!(
-        store.closed(id(60)).expect("reads").is_some(),
-        "it closed at that moment, not before"
-    );
-    assert_eq!(store.closed_totals().expect("counts").sum(), 61);
+    assert_eq!(store.closed_totals().expect("counts").sum(), 70);
+    assert_eq!(closed_files(dir.path()).len(), 7);
     assert_eq!(store.verify().expect("verifies"), []);
     drop(store);
     let again = opened(dir.path());
-    assert_eq!(again.loaded.closed, 61);
+    assert_eq!(again.loaded.closed, 70);
     let mut store = again.store;
-    assert_eq!(listed(&mut store, usize::MAX), ids[39..]);
-    // What closes while the clock is behind the last sweep is there until a later one.
+    assert_eq!(listed(&mut store, usize::MAX), ids[..70]);
+    // What closes while the clock is behind is there until its hour is swept.
     commit(&mut store, &[Change::Close(closed(200, Outcome::Denied, NOON))]);
     assert!(store.closed(id(200)).expect("reads").is_some());
-    assert_eq!(store.sweep_closed(at(60)).expect("sweeps"), 0);
-    assert_eq!(store.sweep_closed(at(0) + Duration::from_secs(1)).expect("sweeps"), 62);
+    let end = at(0) + Duration::from_hours(1);
+    assert_eq!(store.sweep_closed(end).expect("sweeps"), 71);
     assert_eq!(listed(&mut store, usize::MAX), []);
     assert_eq!(
-        segments(dir.path()),
+        closed_files(dir.path()),
         Vec::<std::path::PathBuf>::new(),
         "nothing is left of them"
     );
@@ -312,7 +308,7 @@ fn a_destroyed_key_leaves_old_bytes_unopenable() {
         .join(codeferry::store::keys::hour_of(NOON).to_string());
     assert!(key.exists());
     commit(&mut store, &[Change::Close(closed(1, Outcome::Completed, NOON))]);
-    store.housekeep().expect("keeps house");
+    store.maintain().expect("maintains");
     assert!(key.exists(), "the hour is not over: other grants may still come in it");
     let hour = Duration::from_hours(1);
     assert_eq!(store.destroy_idle_keys(NOON).expect("destroys"), 0);
@@ -342,18 +338,18 @@ fn keys_are_destroyed_after_the_hours_last_grant_has_closed_and_at_the_end() {
     commit(&mut store, &[put(1), put(2)]);
     let late = grant_at(NOON + hour, 3);
     commit(&mut store, &[Change::PutGrant(Box::new(late.clone()))]);
-    store.housekeep().expect("keeps house");
+    store.maintain().expect("maintains");
     assert_eq!(keys(), 2);
     commit(&mut store, &[Change::Close(closed(1, Outcome::Completed, NOON))]);
-    store.housekeep().expect("keeps house");
+    store.maintain().expect("maintains");
     assert_eq!(keys(), 2, "grant 2 is still open");
     commit(&mut store, &[Change::Close(closed(2, Outcome::Completed, NOON))]);
-    store.housekeep().expect("keeps house");
+    store.maintain().expect("maintains");
     assert_eq!(keys(), 1, "the hour is over and empty");
     let mut end = closed(3, Outcome::Completed, NOON);
     end.id = late.id;
     commit(&mut store, &[Change::Close(end)]);
-    store.housekeep().expect("keeps house");
+    store.maintain().expect("maintains");
     assert_eq!(keys(), 1, "the hour still runs");
     store.close().expect("closes");
     assert_eq!(keys(), 0, "nothing is open");

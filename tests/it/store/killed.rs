@@ -154,7 +154,7 @@ fn a_kill_at_any_call_that_touches_the_disk_loses_nothing_acknowledged() {
 fn a_crash_around_an_append_to_or_a_sweep_of_closed_grants_loses_nothing() {
     let slow = std::env::var_os("CODEFERRY_SLOW").is_some();
     let mut faults = Vec::new();
-    for point in ["segment.before", "segment.after", "sweep.before", "sweep.after"] {
+    for point in ["closed.before", "closed.after", "sweep.before", "sweep.after"] {
         let mut tally = Tally::default();
         for nth in 1..=if slow { 20 } else { 4 } {
             let folder = tempfile::tempdir().expect("folder");

@@ -12,7 +12,7 @@ use codeferry::grant::{Event, Grant, Policy, Task};
 use codeferry::ids::{CodeHash, Lane, MessageId, UserId, snowflake_at};
 use codeferry::intake::gate::GateRules;
 use codeferry::secret::{AccessToken, AuthorizationCode, PersonalData};
-use codeferry::store::{Sizes, Store, StoreOptions, open};
+use codeferry::store::{Store, StoreOptions, open};
 use codeferry::time::{Clock, Timestamp};
 use rand::SeedableRng;
 use rand::rngs::StdRng;
@@ -61,7 +61,7 @@ impl Journal {
             }
         }
         self.store.commit(&changes).expect("commits");
-        self.store.housekeep().expect("keeps house");
+        self.store.maintain().expect("maintains");
         self.open_grants.durable(&grants, &source_messages, self.now);
     }
 
@@ -157,9 +157,8 @@ fn million_child() {
     let grants: u64 = std::env::var(GRANTS).expect("given").parse().expect("a number");
     let clock = Arc::new(Moving(AtomicI64::new(NOON.as_millis())));
     let opened = open(&StoreOptions {
-        clock: clock.clone(),
-        sizes: Sizes::default(),
-        ..options(std::path::Path::new(&dir))
+        sync: codeferry::store::Sync::Counted,
+        ..StoreOptions::new(std::path::Path::new(&dir).join("journal"), clock.clone())
     });
     let opened = opened.unwrap_or_else(|e| panic!("it should open: {e}"));
     let policy = Policy {

@@ -8,7 +8,7 @@ use codeferry::grant::state::{Origin, Presentations, Requested, Settling, Token}
 use codeferry::grant::{ClosedGrant, Grant, Outcome, Reason, State};
 use codeferry::ids::{ChannelId, CodeHash, GrantId, Lane, MessageId, UserId};
 use codeferry::secret::{AccessToken, AuthorizationCode, PersonalData, RawState};
-use codeferry::store::{Change, OpenError, Opened, Sizes, Store, StoreOptions, Sync, open};
+use codeferry::store::{Change, OpenError, Opened, Store, StoreOptions, Sync, open};
 use codeferry::time::{Clock, SharedClock, Timestamp};
 
 pub use crate::files::copy_folder as copy;
@@ -30,19 +30,16 @@ pub fn clock(at: Timestamp) -> SharedClock {
     Arc::new(Fixed(at))
 }
 
-/// A block of two closed grants, a file of two blocks: a few commits meet everything.
-pub const SMALL: Sizes = Sizes {
-    block: 50,
-    segment: 100,
-    slice: Duration::from_hours(1),
-};
+/// A log of a few commits, so that a few more meet a checkpoint.
+pub const LOG_BYTES: usize = 32 * 1024;
 
 /// Options with counted syncs: a test kills processes, not the power.
 pub fn options(dir: &Path) -> StoreOptions {
     StoreOptions {
         sync: Sync::Counted,
         reserve_bytes: 64 * 1024,
-        sizes: SMALL,
+        log_bytes: LOG_BYTES,
+        closed_group: 4,
         ..StoreOptions::new(dir.join("journal"), clock(NOON))
     }
 }
@@ -67,6 +64,7 @@ pub fn refused(dir: &Path) -> OpenError {
 #[track_caller]
 pub fn commit(store: &mut Box<dyn Store>, changes: &[Change]) {
     store.commit(changes).expect("commits");
+    store.maintain().expect("maintains");
 }
 
 pub fn message(n: u64) -> MessageId {
@@ -193,7 +191,7 @@ pub fn person(n: u64, length: usize) -> String {
 }
 
 /// The files of closed grants.
-pub fn segments(dir: &Path) -> Vec<PathBuf> {
+pub fn closed_files(dir: &Path) -> Vec<PathBuf> {
     let listed = std::fs::read_dir(dir.join("journal/closed")).expect("listed");
     let mut files: Vec<_> = listed.map(|e| e.expect("listed").path()).collect();
     files.sort();

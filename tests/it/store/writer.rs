@@ -70,9 +70,9 @@ fn failed(to: &str, e: &dyn std::error::Error) -> ! {
 /// Commits after which a closed grant is forgotten.
 const SWEPT_AFTER: u64 = 6;
 
-/// The n-th commit's time.
+/// The n-th commit's time: a few are in one hour, which is what a sweep forgets as a whole.
 fn moment(n: u64) -> Timestamp {
-    NOON + Duration::from_secs(n)
+    NOON + Duration::from_mins(20 * n)
 }
 
 /// The n-th commit. Of two grants one is closed four commits later, so that records also disappear; after every fourth

@@ -122,7 +122,8 @@ fn load(folder: &Path, clock: &Hand, chance: u64) -> (Box<dyn Store>, OpenGrants
         cache_mb: 1,
         sync: Sync::Counted,
         reserve_bytes: 4_096,
-        sizes: crate::store::test_support::SMALL,
+        log_bytes: crate::store::test_support::LOG_BYTES,
+        closed_group: 4,
         ..StoreOptions::new(folder.join("journal"), Arc::new(clock.clone()))
     };
     let opened = open(&options).expect("it opens");

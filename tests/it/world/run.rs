@@ -18,7 +18,7 @@ use codeferry::grant::{Event, Outcome};
 use codeferry::port::discord::{ChannelMessage, GatewayNote};
 use codeferry::secret::{AccessToken, ClientSecret, Key};
 use codeferry::service::wiring::{self, Actors, Callbacks, Journalled};
-use codeferry::store::{self, Committer, CommitterHandle, StoreOptions, Sync};
+use codeferry::store::{self, Committer, CommitterHandle, Store, StoreOptions, Sync};
 use codeferry::time::{Timestamp, VirtualClock};
 use futures_util::FutureExt;
 use rand::SeedableRng;
@@ -355,7 +355,8 @@ pub fn service(
         cache_mb: 1,
         sync: Sync::Counted,
         reserve_bytes: 4_096,
-        sizes: crate::store::test_support::SMALL,
+        log_bytes: crate::store::test_support::LOG_BYTES,
+        closed_group: 4,
         ..StoreOptions::new(folder.join("journal"), wall.clone())
     };
     let opened = store::open(&options).expect("it opens");
@@ -366,10 +367,11 @@ pub fn service(
     if loaded != known {
         outside.with(|d| d.breaks(format!("{} grants were open, {} are there", known.len(), loaded.len())));
     }
-    let (store, driver) = Committer::driven(Box::new(Watched {
+    let store: Box<dyn Store> = Box::new(Watched {
         inner: opened.store,
         view,
-    }));
+    });
+    let (store, driver) = Committer::driven(store);
     let disk = outside.clone();
     tokio::task::spawn_local(driver.serve(move || disk.with(Discord::commit_takes)));
     let (notes, noted) = mpsc::channel(4_096);

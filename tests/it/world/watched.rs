@@ -8,7 +8,7 @@ use codeferry::grant::state::{DeliveryState, Revocation};
 use codeferry::grant::{ClosedGrant, Grant, State};
 use codeferry::ids::{CodeHash, GrantId, MessageId, UserId};
 use codeferry::secret::PersonalData;
-use codeferry::store::{Change, ClosedTotals, Problem, Room, Store, StoreError};
+use codeferry::store::{Change, ClosedTotals, Durable, Problem, Room, Store, StoreError};
 use codeferry::time::Timestamp;
 use tokio::sync::Notify;
 
@@ -150,7 +150,9 @@ pub struct Watched {
     pub view: Shared,
 }
 
-impl Store for Watched {
+impl Durable for Watched {
+    type Change = Change;
+
     fn commit(&mut self, changes: &[Change]) -> Result<(), StoreError> {
         let due = self.view.with(|view| {
             if view.dead {
@@ -182,6 +184,20 @@ impl Store for Watched {
         if due.is_some() { Err(StoreError::Closed) } else { Ok(()) }
     }
 
+    fn maintain(&mut self) -> Result<(), StoreError> {
+        self.inner.maintain()
+    }
+
+    fn rest(&mut self) -> Result<(), StoreError> {
+        self.inner.rest()
+    }
+
+    fn close(self: Box<Self>) -> Result<(), StoreError> {
+        self.inner.close()
+    }
+}
+
+impl Store for Watched {
     fn data(&mut self, id: GrantId) -> Result<Option<PersonalData>, StoreError> {
         self.inner.data(id)
     }
@@ -216,13 +232,5 @@ impl Store for Watched {
 
     fn room(&self) -> Result<Room, StoreError> {
         self.inner.room()
-    }
-
-    fn housekeep(&mut self) -> Result<(), StoreError> {
-        self.inner.housekeep()
-    }
-
-    fn close(self: Box<Self>) -> Result<(), StoreError> {
-        self.inner.close()
     }
 }

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use rustix::fs::{FallocateFlags, FlockOperation, fallocate, flock, statvfs};
 
-use crate::store::error::OpenError;
+use super::error::OpenError;
 
 /// The store's own lock: taken before anything is touched, freed by the kernel however the process ends.
 #[derive(Debug)]
@@ -71,22 +71,6 @@ fn holder(file: &mut File) -> Option<u32> {
     let mut text = String::new();
     file.rewind().and_then(|()| file.read_to_string(&mut text)).ok()?;
     text.trim().parse().ok()
-}
-
-/// Waits until sled has let go of its file: it does so on its own threads, some time after it was dropped.
-/// (Opening again at once failed in about one of sixty starts.)
-pub(super) fn wait_until_released(db: &Path) -> io::Result<bool> {
-    for _ in 0..500 {
-        let file = match File::open(db) {
-            Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(true),
-            other => other?,
-        };
-        if flock(&file, FlockOperation::NonBlockingLockExclusive).is_ok() {
-            return Ok(true);
-        }
-        std::thread::sleep(Duration::from_millis(10));
-    }
-    Ok(false)
 }
 
 /// What kind of file system a folder is on.
@@ -205,11 +189,11 @@ pub(super) fn free_bytes(dir: &Path) -> io::Result<u64> {
     Ok(stat.f_bavail.saturating_mul(stat.f_frsize))
 }
 
-/// The engine allocates in segments of 512 kB, and writes a snapshot when it opens: less room would not help it.
+/// The engine writes a snapshot when it opens: less room would not help it.
 const LEAST_RESERVE: u64 = 1024 * 1024;
 
 /// A file that only takes room: given up when the disk is full, so that the next start can write its snapshot.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(super) struct Reserve {
     path: PathBuf,
     bytes: u64,

@@ -5,7 +5,7 @@ use std::io::{self, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 /// Whether durability is real.
@@ -35,26 +35,28 @@ pub enum Fault {
 
 /// The disk as the store uses it.
 #[derive(Debug, Clone)]
-pub(in crate::store) struct Disk {
+pub struct Disk {
     sync: Sync,
     fault: Option<Fault>,
     /// Faults wait until the store is open.
-    armed: bool,
+    armed: Arc<AtomicBool>,
     syncs: Arc<AtomicU64>,
 }
 
 impl Disk {
+    /// One whose faults wait for [`Disk::arm`].
     pub fn new(sync: Sync, fault: Option<Fault>) -> Self {
         Self {
             sync,
             fault,
-            armed: false,
+            armed: Arc::default(),
             syncs: Arc::default(),
         }
     }
 
-    pub fn arm(&mut self) {
-        self.armed = true;
+    /// Lets faults happen from now on.
+    pub fn arm(&self) {
+        self.armed.store(true, Ordering::Relaxed);
         self.syncs.store(0, Ordering::Relaxed);
     }
 
@@ -66,7 +68,8 @@ impl Disk {
 
     /// The fault that is due at a commit.
     pub fn fault_at_commit(&self, nth: u64) -> Option<Fault> {
-        self.fault.filter(|fault| match *fault {
+        let armed = self.fault.filter(|_| self.armed.load(Ordering::Relaxed));
+        armed.filter(|fault| match *fault {
             Fault::FullAtCommit(n)
             | Fault::FullAtSyncOfCommit(n)
             | Fault::HangAtCommit(n, _)
@@ -87,7 +90,7 @@ impl Disk {
 
     fn sync(&self, really: impl FnOnce() -> io::Result<()>) -> io::Result<()> {
         let nth = self.syncs.fetch_add(1, Ordering::Relaxed) + 1;
-        if self.armed && self.fault == Some(Fault::FailSync(nth)) {
+        if self.armed.load(Ordering::Relaxed) && self.fault == Some(Fault::FailSync(nth)) {
             return Err(io::Error::other("a sync failed on purpose"));
         }
         match self.sync {
@@ -127,7 +130,7 @@ impl Disk {
 }
 
 /// The folder that holds a path; the current folder for a bare name.
-pub(in crate::store) fn parent(path: &Path) -> &Path {
+pub(super) fn parent(path: &Path) -> &Path {
     match path.parent() {
         Some(p) if !p.as_os_str().is_empty() => p,
         _ => Path::new("."),
@@ -135,12 +138,12 @@ pub(in crate::store) fn parent(path: &Path) -> &Path {
 }
 
 /// Makes a folder, and those above it, for its owner alone.
-pub(in crate::store) fn make_private_dir(dir: &Path) -> io::Result<()> {
+pub(super) fn make_private_dir(dir: &Path) -> io::Result<()> {
     DirBuilder::new().recursive(true).mode(0o700).create(dir)
 }
 
 /// Every file below a folder, in the order of their names.
-pub(in crate::store) fn files_below(dir: &Path) -> io::Result<Vec<std::path::PathBuf>> {
+pub(super) fn files_below(dir: &Path) -> io::Result<Vec<std::path::PathBuf>> {
     let mut files = Vec::new();
     let mut folders = vec![dir.to_path_buf()];
     while let Some(folder) = folders.pop() {

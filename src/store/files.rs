@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! journal/LOCK       held while it is open           journal/FORMAT     it was initialised, and in which format
-//! journal/engine/    sled's files and `high-water`   journal/clean      the last run ended cleanly; sums of engine/
+//! journal/engine/    the engine's files and its log  journal/clean      the last run ended cleanly; sums of engine/
 //! journal/closed/    closed grants, in files that only grow
 //! journal/opening/   copy from before an opening that has not ended yet, or never did
 //! journal/preopen/   copy from before the last opening that followed an unclean end and succeeded
@@ -18,14 +18,15 @@ use std::path::Path;
 use sha2::{Digest, Sha256};
 
 use super::disk::{Disk, copy_tree, files_below};
+use super::error::StoreError;
 
-/// Sled's folder.
+/// The engine's folder.
 pub(super) const ENGINE: &str = "engine";
 /// Files of closed grants. No copy is made of them: what was written there is never changed, and an opening touches
 /// nothing there until it has succeeded.
 pub(super) const CLOSED: &str = "closed";
-/// The high-water mark, in the engine's folder so that every copy has it.
-pub(super) const MARK: &str = "high-water";
+/// The write-ahead log, in the engine's folder so that every copy has it.
+pub(super) const LOG: &str = "write-ahead";
 /// Says that the store was initialised.
 pub(super) const FORMAT: &str = "FORMAT";
 const INIT: &str = "engine.init";
@@ -36,36 +37,22 @@ const DAMAGED: &str = "damaged";
 
 /// Makes the engine's folder under another name, and renames it when it is complete and on the disk.
 /// A kill in between leaves nothing that was ever acknowledged.
-pub(super) fn initialise<E: From<io::Error>>(
+pub(super) fn initialise(
     root: &Path,
     disk: &Disk,
-    fill: impl FnOnce(&Path) -> Result<(), E>,
-) -> Result<(), E> {
+    fill: impl FnOnce(&Path) -> Result<(), StoreError>,
+) -> Result<(), StoreError> {
+    let failed = |e: io::Error| StoreError::io("initialise", &e);
     let init = root.join(INIT);
     if init.exists() {
-        fs::remove_dir_all(&init)?;
+        fs::remove_dir_all(&init).map_err(failed)?;
     }
-    super::disk::make_private_dir(&init)?;
+    super::disk::make_private_dir(&init).map_err(failed)?;
     fill(&init)?;
-    disk.sync_tree(&init)?;
-    fs::rename(&init, root.join(ENGINE))?;
-    disk.sync_dir(root)?;
-    Ok(())
-}
-
-/// Removes snapshots that a kill has left half-written. Only those: a complete `snap.X` is part of the data, and
-/// deleting one has silently emptied whole stores.
-pub(super) fn remove_torn_snapshots(root: &Path) -> io::Result<Vec<String>> {
-    let mut removed = Vec::new();
-    for entry in fs::read_dir(root.join(ENGINE))? {
-        let entry = entry?;
-        let name = entry.file_name().to_string_lossy().into_owned();
-        if name.starts_with("snap.") && name.ends_with(".generating") {
-            fs::remove_file(entry.path())?;
-            removed.push(name);
-        }
-    }
-    Ok(removed)
+    disk.sync_tree(&init)
+        .and_then(|()| fs::rename(&init, root.join(ENGINE)))
+        .and_then(|()| disk.sync_dir(root))
+        .map_err(failed)
 }
 
 /// Writes the marker of a clean end, with the sums of the engine's files.
@@ -120,8 +107,8 @@ impl io::Write for Hashing<'_> {
     }
 }
 
-/// Copies the engine's files before an opening that might destroy what a damaged log still holds: sled cuts off what
-/// it cannot read. Says whether there was room for one.
+/// Copies the engine's files before an opening that might destroy what a damaged engine still holds: it cuts off what it
+/// cannot read. Says whether there was room for one.
 ///
 /// A copy whose opening was cut off stays: nothing was acknowledged since, and what the cut has left may be worse.
 pub(super) fn copy_before_opening(root: &Path, disk: &Disk) -> io::Result<bool> {
@@ -136,7 +123,7 @@ pub(super) fn copy_before_opening(root: &Path, disk: &Disk) -> io::Result<bool> 
         }
         match copy_tree(&root.join(ENGINE), &new).and_then(|()| disk.sync_tree(&new)) {
             Ok(()) => break,
-            Err(e) if super::super::error::is_full(e.kind()) => {
+            Err(e) if super::error::is_full(e.kind()) => {
                 fs::remove_dir_all(&new)?;
                 if last_attempt {
                     return Ok(false);
