@@ -132,8 +132,8 @@ impl Service {
             revoke_timeout: config.stages.revoke.timeout,
         })
         .map_err(setup)?;
-        let server = HttpResourceServer::new(base.clone(), config.discord.guild_id, config.stages.fetch.timeout)
-            .map_err(setup)?;
+        let server =
+            HttpResourceServer::new(&base, config.discord.guild_id, config.stages.fetch.timeout).map_err(setup)?;
         let sinks = sinks::open(config, secrets, &base, &bot, &clock).await?;
 
         let (notes, noted) = mpsc::channel(NOTES);

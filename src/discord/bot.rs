@@ -6,14 +6,16 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use futures_util::future::{FutureExt, LocalBoxFuture};
+use serde::Deserialize;
 use serde_json::Value;
+use serde_json::value::RawValue;
 use serenity::http::{LightMethod, Route};
 use serenity::model::id as model;
 use tokio::sync::mpsc;
 use url::Url;
 
 use super::api_base::ApiBase;
-use super::bot_call::{Call, Caller, odd};
+use super::bot_call::{Answer, Call, Caller, odd};
 use crate::http::SetupError;
 use crate::ids::{ApplicationId, ChannelId, MessageId, UserId, WebhookId};
 use crate::port::discord::{ApplicationFacts, BotApi, BotError, ChannelMessage, HistoryPage};
@@ -71,17 +73,14 @@ impl HttpBotApi {
     }
 
     /// A page of a channel's history as it came.
-    pub(super) async fn page(&self, channel: ChannelId, page: HistoryPage) -> Result<Vec<Value>, BotError> {
+    pub(super) async fn page(&self, channel: ChannelId, page: HistoryPage) -> Result<Answer, BotError> {
         let channel_id = model::ChannelId::new(channel.0);
         let mut call = Call::as_bot(LightMethod::Get, Route::ChannelMessages { channel_id });
         call.query = Some(match page {
             HistoryPage::After(id) => format!("limit=100&after={id}"),
             HistoryPage::Before(id) => format!("limit=100&before={id}"),
         });
-        match self.caller.json(call).await? {
-            Value::Array(items) => Ok(items),
-            _ => Err(odd("the history is not a list")),
-        }
+        self.caller.call(call).await
     }
 
     /// A message as its webhook sees it: complete, whatever the application's intents. `None` without its token.
@@ -174,8 +173,11 @@ impl BotApi for HttpBotApi {
         page: HistoryPage,
     ) -> LocalBoxFuture<'_, Result<Vec<ChannelMessage>, BotError>> {
         async move {
-            let items = self.page(channel, page).await?;
-            let messages: Vec<_> = items.iter().filter_map(|item| message(item, Some(channel))).collect();
+            let answer = self.page(channel, page).await?;
+            // Of a message with all its embeds four fields are read, and nothing else is built.
+            let items: Vec<&RawValue> = answer.read()?;
+            let read = |item: &&RawValue| Fields::read(item)?.message(Some(channel));
+            let messages: Vec<_> = items.iter().filter_map(read).collect();
             if messages.len() < items.len() {
                 let skipped = items.len() - messages.len();
                 tracing::warn!(%channel, skipped, "messages without an id in the channel's history");
@@ -223,21 +225,44 @@ impl BotApi for HttpBotApi {
     }
 }
 
-/// Reads the few fields of a message that matter; `None` only where it has no id or no channel.
+/// What a message holds that matters, each field as it came: an odd one hides no other.
+#[derive(Default, Deserialize)]
+#[serde(default)]
+struct Fields {
+    id: Value,
+    channel_id: Value,
+    webhook_id: Value,
+    content: Value,
+}
+
+impl Fields {
+    fn read(item: &RawValue) -> Option<Self> {
+        // serde would read a list as the fields in their order.
+        let object = item.get().starts_with('{');
+        object.then(|| serde_json::from_str(item.get()).ok()).flatten()
+    }
+
+    /// The message, where it has an id. Its channel may be known beforehand.
+    fn message(self, channel: Option<ChannelId>) -> Option<ChannelMessage> {
+        Some(ChannelMessage {
+            id: MessageId(id_of(Some(&self.id))?),
+            channel: match channel {
+                Some(channel) => channel,
+                None => ChannelId(id_of(Some(&self.channel_id))?),
+            },
+            webhook: id_of(Some(&self.webhook_id)).map(WebhookId),
+            content: match self.content {
+                Value::String(content) => content,
+                _ => String::new(),
+            },
+        })
+    }
+}
+
+/// A message from JSON that was read already.
 pub(super) fn message(item: &Value, channel: Option<ChannelId>) -> Option<ChannelMessage> {
-    Some(ChannelMessage {
-        id: MessageId(id_of(item.get("id"))?),
-        channel: match channel {
-            Some(channel) => channel,
-            None => ChannelId(id_of(item.get("channel_id"))?),
-        },
-        webhook: id_of(item.get("webhook_id")).map(WebhookId),
-        content: item
-            .get("content")
-            .and_then(Value::as_str)
-            .unwrap_or_default()
-            .to_owned(),
-    })
+    let fields = Fields::deserialize(item.as_object()?).ok()?;
+    fields.message(channel)
 }
 
 /// An id as Discord writes it: a string of digits, or a number.

@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use reqwest::header::{AUTHORIZATION, CONTENT_LENGTH, CONTENT_TYPE, HeaderValue};
 use reqwest::{Method, StatusCode};
+use serde::Deserialize;
 use serde_json::Value;
 use serenity::http::{LightMethod, Ratelimit, RatelimitingBucket, Request, Route};
 use serenity::model::id as model;
@@ -144,11 +145,7 @@ impl Caller {
 
     /// The same, and its answer as JSON.
     pub async fn json(&self, call: Call<'_>) -> Result<Value, BotError> {
-        let answer = self.call(call).await?;
-        if !answer.json {
-            return Err(odd("the answer is not JSON"));
-        }
-        serde_json::from_slice(&answer.body).map_err(|_| odd("the answer is not JSON"))
+        self.call(call).await?.read()
     }
 
     async fn send(&self, call: &Call<'_>) -> Result<reqwest::Response, CallFailure> {
@@ -300,6 +297,14 @@ impl<'a> Call<'a> {
 }
 
 impl Answer {
+    /// The body as JSON of this shape.
+    pub fn read<'a, T: Deserialize<'a>>(&'a self) -> Result<T, BotError> {
+        if !self.json {
+            return Err(odd("the answer is not JSON"));
+        }
+        serde_json::from_slice(&self.body).map_err(|_| odd("the answer is not the JSON that was expected"))
+    }
+
     fn error(&self, wait: Option<Duration>, had_body: bool) -> BotError {
         let body: Option<Value> = self.json.then(|| serde_json::from_slice(&self.body).ok()).flatten();
         let code = body

@@ -8,6 +8,7 @@ use reqwest::StatusCode;
 use reqwest::header::{ACCEPT, AUTHORIZATION, HeaderValue};
 use serde::Deserialize;
 use serde::de::IgnoredAny;
+use url::Url;
 use zeroize::Zeroizing;
 
 use super::api_base::ApiBase;
@@ -30,29 +31,37 @@ const BLOCKED_BY_EDGE: u64 = 40333;
 
 /// The resource server over HTTP.
 pub struct HttpResourceServer {
-    base: ApiBase,
-    guild: Option<GuildId>,
+    user: Url,
+    connections: Url,
+    guilds: Url,
+    /// Of the configured guild, if there is one.
+    member: Option<Url>,
     http: reqwest::Client,
 }
 
 impl HttpResourceServer {
     /// Makes the client; opens nothing. `guild` is the one whose member is fetched.
-    pub fn new(base: ApiBase, guild: Option<GuildId>, timeout: Duration) -> Result<Self, SetupError> {
-        let http = http::client(base.is_loopback(), Connections::Pooled, timeout)?;
-        Ok(Self { base, guild, http })
-    }
-
-    fn path(&self, resource: Resource) -> Option<String> {
-        Some(match resource {
-            Resource::User => "/users/@me".to_owned(),
-            Resource::Connections => "/users/@me/connections".to_owned(),
-            Resource::Guilds => "/users/@me/guilds".to_owned(),
-            Resource::Member => format!("/users/@me/guilds/{}/member", self.guild?),
+    pub fn new(base: &ApiBase, guild: Option<GuildId>, timeout: Duration) -> Result<Self, SetupError> {
+        Ok(Self {
+            user: base.endpoint("/users/@me"),
+            connections: base.endpoint("/users/@me/connections"),
+            guilds: base.endpoint("/users/@me/guilds"),
+            member: guild.map(|guild| base.endpoint(&format!("/users/@me/guilds/{guild}/member"))),
+            http: http::client(base.is_loopback(), Connections::Pooled, timeout)?,
         })
     }
 
+    fn url(&self, resource: Resource) -> Option<&Url> {
+        match resource {
+            Resource::User => Some(&self.user),
+            Resource::Connections => Some(&self.connections),
+            Resource::Guilds => Some(&self.guilds),
+            Resource::Member => self.member.as_ref(),
+        }
+    }
+
     async fn get(&self, token: &AccessToken, resource: Resource) -> Answered<FetchAnswer> {
-        let Some(path) = self.path(resource) else {
+        let Some(url) = self.url(resource) else {
             return unsent(FetchAnswer::Refused(Reason::new("no_guild")));
         };
         let Ok(mut bearer) = HeaderValue::from_str(&Zeroizing::new(format!("Bearer {}", token.expose()))) else {
@@ -61,7 +70,7 @@ impl HttpResourceServer {
         bearer.set_sensitive(true);
         let request = self
             .http
-            .get(self.base.endpoint(&path))
+            .get(url.clone())
             .header(AUTHORIZATION, bearer)
             .header(ACCEPT, "application/json");
         let response = match request.send().await {

@@ -225,8 +225,11 @@ async fn call(
     request: HttpRequest,
     seen: &RefCell<Option<HttpFeedback>>,
 ) -> Result<HttpResponse, Judged> {
-    let mut request = reqwest::Request::try_from(request).map_err(CallFailure::from)?;
-    url.clone_into(request.url_mut());
+    let (parts, form) = request.into_parts();
+    // Made from our own URL: the placeholder is never even parsed.
+    let mut request = reqwest::Request::new(parts.method, url.clone());
+    *request.headers_mut() = parts.headers;
+    *request.body_mut() = Some(form.into());
     if let Some(credentials) = request.headers_mut().get_mut(reqwest::header::AUTHORIZATION) {
         credentials.set_sensitive(true);
     }

@@ -66,7 +66,7 @@ impl HttpWebhookPost {
     /// The webhook's posts newer than `after`, newest last. Where the application may not read message content, the
     /// ten newest are read with the webhook's own token.
     async fn read_back(&self, channel: ChannelId, webhook: WebhookId, after: u64) -> Result<Vec<RecentPost>, BotError> {
-        let page = self.bot.page(channel, HistoryPage::After(after)).await?;
+        let page: Vec<Value> = self.bot.page(channel, HistoryPage::After(after)).await?.read()?;
         let mut own: Vec<(MessageId, &Value)> = page
             .iter()
             .filter_map(|item| Some((bot::message(item, Some(channel))?, item)))

@@ -111,7 +111,7 @@ async fn a_code_becomes_a_token_the_token_data_and_then_it_dies() {
     );
 
     let guild: GuildId = discord.described.guild_id.parse().expect("an id");
-    let resources = HttpResourceServer::new(discord.base.clone(), Some(guild), TIMEOUT).expect("good settings");
+    let resources = HttpResourceServer::new(&discord.base, Some(guild), TIMEOUT).expect("good settings");
     for resource in [Resource::User, Resource::Connections, Resource::Guilds] {
         let answered = resources.fetch(&token.access, resource).await;
         let FetchAnswer::Data { user, .. } = answered.outcome else {

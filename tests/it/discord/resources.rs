@@ -23,7 +23,7 @@ fn client(server: &FaultServer) -> HttpResourceServer {
 
 fn client_at(address: SocketAddr) -> HttpResourceServer {
     let guild = Some(GuildId(1_536_340_000_000_000_001));
-    HttpResourceServer::new(base_at(address), guild, TIMEOUT).expect("good settings")
+    HttpResourceServer::new(&base_at(address), guild, TIMEOUT).expect("good settings")
 }
 
 async fn fetched(play: Play, resource: Resource) -> String {
@@ -92,7 +92,7 @@ async fn data_keeps_unknown_fields_and_stands_on_one_line() {
 #[tokio::test]
 async fn a_member_without_a_configured_guild_is_refused_unsent() {
     let server = FaultServer::start(vec![json(200, "{}")]).await;
-    let client = HttpResourceServer::new(base(&server), None, Duration::from_secs(1)).expect("good settings");
+    let client = HttpResourceServer::new(&base(&server), None, Duration::from_secs(1)).expect("good settings");
     let answered = client.fetch(&AccessToken::new("x"), Resource::Member).await;
     assert!(matches!(answered.outcome, FetchAnswer::Refused(_)), "{answered:?}");
     assert_eq!(server.connections(), 0);
