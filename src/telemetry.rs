@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use serde_json::{Map, Value, json};
 use tracing::field::{Field, Visit};
 use tracing::{Event, Metadata, Subscriber};
-use tracing_subscriber::filter::{EnvFilter, ParseError, filter_fn};
+use tracing_subscriber::filter::{LevelFilter, ParseError, Targets, filter_fn};
 use tracing_subscriber::fmt::format::{DefaultFields, Format, Full, Writer};
 use tracing_subscriber::fmt::time::{FormatTime as _, SystemTime};
 use tracing_subscriber::fmt::{FmtContext, FormatEvent, MakeWriter};
@@ -40,7 +40,7 @@ const SILENT: [&str; 12] = [
 /// The running log's controls.
 #[derive(Clone)]
 pub struct Telemetry {
-    filter: reload::Handle<EnvFilter, Registry>,
+    filter: reload::Handle<Targets, Registry>,
     json: Arc<AtomicBool>,
     /// `--log-level` or `CODEFERRY_LOG` was given: the configuration's level does not count.
     pinned: bool,
@@ -56,7 +56,7 @@ impl fmt::Debug for Telemetry {
 
 impl Telemetry {
     /// Starts logging to stderr for the whole process. `level` (`--log-level`) goes before `directives`
-    /// (`CODEFERRY_LOG`, as `tracing`'s `EnvFilter` has them); both go before the configuration.
+    /// (`CODEFERRY_LOG`, such as `codeferry=debug,info`); both go before the configuration.
     pub fn start(level: Option<LogLevel>, directives: Option<&str>) -> Result<Self, ParseError> {
         let (subscriber, telemetry) = build(level, directives, io::stderr, io::stderr().is_terminal())?;
         // A second start in one process, as in tests, keeps the first.
@@ -76,12 +76,18 @@ impl Telemetry {
 }
 
 /// A level for our own events; other crates are heard from WARN on at most.
-fn filter(level: LogLevel) -> EnvFilter {
-    let others = match level {
-        LogLevel::Off | LogLevel::Error => level,
-        _ => LogLevel::Warn,
+fn filter(level: LogLevel) -> Targets {
+    let own = match level {
+        LogLevel::Off => LevelFilter::OFF,
+        LogLevel::Error => LevelFilter::ERROR,
+        LogLevel::Warn => LevelFilter::WARN,
+        LogLevel::Info => LevelFilter::INFO,
+        LogLevel::Debug => LevelFilter::DEBUG,
+        LogLevel::Trace => LevelFilter::TRACE,
     };
-    EnvFilter::new(format!("{others},codeferry={level}"))
+    Targets::new()
+        .with_default(own.min(LevelFilter::WARN))
+        .with_target("codeferry", own)
 }
 
 fn build<W>(
@@ -95,7 +101,7 @@ where
 {
     let first = match (level, directives) {
         (Some(level), _) => filter(level),
-        (None, Some(directives)) => EnvFilter::builder().parse(directives)?,
+        (None, Some(directives)) => directives.parse()?,
         (None, None) => filter(LogLevel::Info),
     };
     let (filter, handle) = reload::Layer::new(first);

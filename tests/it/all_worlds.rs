@@ -8,6 +8,9 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use rand::SeedableRng;
 use rand::rngs::StdRng;
+use tracing_subscriber::filter::Targets;
+use tracing_subscriber::layer::SubscriberExt;
+use tracing_subscriber::util::SubscriberInitExt;
 
 use crate::tally::{Tally, tell};
 use crate::world::faults::Kind;
@@ -37,12 +40,12 @@ fn must_hold(seed: u64, report: &Report) {
 #[test]
 fn every_promise_holds_in_every_world() {
     if let Some(seed) = number("CODEFERRY_SEED") {
-        let _ = tracing_subscriber::fmt()
-            .with_env_filter("world=info,codeferry=debug")
+        let wanted: Targets = "world=info,codeferry=debug".parse().expect("directives");
+        let lines = tracing_subscriber::fmt::layer()
             .with_ansi(false)
             .without_time()
-            .with_writer(std::io::stderr)
-            .try_init();
+            .with_writer(std::io::stderr);
+        let _ = tracing_subscriber::registry().with(wanted).with(lines).try_init();
         let report = play(seed);
         eprintln!("seed {seed}: {report:#?}");
         must_hold(seed, &report);
