@@ -1,4 +1,4 @@
-//! The world from many seeds, and what is told when one of them breaks a promise.
+//! The world from many seeds, and what is printed when one breaks a promise.
 //!
 //! It takes minutes of processor while most other tests wait for something. So its name comes first of all, which starts it
 //! first, and it takes what the others leave.

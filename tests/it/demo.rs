@@ -46,7 +46,7 @@ fn every_promise_of_the_demo_is_kept() {
         (0, 0, 0),
         "{account}"
     );
-    // 30 people of whom 3 deny and one follows a stranger's link, and one more who is invited anew; of the 3 who click
+    // 30 people of whom 3 deny and one follows a stranger's link, and one more who gets a fresh link; of the 3 who click
     // twice the second codes are duplicates. Any of these may be among the lost.
     let most = [("completed", 27), ("duplicate", 3), ("wrong_person", 1)];
     assert!(most.iter().all(|(name, most)| number(name) <= *most), "{account}");

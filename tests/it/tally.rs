@@ -1,4 +1,4 @@
-//! One line of the table that `just prove` prints. Every suite that breaks something tells here what it tried and what came of it.
+//! One line of the table that `just prove` prints. Every test that makes faults reports here how many, and the result.
 
 use std::fs::OpenOptions;
 use std::io::Write as _;

@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 use super::engine::{Engine, literal};
 use super::{Case, Made, Sender, Table};
 
-/// The script, loaded anew for each transformation, as Hookdeck may do.
+/// The script, loaded again for each transformation, as Hookdeck may do.
 pub struct Script {
     code: String,
     env: Value,

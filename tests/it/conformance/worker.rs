@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 use super::{Case, Made, Sender, Table};
 use crate::worker::cloud::{Cloud, webhook};
 
-/// The Worker, deployed anew for each callback.
+/// The Worker, deployed again for each callback.
 pub struct Script {
     code: String,
 }

@@ -22,7 +22,7 @@ const WEBHOOK: WebhookId = WebhookId(1_536_343_300_000_000_001);
 const MESSAGE: MessageId = MessageId(1_536_343_372_988_416_000);
 const GONE: &str = r#"{"message":"Unknown Message","code":10008}"#;
 
-/// A client of a server with these plays; it knows the webhook's token where told.
+/// A client of a server with these plays, with or without the webhook's token.
 async fn bot(plays: Vec<Play>, token: bool) -> (FaultServer, HttpBotApi, mpsc::Receiver<HttpFeedback>) {
     let server = FaultServer::start(plays).await;
     let (api, told) = bot_at(server.address(), token);
@@ -42,7 +42,7 @@ pub fn bot_at(address: SocketAddr, token: bool) -> (HttpBotApi, mpsc::Receiver<H
     (api, told)
 }
 
-/// The result of reading the history from a server, and what it tells the governor.
+/// The result of reading the history from a server, and what the governor learns from it.
 pub async fn history_at(address: SocketAddr) -> (String, Option<HttpFeedback>) {
     let (api, mut told) = bot_at(address, false);
     let name = match api.history(CHANNEL, HistoryPage::After(1)).await {

@@ -1,4 +1,4 @@
-//! An HTTP server that answers as it is told, byte by byte, and remembers what it was sent.
+//! An HTTP server that sends the answers it was given, byte by byte, and remembers the requests.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -112,7 +112,7 @@ impl FaultServer {
     }
 }
 
-/// An address on loopback where nobody listens.
+/// An address on loopback without a listener.
 pub async fn closed_port() -> SocketAddr {
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port is free");
     listener.local_addr().expect("bound")

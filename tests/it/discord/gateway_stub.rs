@@ -18,7 +18,7 @@ pub enum Order {
     Send(String),
     /// Send a close frame with this code, or without any.
     Close(Option<u16>),
-    /// Drop the connection without a word.
+    /// Drop the connection without a close frame.
     Drop,
 }
 

@@ -31,7 +31,7 @@ async fn fetched(play: Play, resource: Resource) -> String {
     fetch_at(server.address(), resource).await.0
 }
 
-/// The result of a fetch from a server, and what it tells the governor.
+/// The result of a fetch from a server, and what the governor learns from it.
 pub async fn fetch_at(address: SocketAddr, resource: Resource) -> (String, Option<HttpFeedback>) {
     let client = client_at(address);
     let answered = client.fetch(&AccessToken::new("CANARY"), resource).await;

@@ -40,7 +40,7 @@ async fn exchanged(play: Play) -> String {
     exchange_at(server.address()).await.0
 }
 
-/// The result of an exchange with a server, and what it tells the governor.
+/// The result of an exchange with a server, and what the governor learns from it.
 pub async fn exchange_at(address: SocketAddr) -> (String, Option<HttpFeedback>) {
     let answered = exchange_with(&endpoint_at(address)).await;
     check_silent(&format!("{answered:?}"));

@@ -35,7 +35,7 @@ async fn posted(play: Play) -> String {
     post_at(server.address()).await.0
 }
 
-/// The result of a post to a server, and what it tells the governor.
+/// The result of a post to a server, and what the governor learns from it.
 pub async fn post_at(address: SocketAddr) -> (String, Option<HttpFeedback>) {
     let poster = poster_at(address);
     let answered = poster.execute(WEBHOOK, &value!({"content": "CANARY"})).await;

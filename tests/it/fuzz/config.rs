@@ -25,7 +25,7 @@ const NAMES: [&str; 12] = [
     "CODEFERRY_",
 ];
 
-/// Where secrets stand, and where somebody might put them by mistake.
+/// Where secrets stand, and where a user might put them by mistake.
 const SECRETS: [&str; 11] = [
     "CODEFERRY_BOT_TOKEN",
     "CODEFERRY_CLIENT_SECRET",
@@ -76,7 +76,7 @@ pub fn files_and_variables() {
         }
         let environment: Environment = variables.into_iter().collect();
         let read = Config::from_text(&text, Path::new("/etc/codeferry/codeferry.toml"), &environment);
-        // A file holds no secret, so its own words may be told.
+        // A file holds no secret, so an error may quote it.
         let shown = match &read {
             Ok(config) => format!("{config:?}"),
             Err(errors) => format!("{errors} {errors:?}"),

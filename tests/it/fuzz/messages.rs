@@ -77,7 +77,7 @@ fn corpus() -> Vec<Vec<u8>> {
     .into()
 }
 
-/// Signs what stands before the last line anew: behind the MAC is where the parser is.
+/// Signs what stands before the last line again: the parser only sees messages with a valid MAC.
 fn signed(text: &str) -> String {
     let lines = text.rsplit_once('\n').map_or(text, |(lines, _)| lines);
     let mac = hmac_sha256(&key(), format!("{lines}\n").as_bytes());

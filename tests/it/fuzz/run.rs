@@ -1,5 +1,5 @@
 //! Runs one target in a process of its own: there a stack that overflows or memory that grows without bound ends that
-//! process alone, and the seed that did it can be told.
+//! process alone, and the seed that did it is known.
 
 use std::fs::{self, File};
 use std::os::unix::fs::FileExt as _;
@@ -16,7 +16,7 @@ use super::mutate::mutant;
 use crate::patience::Process;
 use crate::tally::{Tally, tell};
 
-/// The environment of the process in which a target runs: where it tells how far it is.
+/// The environment of the process in which a target runs: where it writes how far it is.
 const PROGRESS: &str = "CODEFERRY_FUZZ_PROGRESS";
 /// Seconds for which each target runs with new seeds, without bound in inputs.
 const SECONDS: &str = "CODEFERRY_FUZZ_SECONDS";
@@ -64,7 +64,7 @@ impl Target<'_> {
                 "--test-threads=1",
             ])
             .env(PROGRESS, &progress)
-            // What is told is the first panic, not its stack.
+            // The first panic matters, not its stack.
             .env("RUST_BACKTRACE", "0")
             .stdin(Stdio::null())
             .stdout(to.try_clone().expect("a handle"))

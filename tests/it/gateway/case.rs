@@ -94,7 +94,7 @@ impl Beset {
     }
 }
 
-/// Runs cases at the same time, each with its own service, and tells what came of them.
+/// Runs cases at the same time, each with its own service, and reports to the tally.
 #[track_caller]
 pub fn survive(cases: &[Case]) {
     let failures: Vec<String> = thread::scope(|scope| {

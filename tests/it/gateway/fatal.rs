@@ -1,4 +1,4 @@
-//! Close codes after which Discord wants nobody back: exit 2, a message that says what to do, and no code lost.
+//! Close codes after which a client must not reconnect: exit 2, a message that says what to do, and no code lost.
 
 use std::thread;
 use std::time::Duration;

@@ -160,7 +160,7 @@ impl Tree {
         command
             .args(["--exact", name])
             .env_remove("CODEFERRY_MUTATE")
-            // What cargo told this process is about the sources that nobody breaks.
+            // cargo set this for the unbroken sources.
             .env_remove("CARGO_BIN_EXE_codeferry")
             .env("CARGO_MANIFEST_DIR", &self.sources)
             .stdout(File::create(&said).expect("a file"));

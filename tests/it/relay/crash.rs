@@ -1,4 +1,4 @@
-//! `kill -9` while people come: whoever saw the success page completes.
+//! `kill -9` under load: every user who saw the success page completes.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -42,7 +42,7 @@ fn no_code_that_was_answered_with_the_success_page_is_lost_by_a_kill() {
     });
     relay.drain();
     service.drain();
-    // A code that was posted twice is known to the service: nobody has two results.
+    // The service recognises a code that was posted twice: no user has two results.
     let mut completed = edge.completed();
     completed.sort_unstable();
     let people = completed.len();
@@ -87,7 +87,7 @@ fn a_relay_that_dies_around_any_commit_keeps_what_it_has_answered() {
         until(Duration::from_secs(20), "it kills itself", || relay.ended().is_some());
         assert!(relay.log().matches("closed").count() == 0, "{point}: {}", relay.log());
         if let Some(nth) = point.strip_prefix("commit.receive.before:") {
-            // Whoever's code is not on the disk was not told so.
+            // No user saw the success page before their code was on the disk.
             let nth: usize = nth.parse().expect("a number");
             assert_eq!(now.len(), nth - 1, "{point}");
         }

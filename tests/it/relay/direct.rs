@@ -82,7 +82,7 @@ fn a_repeated_callback_says_the_same_and_is_taken_once_over_restarts_too() {
         "{counts}"
     );
     assert_eq!(edge.get("/callback?code=x").status, 400);
-    // The same numbers where everything else of the service is told.
+    // The same numbers among the service's own metrics.
     let stats = edge.site.json(&["debug", "queue", "stats"]);
     let want = json!({"accepted": 2, "repeated": 4, "denied": 1, "busy": 0, "expired_links": 0, "refused": 0,
         "unsigned": 1, "limited": 0});
@@ -174,7 +174,7 @@ fn a_kill_after_the_page_loses_nobody() {
     until(Duration::from_mins(1), "a result for everybody who was told", || {
         told.is_subset(&ended())
     });
-    // A code whose answer was cut off may be lost, by the one promise that nobody can give; the rest completes.
+    // A code whose answer was cut off may be lost, which cannot be prevented; the rest completes.
     let completed: BTreeSet<u64> = edge.completed().into_iter().collect();
     let lost = told.difference(&completed).count();
     assert!(

@@ -37,7 +37,7 @@ const SHARE: Load = Load {
     over: Duration::from_secs(10),
 };
 
-/// How long somebody goes on asking for a link.
+/// How long a user keeps asking for a link.
 const PATIENCE: Duration = Duration::from_mins(2);
 /// A code lives so long; what has not ended a while after the last one came never will.
 const LAST: Duration = Duration::from_secs(150);
@@ -49,7 +49,7 @@ struct Met {
     told: usize,
     /// When each who was shown the page of success had opened the callback.
     came: BTreeMap<u64, Timestamp>,
-    /// Why somebody did not get that far.
+    /// Why a user did not get that far.
     stuck: Vec<String>,
 }
 
@@ -68,7 +68,7 @@ impl Met {
 fn launch(load: &Load) {
     let edge = Edge::with_limits(1, "");
     let file = std::fs::read_to_string(edge.site.file()).expect("a configuration");
-    // The relay packs 18 codes into a message unless it is told otherwise; the gate must know.
+    // The relay packs 18 codes into a message by default; the gate must know.
     let packed = file.replacen("[[intake.lanes]]\n", "[[intake.lanes]]\npack = 18\n", 1);
     assert_ne!(packed, file);
     std::fs::write(edge.site.file(), packed).expect("written");
@@ -115,7 +115,7 @@ fn launch(load: &Load) {
     assert_eq!(completed.keys().copied().collect::<Vec<_>>(), everybody, "{about}");
     assert_eq!(edge.site.results().len(), everybody.len(), "{about}");
     assert_eq!((summary.presented_twice, summary.tokens_left), (0, 0), "{about}");
-    // Discord's limits are on: whoever overshoots one is told so.
+    // Discord's limits are on: a client that overshoots one gets a 429.
     let refused: Vec<_> = ledger
         .answers
         .iter()

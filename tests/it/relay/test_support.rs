@@ -145,7 +145,7 @@ impl Edge {
     }
 
     /// `count` people, each with a code of their own, come one after another in several connections at once until all
-    /// have come or somebody says stop; those who were answered with the success page.
+    /// have come or the relay is gone; answers the users who saw the success page.
     pub fn crowd(&self, first: u64, count: u64, at_once: usize) -> Crowd {
         let callbacks: Vec<(u64, String)> = (first..first + count)
             .map(|n| (PERSON + n, self.url(&self.callback(PERSON + n))))
@@ -208,7 +208,7 @@ impl Crowd {
         self.next.load(Ordering::Relaxed)
     }
 
-    /// Waits for everybody; those who were told that they are done.
+    /// Waits for all; the users who saw the success page.
     pub fn told(self) -> Vec<u64> {
         let mut told = self.work.join().expect("no panic");
         told.sort_unstable();

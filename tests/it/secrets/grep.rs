@@ -63,7 +63,7 @@ impl Needles {
 
     /// The names of those that stand in these bytes, with where.
     pub fn found_in(&self, hay: &[u8]) -> Vec<String> {
-        // Most places can be told by their first two bytes, which is quick.
+        // Most places differ in their first two bytes, which is quick to see.
         let mut starts = vec![false; 1 << 16];
         for head in self.forms.keys() {
             starts[usize::from(u16::from_be_bytes([head[0], head[1]]))] = true;

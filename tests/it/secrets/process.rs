@@ -15,7 +15,7 @@ fn a_running_service_dumps_no_core() {
     let core = limits.lines().find(|l| l.starts_with("Max core file size"));
     let numbers: Vec<_> = core.expect("it is listed").split_whitespace().skip(4).take(2).collect();
     assert_eq!(numbers, ["0", "0"], "{limits}");
-    // The kernel gives what a process must not dump to the superuser alone: nobody else can attach to it either.
+    // The kernel gives what a process must not dump to root alone: no other user can attach to it either.
     let owner = fs::metadata(format!("{of_it}/environ")).expect("it is there").uid();
     assert_eq!(owner, 0, "others of the same user may read its memory");
     service.drain();

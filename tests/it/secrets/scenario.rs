@@ -154,7 +154,7 @@ fn everything_fails(site: &Site) {
     once(Endpoint::Delete, Fault::Forbidden);
 }
 
-/// Signs somebody in and remembers the state.
+/// Signs a user in and remembers the state.
 fn sign_in(site: &Site, n: u64, states: &mut Vec<String>) {
     let approved = site.approved(PERSON + n);
     site.post(0, site.message(std::slice::from_ref(&approved)));
@@ -227,7 +227,7 @@ fn printed(site: &Site, within: &mut Vec<(String, Vec<u8>)>) {
     }
 }
 
-/// What went wrong with a bad configuration is told without the secrets in its environment.
+/// Errors of a bad configuration do not print the secrets in its environment.
 fn refused(site: &mut Site, within: &mut Vec<(String, Vec<u8>)>) {
     let good = site.variables.clone();
     for (name, value) in [

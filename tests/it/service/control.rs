@@ -1,4 +1,4 @@
-//! `debug`: the same answers from a running service and from a stopped store, quickly, and from nobody without the token.
+//! `debug`: the same answers from a running service and from a stopped store, quickly, and only with the token.
 
 use std::collections::BTreeSet;
 use std::io::{Read as _, Write as _};
@@ -162,7 +162,7 @@ fn a_running_service_and_a_stopped_store_answer_every_question_alike() {
     let lines = std::fs::read_to_string(site.path("grants.jsonl")).expect("exported");
     assert_eq!(lines.lines().count(), 5);
 
-    // What was dropped in the stopped store is told at the next start, and what waited goes on.
+    // The next start delivers the result of the grant that was dropped in the stopped store, and continues the others.
     site.simulator.faults().clear();
     let service = site.run_ready();
     until(Duration::from_secs(20), "the rest", || {

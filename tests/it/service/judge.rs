@@ -93,7 +93,7 @@ pub fn everything_ended(site: &Site, people: u64, on_the_way: &BTreeSet<u64>) ->
         unexplained.is_empty(),
         "presented again with a token on disk: {unexplained:?}"
     );
-    // A token that nobody has can only be that of an answer that was cut; the person's result tells them so.
+    // A token that the service does not have came in an answer that was cut; the user's result says so.
     let alive: BTreeSet<u64> = ledger.tokens.iter().filter(|t| t.alive).map(|t| t.user_id).collect();
     let unexplained: Vec<_> = alive.difference(&lost).collect();
     assert!(unexplained.is_empty(), "tokens left alive: {unexplained:?}");

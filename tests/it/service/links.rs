@@ -142,7 +142,7 @@ fn places_outlive_a_kill_and_a_stopped_store_gives_links_under_the_same_gate() {
     exits(&link(&site, 3), 0);
     let (_, error) = exits(&link(&site, 4), 1);
     assert!(error.contains("try again in"), "{error}");
-    // Killed once the place is durable: nobody got that link, and its place ends with it.
+    // Killed once the place is durable: no user got that link, and its place ends with it.
     site.variables
         .insert("CRASH_AT".to_owned(), "commit.link.after".to_owned());
     site.configure("[gate]\nshare = 0.2\n");

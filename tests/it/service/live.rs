@@ -28,7 +28,7 @@ fn saving_the_file_applies_limits_and_log_and_names_what_waits_for_a_restart() {
     service.logs("limits.oauth");
     service.logs("shutdown.grace");
     until(SOON, "the new limit", || limit().contains("\"limit\":7"));
-    // Other work of the same process is told at the new level.
+    // Other work of the same process is logged at the new level.
     site.sign_in(0, 1);
     service.logs("step done");
     fs::write(site.file(), "[limits]\noauth = 5\n").expect("written");

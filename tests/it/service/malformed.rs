@@ -1,4 +1,4 @@
-//! Malformed input, from the channel and from Discord: it is named in the log without its content, nothing dies, nothing
+//! Malformed input, from the channel and from Discord: it is named in the log without its content, nothing panics, nothing
 //! that has a token is left unrevoked, and a good code afterwards completes.
 
 use std::time::Duration;
@@ -99,7 +99,7 @@ fn malformed_messages_are_named_without_their_content_and_stop_nothing() {
     }
     // Content that came empty is looked up in the history, and stops nothing either.
     site.simulator.post(PostRequest::webhook(webhook, "")).expect("posted");
-    // Fields that nobody asked for do no harm.
+    // Unknown fields do no harm.
     site.post(
         0,
         v0(json!({"code": code, "state": state, "time": 1_700_000_000, "more": [CANARY], "code2": null})),
@@ -191,7 +191,7 @@ const HUGE: Fault = Fault::HugeAnswer { megabytes: 40 };
 
 #[test]
 fn forty_megabytes_in_place_of_a_token_end_as_lost_and_of_a_person_are_asked_for_again() {
-    // The token was in an answer that nobody can use: the code was spent, and its owner is told.
+    // The token was in an unreadable answer: the code was spent, and the result says so.
     odd_answer(&HUGE, Endpoint::Token, "lost");
     odd_answer(&HUGE, Endpoint::Me, "completed");
     odd_answer(&HUGE, Endpoint::Revoke, "completed");

@@ -24,7 +24,7 @@ pub const CALLED: [Endpoint; 6] = [
 ];
 const PATIENCE: Duration = Duration::from_mins(1);
 
-/// Waits until every token is dead and no code was presented after its token came; tells what became of the codes.
+/// Waits until every token is dead and no code was presented after its token came; reports what became of the codes.
 #[track_caller]
 fn settles(site: &Site, kind: &str, completed: usize, lost: usize) {
     let done = || (site.results_of("completed"), site.results_of("lost")) == (completed, lost);
@@ -38,7 +38,7 @@ fn settles(site: &Site, kind: &str, completed: usize, lost: usize) {
     let summary = site.simulator.summary();
     assert_eq!(summary.presented_twice, 0);
     assert_eq!(site.results().len(), completed + lost, "every code has one result");
-    // What a lost answer held is promised to nobody: such a code ends as `lost`, with an outcome.
+    // A token in a lost answer cannot be revoked: its code ends as `lost`.
     let tally = Tally {
         tried: summary.codes as u64,
         survived: (completed + lost) as u64,

@@ -1,4 +1,4 @@
-//! A code that dies: its person gets a direct message with a fresh link, once, and the result says so.
+//! A code that expires: its user gets a direct message with a fresh link, once, and the result says so.
 
 use std::time::Duration;
 
@@ -62,7 +62,7 @@ fn a_dead_codes_person_is_sent_one_link_that_works_and_no_second_one() {
         .find(|r| r["type"] == "authorization.completed");
     assert_eq!(done.expect("it is there").get("reinvited"), None);
 
-    // Another one's fresh link dies as well.
+    // The code from another user's fresh link expires as well.
     let_one_die(&site);
     site.sign_in(1, 1);
     dead(&site, 2);
@@ -236,7 +236,7 @@ fn where_the_gate_has_no_room_in_time_nobody_is_written_to_and_the_result_says_s
         (&told["reason"], &told["reinvited"]),
         (&json!("relay_expired"), &json!(false))
     );
-    // It stays open for the sink that nobody reaches.
+    // It stays open for the sink that cannot be reached.
     let shown = site.json(&["debug", "queue", "show", told["id"].as_str().expect("an id")]);
     assert_eq!(shown["invitation"], "no_room", "{shown}");
     assert_eq!(site.simulator.direct_messages(PERSON), Vec::<Value>::new());

@@ -120,7 +120,7 @@ fn a_post_whose_answer_was_lost_is_found_in_the_channel_and_not_made_again() {
     all_closes(&site, 1);
     assert_eq!(site.simulator.message_count(channel), 1);
 
-    // The same where the process dies between the post and the answer.
+    // The same where the process is killed between the post and the answer.
     site.simulator
         .faults()
         .add(FaultRule::on(Endpoint::Webhook, Fault::DelayAnswer { ms: 3_000 }).times(1));

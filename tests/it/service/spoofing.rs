@@ -1,4 +1,4 @@
-//! Codes posted by somebody who may not: never presented, and left where they are.
+//! Codes from a foreign author: never presented, and left in the channel.
 
 use codeferry::intake::v1::{self, Redirect};
 use codeferry::secret::Key;

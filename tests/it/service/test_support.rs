@@ -80,7 +80,7 @@ impl Site {
         Self::new(SimulatorOptions::without_limits(), &format!("{limits}{more}"))
     }
 
-    /// Writes the configuration anew, with this TOML at its end.
+    /// Writes the configuration again, with this TOML at its end.
     pub fn configure(&self, more: &str) {
         let about = &self.about;
         let mut text = format!(

@@ -183,7 +183,7 @@ fn an_answer_that_breaks_off_after_its_headers_is_taken_by_them() {
     assert_eq!(moments, [75, 60_225]);
 }
 
-/// A new deployment while a webhook was looked at once left nobody who would look again.
+/// A new deployment during the check of a webhook once left the check undone for ever.
 #[test]
 fn a_look_that_an_instance_leaves_behind_is_made_again_by_the_next() {
     let cloud = Cloud::new(1, 18);

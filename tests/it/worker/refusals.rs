@@ -1,4 +1,4 @@
-//! What Discord refuses, and codes that expire: nobody else is held up, and the service is told.
+//! What Discord refuses, and codes that expire: other codes do not wait, and the relay tells the service.
 
 use std::collections::BTreeSet;
 

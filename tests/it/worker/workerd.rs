@@ -180,7 +180,7 @@ fn no_code_that_the_worker_answered_with_the_success_page_is_lost_by_a_kill() {
         told.len()
     );
     let worker = start(&edge, &workerd);
-    // This runtime keeps alarms in memory, other than Cloudflare: whoever comes wakes the Durable Object.
+    // This runtime keeps alarms in memory, other than Cloudflare: the next request wakes the Durable Object.
     told.extend(edge.crowd(50_000, 1, 1).told());
     until(Duration::from_mins(1), "everybody who was told completes", || {
         let completed: BTreeSet<u64> = edge.completed().into_iter().collect();

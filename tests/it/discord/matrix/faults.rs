@@ -246,7 +246,7 @@ fn statuses(elsewhere: SocketAddr) -> Vec<Fault> {
         fault("307 elsewhere", answer(307, "application/json", &to, "{}"), temporary),
         fault(
             "compressed",
-            // Nobody asked for it, and nobody decodes it.
+            // The client did not ask for it and does not decode it.
             answer(
                 200,
                 "application/json",

@@ -23,7 +23,7 @@ pub struct Posted {
     pub codes: Vec<(u64, String)>,
     /// Denials: the numbers of the people.
     pub denials: Vec<u64>,
-    /// Codes that die, and whose people are invited anew: the numbers of the people.
+    /// Users whose codes expire and who get a fresh link: their numbers.
     pub died: Vec<u64>,
     /// Codes whose request was on its way when the process died, by what lay on the disk: these alone may be lost.
     pub on_the_way: BTreeSet<String>,
@@ -84,7 +84,7 @@ fn is_lost(result: &Value) -> bool {
 /// Judges a trial whose codes have ended; the service runs. Every fault has its line in the second part.
 ///
 /// A `lost` outcome is the one window that cannot be closed: Discord had given a token when the process ended, and
-/// nothing had been written down. Its person signs in anew here, which must end the orphan.
+/// nothing had been written down. Its user signs in again here, which must end the orphan.
 pub fn judge(site: &Site, posted: &Posted) -> (Tally, Vec<String>) {
     let (mut tally, mut faults) = (Tally::default(), Vec::new());
     let results = by_person(site);

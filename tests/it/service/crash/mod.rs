@@ -63,7 +63,7 @@ struct Case {
     /// The points of the runs that die, in turn.
     points: Vec<String>,
     happens: Happens,
-    /// At which arrival the first run dies.
+    /// At which arrival the first run is killed.
     nth: u32,
     /// Whether the points are surely met.
     sure: bool,
@@ -115,7 +115,7 @@ fn cases(places: &[&str]) -> Vec<Case> {
     cases
 }
 
-/// Makes every trial and tells one line for each point; `kind` is where all of them share one.
+/// Makes every trial and reports one line for each point, or one for all of them, named `kind`.
 fn try_all(cases: &[Case], kind: Option<&str>) {
     let next = AtomicUsize::new(0);
     let (results, came) = channel();

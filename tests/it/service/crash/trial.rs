@@ -17,7 +17,7 @@ use super::judge::{Posted, judge, nothing_is_open, on_the_way};
 use crate::patience::{until, wait};
 use crate::tally::Tally;
 
-/// What goes on while the process dies.
+/// What goes on when the process is killed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Happens {
     /// One code.
@@ -32,7 +32,7 @@ pub enum Happens {
     WithAChannel,
     /// A delivery is parked already, and the next one will be.
     Parked,
-    /// A code dies before it is looked at, and its person is invited anew. It takes its time, so it goes on only where
+    /// A code expires before it is read, and its user gets a fresh link. It takes its time, so it goes on only where
     /// nothing else can.
     Dies,
 }
