@@ -380,3 +380,18 @@ fn an_unknown_version_or_record_is_refused_not_skipped() {
         }
     }
 }
+
+/// A settling grant is stored with its outcome's number, a closed one with its name.
+#[test]
+fn outcomes_keep_their_stored_numbers_and_names_and_all_of_them_are_listed() {
+    let names = "completed denied expired refused wrong_person lost failed dropped duplicate";
+    assert!(Outcome::ALL.map(Outcome::name).join(" ").starts_with(names));
+    for number in 0..=u8::MAX >> 1 {
+        let stored: Option<Outcome> = postcard::from_bytes(&[number]).ok();
+        assert_eq!(
+            Outcome::ALL.get(usize::from(number)),
+            stored.as_ref(),
+            "outcome {number}"
+        );
+    }
+}
