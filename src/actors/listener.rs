@@ -31,6 +31,7 @@ use super::journal::Journal;
 use super::journal::message::{Append, JournalError};
 use super::journal::open_grants::{Appended, Carried};
 use crate::ids::{ChannelId, Lane, MessageId, WebhookId};
+use crate::intake::message::AfterReceipt;
 use crate::metrics::{self, MessageResult};
 use crate::port::discord::{BotApi, BotError, ChannelMessage, GatewayNote};
 use crate::store::{Change, CommitterHandle};
@@ -41,17 +42,6 @@ const TOGETHER: usize = 32;
 
 /// Messages without content from a lane's own webhook after which the cause is named: one may be somebody's test.
 const BLANKS: usize = 3;
-
-/// What becomes of a source message once its codes are spent.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum AfterReceipt {
-    /// It is deleted.
-    Delete,
-    /// It gets a check mark.
-    React,
-    /// Nothing.
-    Keep,
-}
 
 /// One lane to listen on.
 #[derive(Debug, Clone, Copy)]

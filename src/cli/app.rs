@@ -6,7 +6,7 @@ use clap::builder::{PossibleValuesParser, TypedValueParser as _};
 use clap::{Parser, Subcommand};
 
 use super::{config, debug, demo, hookdeck, link, out, relay, run, simulate, worker};
-use crate::config::{Config, ConfigErrors, Environment, Locator, LogLevel, Secrets};
+use crate::config::{Config, ConfigErrors, Environment, Locator, LogLevel, Secrets, from_word, words};
 use crate::lifecycle::{Exit, Failure};
 use crate::telemetry::Telemetry;
 
@@ -33,8 +33,8 @@ struct Flags {
     #[arg(long, global = true, value_name = "FILE")]
     config: Option<PathBuf>,
     /// Log level on stderr; overrides the configuration
-    #[arg(long, global = true, value_name = "LEVEL", value_parser = PossibleValuesParser::new(LogLevel::WORDS)
-        .map(|word| LogLevel::from_word(&word).expect("the parser lets known words through")))]
+    #[arg(long, global = true, value_name = "LEVEL", value_parser = PossibleValuesParser::new(words::<LogLevel>())
+        .map(|word| from_word::<LogLevel>(&word).expect("the parser lets known words through")))]
     log_level: Option<LogLevel>,
     /// Print machine-readable JSON
     #[arg(long, global = true)]

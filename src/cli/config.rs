@@ -6,7 +6,7 @@ use clap::Subcommand;
 use serde_json::{Map, Value, json};
 
 use super::{Global, out};
-use crate::config::{self, Config, ConfigErrors, Layers, Location, Locator, Origin, RelayConfig, SinkKind};
+use crate::config::{self, Config, ConfigErrors, Location, Locator, Origin, RelayConfig, SinkKind};
 use crate::lifecycle::Exit;
 
 /// Arguments of `config`.
@@ -26,6 +26,8 @@ pub enum Command {
     Show,
     /// Print the JSON schema
     Schema,
+    /// Print every key with its meaning and its default, as a file to start from
+    Defaults,
 }
 
 /// Runs a command of `config`.
@@ -35,6 +37,10 @@ pub fn run(args: &Args, global: &Global) -> anyhow::Result<Exit> {
         Command::Show => show(&global.locator()?, global.json),
         Command::Schema => {
             out::line(serde_json::to_string_pretty(&config::schema())?)?;
+            Ok(Exit::Fine)
+        }
+        Command::Defaults => {
+            out::write(&[&config::default_file()])?;
             Ok(Exit::Fine)
         }
     }
@@ -98,7 +104,7 @@ fn would_run(config: &Config) -> Vec<String> {
             }
         ));
     }
-    if let Some(address) = config.intake.http_listen {
+    if let Some(address) = config.intake.http.listen {
         lines.push(format!("direct intake on {address}"));
     }
     let resources: Vec<_> = config.fetch.resources.iter().map(|r| r.name()).collect();
@@ -107,7 +113,7 @@ fn would_run(config: &Config) -> Vec<String> {
         resources.join(", "),
         config.discord.scopes.join(" ")
     ));
-    for sink in &config.sinks {
+    for sink in &config.delivery {
         let to = match &sink.kind {
             SinkKind::Jsonl { path, .. } => path.display().to_string(),
             // Only the host: a query may hold what is nobody's business.
@@ -130,9 +136,9 @@ fn would_run(config: &Config) -> Vec<String> {
 fn relay_would_run(config: &RelayConfig) -> Vec<String> {
     let mut lines = vec![format!(
         "callbacks on {}, messages for bot {} through {}",
-        config.listen, config.bot, config.api_base
+        config.relay.listen, config.bot, config.api_base
     )];
-    for (lane, about) in config.lanes.iter().enumerate() {
+    for (lane, about) in config.relay.lanes.iter().enumerate() {
         let channel = about
             .channel_id
             .map_or_else(String::new, |id| format!(", channel {id}"));
@@ -145,18 +151,17 @@ fn relay_would_run(config: &RelayConfig) -> Vec<String> {
         Some(limit) => format!("at most {} messages a minute for each channel", limit.per_minute),
         None => "no limit on messages: `limits.webhook` is \"off\"".into(),
     });
-    lines.push(format!("journal and keys in {}", config.journal.display()));
+    lines.push(format!("journal and keys in {}", config.relay.journal.display()));
     lines
 }
 
 fn show(locator: &Locator, json: bool) -> anyhow::Result<Exit> {
-    let layers = Layers::read(locator);
-    layers.check()?;
+    let values_in_force = config::effective(locator)?;
     let secrets = config::secrets_given(&locator.environment);
     let word = |given: bool| if given { "set" } else { "not set" };
     if json {
         let mut values = Map::new();
-        for value in layers.effective() {
+        for value in values_in_force {
             let mut shown = json!({ "value": serde_json::to_value(&value.value)?, "from": value.origin.layer() });
             match &value.origin {
                 Origin::Default => {}
@@ -176,7 +181,7 @@ fn show(locator: &Locator, json: bool) -> anyhow::Result<Exit> {
         return Ok(Exit::Fine);
     }
     let mut text = String::new();
-    for value in layers.effective() {
+    for value in values_in_force {
         let from = match &value.origin {
             Origin::Default => "default".to_owned(),
             Origin::File(path, line) => format!("file {}:{line}", path.display()),

@@ -132,7 +132,7 @@ fn settings(config: &Config, secrets: &HookdeckSecrets) -> HookdeckSettings {
     HookdeckSettings {
         name: config.hookdeck.name.clone(),
         discord: config.discord.api_base.clone(),
-        bot: config.relay_bot,
+        bot: config.relay_bot(),
         code_lifetime: config.intake.code_lifetime.as_secs(),
         lanes: secrets.lanes.clone(),
         relay_key: secrets.relay_key.clone(),

@@ -24,7 +24,6 @@ use crate::intake::state::StateKey;
 use crate::lifecycle::{self, Exit, Failure, Request, Signals};
 use crate::port::callback_intake::{CallbackAnswer, CallbackIntake};
 use crate::port::webhook::{RelayPost as _, WebhookState};
-use crate::rate::limits::WebhookLimit;
 use crate::rate::moment::Moment;
 use crate::relay::dispatcher::{Dispatcher, Offer, Parts};
 use crate::relay::journal::{self, RelayJournalError};
@@ -53,7 +52,7 @@ pub fn run(_args: &Args, global: &Global) -> anyhow::Result<Exit> {
     let (config, secrets) = config::load_relay(&locator)?;
     global.telemetry.apply(&config.log);
     warn_of_unused_secrets(&locator.environment);
-    let pages = pages(config.front.pages.as_deref(), "relay.pages")?;
+    let pages = pages(config.relay.pages.as_deref(), "relay.pages")?;
     System::new()
         .block_on(serve(config, secrets, pages))
         .map_err(Into::into)
@@ -102,12 +101,12 @@ async fn serve(config: RelayConfig, secrets: RelaySecrets, pages: Pages) -> Resu
         Signals::listen().map_err(|e| Failure::new(Exit::Bug, "cannot install signal handlers").source(e))?;
     // A step of the wall clock must neither expire a code nor age a link.
     let clock: SharedClock = SteadyClock::set_by(&SystemClock);
-    let (journal, mut found, hash_key) =
-        journal::open(&config.journal, clock.clone(), HUNG_AFTER).map_err(|e| of_journal(e, &config.journal))?;
+    let (journal, mut found, hash_key) = journal::open(&config.relay.journal, clock.clone(), HUNG_AFTER)
+        .map_err(|e| of_journal(e, &config.relay.journal))?;
     for notice in std::mem::take(&mut found.notices) {
         tracing::warn!("{notice}");
     }
-    tracing::info!(path = %config.journal.display(), waiting = found.waiting.len(), "the relay's journal is open");
+    tracing::info!(path = %config.relay.journal.display(), waiting = found.waiting.len(), "the relay's journal is open");
     let post = client(&config, &secrets)?;
     let counts = Arc::new(Counts::default());
     let now = Now {
@@ -130,7 +129,7 @@ async fn serve(config: RelayConfig, secrets: RelaySecrets, pages: Pages) -> Resu
     let (end, ends) = watch::channel(None);
     let intake = Arc::new(DispatcherIntake(offers));
     let front = front(&config, &secrets, pages, clock, intake, &counts)?;
-    tracing::info!(address = %front.address, lanes = config.lanes.len(), "READY: callbacks are taken");
+    tracing::info!(address = %front.address, lanes = config.relay.lanes.len(), "READY: callbacks are taken");
     let running = dispatcher.run(offered, ends);
     let Some(left) = until_ended(running, front, &mut signals, config.grace, &end, &counts).await else {
         return Ok(Exit::Forced);
@@ -164,21 +163,21 @@ fn front(
     counts: &Arc<Counts>,
 ) -> Result<Front, Failure> {
     let settings = FrontSettings {
-        listen: config.listen,
+        listen: config.relay.listen,
         rules: CallbackRules {
             key: StateKey::new(&secrets.state_key),
             code_lifetime: config.code_lifetime,
             tolerance: CLOCK_TOLERANCE,
-            lanes: Some(config.lanes.len()),
+            lanes: Some(config.relay.lanes.len()),
         },
         clock,
         pages,
-        trusted_proxies: config.front.trusted_proxies.clone(),
+        trusted_proxies: config.relay.trusted_proxies.clone(),
         intake,
         counts: Arc::clone(counts),
     };
     Front::start(settings).map_err(|e| {
-        Failure::new(Exit::Failed, format!("cannot listen on {}", config.listen))
+        Failure::new(Exit::Failed, format!("cannot listen on {}", config.relay.listen))
             .source(e)
             .way_out("stop the program that uses this port, or set relay.listen to another one")
     })
@@ -219,17 +218,14 @@ async fn until_ended(
 }
 
 fn settings(config: &RelayConfig, secrets: &RelaySecrets) -> RelaySettings {
-    let lanes = config.lanes.iter().map(|lane| LaneSettings {
+    let lanes = config.relay.lanes.iter().map(|lane| LaneSettings {
         webhook: lane.webhook_id,
         channel: lane.channel_id,
         pack: usize::from(lane.pack),
     });
     RelaySettings {
         lanes: lanes.collect(),
-        limit: config.limit.map(|limit| WebhookLimit {
-            per_minute: limit.per_minute,
-            burst: limit.burst,
-        }),
+        limit: config.limit,
         code_lifetime: config.code_lifetime,
         bot: config.bot,
         relay_key: secrets.relay_key.clone(),
@@ -238,12 +234,12 @@ fn settings(config: &RelayConfig, secrets: &RelaySecrets) -> RelaySettings {
 
 /// Checks the webhooks before the first callback. A lane that does not work is checked again later.
 async fn check_webhooks(config: &RelayConfig, post: &HttpRelayPost, plan: &mut PostPlan, now: Now) {
-    let checks = config.lanes.iter().map(async |lane| {
+    let checks = config.relay.lanes.iter().map(async |lane| {
         let check = tokio::time::timeout(CHECK_WITHIN, post.look(lane.webhook_id)).await;
         check.unwrap_or(WebhookState::Unclear)
     });
     for (lane, state) in futures_util::future::join_all(checks).await.into_iter().enumerate() {
-        let webhook = config.lanes[lane].webhook_id;
+        let webhook = config.relay.lanes[lane].webhook_id;
         match state {
             WebhookState::There => tracing::info!(lane, %webhook, "lane"),
             WebhookState::Unclear => {

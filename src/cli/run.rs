@@ -33,7 +33,7 @@ pub fn run(_args: &Args, global: &Global) -> anyhow::Result<Exit> {
     // Before any secret is read.
     lifecycle::keep_memory_private();
     let (config, secrets) = global.load()?;
-    let pages = super::relay::pages(config.intake.http_front.pages.as_deref(), "intake.http.pages")?;
+    let pages = super::relay::pages(config.intake.http.pages.as_deref(), "intake.http.pages")?;
     metrics::install();
     System::new()
         .block_on(serve(config, secrets, pages, global))
@@ -229,7 +229,7 @@ async fn reload(service: &Service, running: &mut Config, global: &Global) {
         tracing::info!("the configuration has not changed");
         return;
     }
-    let _ = service.governor.send(Retune(settings::limits(&new.limits))).await;
+    let _ = service.governor.send(Retune(new.limits.clone())).await;
     (running.limits, running.log) = (new.limits, new.log);
     // How many links may be out follows from the limits.
     let _ = service.journal.send(SetGate(settings::gate(running))).await;

@@ -5,7 +5,8 @@ use std::path::PathBuf;
 use serde_json::{Value, json};
 
 use super::{Global, out};
-use crate::config::{Config, StateMode, WireVersion};
+use crate::config::{Config, WireVersion};
+use crate::intake::state::StateMode;
 use crate::lifecycle::{Exit, Failure};
 use crate::relay::script;
 
@@ -110,7 +111,7 @@ fn wrangler(config: &Config, as_json: bool) -> anyhow::Result<String> {
         "observability": { "enabled": false },
         "vars": {
             "CODEFERRY_API_BASE": config.discord.api_base.as_str(),
-            "CODEFERRY_BOT": config.relay_bot.to_string(),
+            "CODEFERRY_BOT": config.relay_bot().to_string(),
             "CODEFERRY_BURST": limit.map_or(1, |limit| limit.burst).to_string(),
             "CODEFERRY_CODE_LIFETIME": config.intake.code_lifetime.as_secs().to_string(),
             "CODEFERRY_LANES": json!(lanes).to_string(),

@@ -1,20 +1,12 @@
-//! What every rule is written with: the checker names faults at a key and reads single values. Rules stand in
-//! `sections` and `sinks`.
+//! What every rule is written with: the checker collects faults, and [`At`] is one place of the tree that is being read.
 
-use std::net::SocketAddr;
-use std::ops::RangeInclusive;
-use std::path::{Path, PathBuf};
-use std::str::FromStr;
-use std::time::Duration;
+use std::path::Path;
 
-use url::{Host, Url};
-
-use super::error::{ConfigError, ConfigErrors, Location, shown};
+use super::error::{ConfigErrors, Location};
 use super::layers::Layers;
-use super::raw::RawId;
-use super::schema::nearest;
-use super::walk::{for_example, place};
-use crate::lifecycle::Exit;
+use super::shape::below;
+use super::tree::{Data, Node, for_example};
+use crate::ids::Lane;
 
 /// Collects faults while values are read. A reader that answers `None` has named a fault, now or before.
 pub(super) struct Checker<'a> {
@@ -22,20 +14,30 @@ pub(super) struct Checker<'a> {
     pub faults: ConfigErrors,
 }
 
-/// A value could not be read; its fault has been named.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Named;
+impl<'a> Checker<'a> {
+    pub(super) fn new(layers: &'a Layers) -> Self {
+        Self {
+            layers,
+            faults: layers.faults.clone(),
+        }
+    }
 
-impl Checker<'_> {
-    /// Names a fault at a key.
+    /// A place of the tree, whether something stands there or not.
+    pub(super) fn at(&mut self, path: &str) -> At<'_, 'a> {
+        At {
+            node: self.layers.root.get(path),
+            path: path.to_owned(),
+            check: self,
+        }
+    }
+
+    /// Names a fault at a key: where its value came from; for an absent one where its table did, else the file.
     pub(super) fn bad(&mut self, key: &str, problem: impl Into<String>, cure: impl Into<String>) {
-        self.faults.push(ConfigError {
-            place: self.place_of(key),
-            key: Some(key.to_owned()),
-            problem: problem.into(),
-            cure: cure.into(),
-            exit: Exit::Usage,
-        });
+        let place = match (self.layers.root.nearest(key).origin.place(), &self.layers.file) {
+            (Location::Nowhere, Some(path)) => Location::File(path.clone(), None),
+            (place, _) => place,
+        };
+        self.faults.name(place, Some(key), problem, cure);
     }
 
     /// Names a required key that is missing, unless what stood there was at fault already.
@@ -44,201 +46,103 @@ impl Checker<'_> {
             self.bad(key, "is missing", cure);
         }
     }
+}
 
-    /// Where a key's value came from; for an absent one where its table did, else the file.
-    fn place_of(&self, key: &str) -> Location {
-        place(&self.layers.root.nearest(key).origin).unwrap_or_else(|| {
-            let file = self.layers.file.clone();
-            file.map_or(Location::Nowhere, |path| Location::File(path, None))
-        })
+/// One place of the tree that is being read.
+pub(super) struct At<'c, 'a> {
+    pub check: &'c mut Checker<'a>,
+    pub path: String,
+    pub node: Option<&'c Node>,
+}
+
+impl<'c, 'a> At<'c, 'a> {
+    /// A key of this table.
+    pub(super) fn key(&mut self, name: &str) -> At<'_, 'a> {
+        At {
+            path: below(&self.path, name),
+            node: self.node.and_then(|node| node.get(name)),
+            check: self.check,
+        }
     }
 
-    /// A value that the defaults have: only a fault can have taken it away.
-    pub(super) fn given<T>(&mut self, key: &str, value: Option<T>) -> Option<T> {
-        if value.is_none() {
-            self.missing(key, for_example(key));
-        }
-        value
+    /// Reads each element of this list.
+    pub(super) fn each<T>(&mut self, mut read: impl FnMut(&mut At<'_, 'a>) -> Option<T>) -> Vec<Option<T>> {
+        let elements = self.items().iter().enumerate().map(|(i, node)| {
+            read(&mut At {
+                path: format!("{}[{i}]", self.path),
+                node: Some(node),
+                check: self.check,
+            })
+        });
+        elements.collect()
     }
 
-    /// An id.
-    pub(super) fn id<T: FromStr>(&mut self, key: &str, raw: &RawId) -> Option<T> {
-        let id = raw.0.parse().ok();
-        if id.is_none() {
-            self.bad(key, "is not an id: Discord's ids are 17 to 20 digits", for_example(key));
-        }
-        id
+    /// The elements of this list. An absent list has none.
+    pub(super) fn items(&self) -> &'c [Node] {
+        self.node.map_or(&[], Node::items)
     }
 
-    /// One of some words.
-    pub(super) fn word<T>(&mut self, key: &str, text: &str, words: &[&str], read: fn(&str) -> Option<T>) -> Option<T> {
-        let word = read(text);
-        if word.is_none() {
-            let cure = match nearest(text, words.iter().copied()) {
-                Some(meant) => format!("did you mean \"{meant}\"?"),
-                None => format!("use {}", list(words)),
-            };
-            self.bad(key, format!("is {}, which is not known here", shown(text)), cure);
-        }
-        word
-    }
-
-    /// A number within bounds.
-    pub(super) fn number<T: TryFrom<u64>>(&mut self, key: &str, number: u64, range: RangeInclusive<u64>) -> Option<T> {
-        if !range.contains(&number) {
-            let (least, most) = range.into_inner();
-            let problem = if number < least {
-                format!("is {number}, less than {least}")
-            } else {
-                format!("is {number}, more than {most}")
-            };
-            self.bad(key, problem, format!("use {least} to {most}"));
-            return None;
-        }
-        T::try_from(number).ok()
-    }
-
-    /// A duration within bounds.
-    pub(super) fn duration(&mut self, key: &str, text: &str, range: RangeInclusive<Duration>) -> Option<Duration> {
-        let Ok(duration) = humantime::parse_duration(text) else {
-            self.bad(key, format!("is {}, not a duration", shown(text)), for_example(key));
-            return None;
-        };
-        if range.contains(&duration) {
-            return Some(duration);
-        }
-        let (least, most) = range.into_inner();
-        let cure = format!(
-            "use {} to {}",
-            humantime::format_duration(least),
-            humantime::format_duration(most)
-        );
-        self.bad(key, format!("is {}, out of bounds", shown(text)), cure);
+    /// Names this key as missing.
+    pub(super) fn missing<T>(&mut self, cure: impl Into<String>) -> Option<T> {
+        self.check.missing(&self.path, cure);
         None
     }
 
-    /// An address with its port; `""` is none.
-    pub(super) fn listen(&mut self, key: &str, text: &str) -> Result<Option<SocketAddr>, Named> {
-        if text.is_empty() {
-            return Ok(None);
-        }
-        text.parse().map(Some).map_err(|_| {
-            self.bad(
-                key,
-                format!("is {}, not an address with a port", shown(text)),
-                "write for example \"127.0.0.1:8080\" or \"[::1]:8080\", or \"\" for none",
-            );
-            Named
-        })
+    /// The text here; an id that was written as an integer too.
+    pub(super) fn text(&mut self) -> Option<String> {
+        self.given().and_then(Node::text)
     }
 
-    /// A path, from the configuration file's folder.
-    pub(super) fn path(&mut self, key: &str, text: &str) -> Option<PathBuf> {
-        if text.is_empty() || text.contains('\0') {
-            self.bad(key, "is not a path", for_example(key));
-            return None;
+    /// The value here; names it as missing where there is none.
+    pub(super) fn scalar(&mut self) -> Option<&'c toml::Value> {
+        match &self.given()?.data {
+            Data::Scalar(value) => Some(value),
+            _ => None,
         }
-        // `components` takes out `.` and doubled slashes; `..` stays, since a symbolic link may stand before it.
-        Some(self.layers.base.join(Path::new(text)).components().collect())
     }
 
-    /// An `https` URL, or an `http` one to a loopback address. Never shown: a secret may hide in it.
-    pub(super) fn url(&mut self, key: &str, text: &str) -> Option<Url> {
-        let url = match Url::parse(text) {
-            Ok(url) if url.has_host() => url,
-            Ok(_) | Err(url::ParseError::RelativeUrlWithoutBase) => {
-                self.bad(key, "is not a URL", "write it in full, with `https://`");
-                return None;
-            }
-            Err(error) => {
-                self.bad(key, format!("is not a URL: {error}"), for_example(key));
-                return None;
-            }
-        };
-        match url.scheme() {
-            "https" => {}
-            "http" if is_loopback(&url) => {}
-            "http" => {
-                let host = url.host_str().unwrap_or_default().to_owned();
-                self.bad(
-                    key,
-                    format!("is plain http to `{host}`, which is not a loopback address"),
-                    "use https: what is sent there is secret",
-                );
-                return None;
-            }
-            _ => {
-                self.bad(key, "is neither http nor https", "use https");
-                return None;
-            }
+    fn given(&mut self) -> Option<&'c Node> {
+        if self.node.is_none() {
+            let cure = self.example();
+            self.check.missing(&self.path, cure);
         }
-        if !url.username().is_empty() || url.password().is_some() {
-            self.bad(
-                key,
-                "holds a user name or a password",
-                "secrets never stand in the file: take it out",
-            );
-            return None;
-        }
-        Some(url)
+        self.node
     }
 
-    /// A base URL: no query, no fragment, no slash at the end of its path.
-    pub(super) fn base_url(&mut self, key: &str, text: &str) -> Option<Url> {
-        let mut url = self.url(key, text)?;
-        if url.query().is_some() || url.fragment().is_some() {
-            self.bad(key, "holds a query or a fragment", "end it with the path");
-            return None;
-        }
-        let path = url.path().trim_end_matches('/').to_owned();
-        url.set_path(&path);
-        Some(url)
+    /// Names a fault here.
+    pub(super) fn bad<T>(&mut self, problem: impl Into<String>, cure: impl Into<String>) -> Option<T> {
+        self.check.bad(&self.path, problem, cure);
+        None
     }
 
-    /// A name: 1 to 32 of `a-z 0-9 _ -`.
-    pub(super) fn name(&mut self, key: &str, text: &str) -> bool {
-        let fits = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'_' || b == b'-';
-        let good = (1..=32).contains(&text.len()) && text.bytes().all(fits);
-        if !good {
-            self.bad(
-                key,
-                format!("is {}, which is no name", shown(text)),
-                "use 1 to 32 of a-z, 0-9, `_` and `-`",
-            );
-        }
-        good
+    /// A right value for this key, as a cure.
+    pub(super) fn example(&self) -> String {
+        for_example(self.check.layers.table, &self.path)
     }
 
-    /// Names every value that stands twice.
-    pub(super) fn once<T: PartialEq>(&mut self, values: &[T], key: impl Fn(usize) -> String, what: &str) {
-        for (i, value) in values.iter().enumerate() {
+    /// Names every value of this list that stands twice.
+    pub(super) fn once<T: PartialEq>(&mut self, values: &[Option<T>], name: &str, what: &str) {
+        let key = |i: usize| format!("{}[{i}]{name}", self.path);
+        for (i, value) in values.iter().enumerate().filter(|(_, value)| value.is_some()) {
             if let Some(first) = values[..i].iter().position(|v| v == value) {
-                self.bad(
-                    &key(i),
-                    format!("is the same {what} as `{}`", key(first)),
-                    "each may stand once",
-                );
+                let problem = format!("is the same {what} as `{}`", key(first));
+                self.check.bad(&key(i), problem, "remove one of them");
             }
         }
     }
-}
 
-/// Words as a person lists them.
-pub(super) fn list(words: &[&str]) -> String {
-    let quoted: Vec<_> = words.iter().map(|w| format!("\"{w}\"")).collect();
-    match quoted.as_slice() {
-        [] => String::new(),
-        [one] => one.clone(),
-        [most @ .., last] => format!("{} or {last}", most.join(", ")),
+    /// The lane whose table this is.
+    pub(super) fn lane(&self) -> Lane {
+        let index = self
+            .path
+            .rsplit_once('[')
+            .and_then(|(_, i)| i.trim_end_matches(']').parse().ok());
+        Lane(index.expect("a lane is an element of a list of at most 256"))
     }
-}
 
-fn is_loopback(url: &Url) -> bool {
-    match url.host() {
-        Some(Host::Ipv4(ip)) => ip.is_loopback(),
-        Some(Host::Ipv6(ip)) => ip.is_loopback(),
-        // RFC 6761 section 6.3: it always means loopback.
-        Some(Host::Domain(name)) => name == "localhost",
-        None => false,
+    /// The file that was read.
+    pub(super) fn file(&self) -> Option<std::path::PathBuf> {
+        let name = self.check.layers.file.as_deref().and_then(Path::file_name);
+        name.map(|name| self.check.layers.base.join(name))
     }
 }

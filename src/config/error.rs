@@ -74,6 +74,23 @@ impl ConfigErrors {
         }
     }
 
+    /// Names a fault that the operator corrects.
+    pub(super) fn name(
+        &mut self,
+        place: Location,
+        key: Option<&str>,
+        problem: impl Into<String>,
+        cure: impl Into<String>,
+    ) {
+        self.push(ConfigError {
+            place,
+            key: key.map(str::to_owned),
+            problem: problem.into(),
+            cure: cure.into(),
+            exit: Exit::Usage,
+        });
+    }
+
     pub(super) fn push(&mut self, error: ConfigError) {
         // One fault may be found on two ways, such as by the command's own needs and by the rules.
         if !self.errors.contains(&error) {
@@ -109,6 +126,13 @@ impl ConfigErrors {
         }
     }
 
+    /// Adds to the cure of the last fault, which is this key's.
+    pub(super) fn also_cured_by(&mut self, key: &str, words: &str) {
+        if let Some(last) = self.errors.last_mut().filter(|e| e.key.as_deref() == Some(key)) {
+            last.cure.push_str(words);
+        }
+    }
+
     pub(super) fn extend(&mut self, others: Self) {
         for error in others.errors {
             self.push(error);
@@ -136,5 +160,34 @@ pub(super) fn shown(text: &str) -> String {
         format!("`{text}`")
     } else {
         format!("a text of {} characters", text.chars().count())
+    }
+}
+
+/// The known word nearest to one that is not known, if near enough to have been meant.
+pub(super) fn nearest<'a>(word: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
+    // Of two letters, one changed is another word: `v3` is not a slip for `v0`.
+    let most = if word.len() < 3 { 0 } else { (word.len() / 3).min(3) };
+    let near = known.into_iter().map(|k| (strsim::osa_distance(word, k), k));
+    near.filter(|(distance, _)| *distance <= most).min().map(|(_, k)| k)
+}
+
+/// An I/O error as a person says it, without the number.
+pub(super) fn describe(error: &std::io::Error) -> String {
+    let text = error.to_string();
+    let text = text.split(" (os error").next().unwrap_or(&text);
+    text[..1].to_lowercase() + &text[1..]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_slip_of_the_finger_finds_its_word_and_another_word_does_not() {
+        let known = ["per_minute", "burst", "slots"];
+        assert_eq!(nearest("per_mintue", known), Some("per_minute"));
+        assert_eq!(nearest("slot", known), Some("slots"));
+        assert_eq!(nearest("timeout", known), None);
+        assert_eq!(nearest("", known), None);
     }
 }

@@ -12,14 +12,16 @@ use rand::TryRng as _;
 use rand::rngs::SysRng;
 use zeroize::Zeroizing;
 
-use super::error::{ConfigError, Location};
-use super::secrets::describe;
+use super::error::{ConfigError, Location, describe};
 use crate::lifecycle::Exit;
 use crate::secret::Key;
 
+/// The shortest key, in bytes: as long as the HMAC-SHA256 output (RFC 2104 section 3).
+pub(super) const KEY_BYTES: usize = 32;
+
 /// Reads the key `name` in `folder`, or makes it: 32 random bytes as base64url, so that the file's text can be given
 /// to a relay as the variable's value. Synced, with its folder, before it is used.
-pub(super) fn load_or_make(folder: &Path, name: &str, least: usize) -> Result<Key, ConfigError> {
+pub(super) fn load_or_make(folder: &Path, name: &str) -> Result<Key, ConfigError> {
     let path = folder.join(name);
     let attempt = match read(&path) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => make(folder, &path).and_then(|()| read(&path)),
@@ -32,11 +34,11 @@ pub(super) fn load_or_make(folder: &Path, name: &str, least: usize) -> Result<Ke
         cure: "let this user write the data folder (the parent of `journal.path`), or set the key's variable".into(),
         exit: Exit::Store,
     })?;
-    if text.len() < least {
+    if text.len() < KEY_BYTES {
         return Err(ConfigError {
             place: Location::File(path, None),
             key: None,
-            problem: format!("the key has {} bytes, fewer than {least}", text.len()),
+            problem: format!("the key has {} bytes, fewer than {KEY_BYTES}", text.len()),
             cure: "bring the file back from a copy; or remove it, and links that are already out are refused".into(),
             exit: Exit::Store,
         });
@@ -89,10 +91,10 @@ mod tests {
     fn a_key_is_made_once_in_private_and_stays() {
         let data = tempfile::tempdir().expect("temporary folder");
         let keys = data.path().join("data/keys");
-        let first = load_or_make(&keys, "state.key", 32).expect("made");
+        let first = load_or_make(&keys, "state.key").expect("made");
         assert_eq!(first.expose().len(), 43);
-        assert_eq!(load_or_make(&keys, "state.key", 32).expect("read"), first);
-        assert_ne!(load_or_make(&keys, "pkce.key", 32).expect("made"), first);
+        assert_eq!(load_or_make(&keys, "state.key").expect("read"), first);
+        assert_ne!(load_or_make(&keys, "pkce.key").expect("made"), first);
         let mode = |path: &Path| fs::metadata(path).expect("there").permissions().mode() & 0o777;
         assert_eq!((mode(&keys), mode(&keys.join("state.key"))), (0o700, 0o600));
         let mut names: Vec<_> = fs::read_dir(&keys)
@@ -107,7 +109,7 @@ mod tests {
     fn a_key_that_was_cut_short_is_refused_and_left_alone() {
         let data = tempfile::tempdir().expect("temporary folder");
         fs::write(data.path().join("state.key"), "short\n").expect("written");
-        let error = load_or_make(data.path(), "state.key", 32).expect_err("too short");
+        let error = load_or_make(data.path(), "state.key").expect_err("too short");
         assert_eq!(error.problem, "the key has 5 bytes, fewer than 32");
         assert_eq!(error.exit, Exit::Store);
         assert_eq!(

@@ -1,31 +1,38 @@
-//! Configuration: raw (what serde reads) to checked (whose existence proves that it is valid). Opens and binds nothing.
+//! Configuration: defaults, file and environment become a checked [`Config`], whose existence proves that it is valid, or
+//! a list of every fault. Opens and binds nothing.
+//!
+//! `table` states each key once. From bottom to top: `shape` (what is known about keys), `tree` (values with their
+//! origins), `walk` and `variables` (what fits the shape), `layers`, `check` (names faults), `section` and `rules` (how
+//! keys are declared and read), `table`, `relations` (rules about several keys), `secrets`, `load`.
 
 mod check;
-mod checked;
-mod differences;
+mod describe;
 mod environment;
 mod error;
-mod hookdeck;
 mod key_file;
 mod layers;
 mod load;
-mod overrides;
-mod raw;
-mod relay;
-mod schema;
+mod relations;
+mod rules;
+mod secret_reader;
 mod secrets;
-mod sections;
+mod section;
+mod shape;
 mod sinks;
+mod table;
 mod texts;
+mod tree;
+mod variables;
 mod walk;
 
-pub use checked::*;
-pub use differences::Changes;
-pub use environment::Environment;
+pub use describe::{default_file, schema};
+pub use environment::{Environment, secrets_given};
 pub use error::{ConfigError, ConfigErrors, Location};
-pub use hookdeck::HookdeckSecrets;
-pub use layers::{Effective, Layers, Origin};
-pub use load::{Locator, check, load};
-pub use relay::{RelayConfig, RelayLaneConfig, RelaySecrets, is_relays_own, load_relay};
-pub use schema::schema;
-pub use secrets::{LinkKeys, Secrets, secrets_given};
+pub use layers::Locator;
+pub use load::{RelayConfig, check, effective, is_relays_own, load, load_relay};
+pub use rules::{Permille, from_word, words};
+pub use secrets::{HookdeckSecrets, LinkKeys, RelaySecrets, Secrets};
+pub use section::Changes;
+pub use sinks::{SinkConfig, SinkKind};
+pub use table::*;
+pub use tree::{Effective, Origin};

@@ -1,124 +1,137 @@
-//! The rules of `[[delivery]]`.
+//! `[[delivery]]`: which keys each kind of sink has.
 
-use super::check::{Checker, Named};
-use super::checked::{LaneConfig, SinkConfig, SinkKind};
-use super::error::shown;
-use super::raw::RawDelivery;
-use super::walk::for_example;
+use std::path::PathBuf;
 
-/// The kinds there are.
-const KINDS: [&str; 3] = ["jsonl", "http", "discord_webhook"];
+use serde::Deserialize;
+use url::Url;
 
-impl Checker<'_> {
-    /// Every sink; none at all is a fault.
-    pub(super) fn sinks(&mut self, raw: &[RawDelivery], lanes: &[LaneConfig]) -> Option<Vec<SinkConfig>> {
-        if raw.is_empty() {
-            self.missing(
-                "delivery",
-                "results must go somewhere: add `[[delivery]]` with `name = \"results\"`, `kind = \"jsonl\"` and `path = \"data/results.jsonl\"`",
-            );
-            return None;
+use super::check::At;
+use super::rules::{Rule, from_word, id, name, optional, path, url, whole, word};
+use super::section::{Changes, Section, keys};
+use super::shape::{Key, Shape, below};
+use crate::ids::WebhookId;
+
+/// One `[[delivery]]`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SinkConfig {
+    /// Its name: 1 to 32 of `[a-z0-9_-]`; stored with each delivery, so a renamed sink is a new one.
+    pub name: String,
+    /// Where it delivers to.
+    pub kind: SinkKind,
+}
+
+/// Where a sink delivers to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum SinkKind {
+    /// A file of JSON lines.
+    Jsonl {
+        /// The file.
+        path: PathBuf,
+        /// Megabytes (10^6 bytes) at which a new file is begun; `None` never.
+        rotate_mb: Option<u64>,
+    },
+    /// A signed HTTP callback (Standard Webhooks).
+    Http {
+        /// Where to post; https, or http on loopback.
+        url: Url,
+    },
+    /// A message in a Discord channel.
+    DiscordWebhook {
+        /// The webhook; never one of the lanes'.
+        webhook_id: WebhookId,
+    },
+}
+
+impl SinkKind {
+    /// Its name in the configuration.
+    pub const fn name(&self) -> &'static str {
+        match self {
+            Self::Jsonl { .. } => "jsonl",
+            Self::Http { .. } => "http",
+            Self::DiscordWebhook { .. } => "discord_webhook",
         }
-        let sinks: Vec<_> = raw
-            .iter()
-            .enumerate()
-            .map(|(i, sink)| self.sink(&format!("delivery[{i}]"), sink, lanes))
-            .collect();
-        let names: Vec<_> = raw.iter().enumerate().map(|(i, s)| s.name.clone().ok_or(i)).collect();
-        self.once(&names, |i| format!("delivery[{i}].name"), "name");
-        let files: Vec<_> = sinks
-            .iter()
-            .enumerate()
-            .map(|(i, s)| match s {
-                Some(SinkConfig {
-                    kind: SinkKind::Jsonl { path, .. },
-                    ..
-                }) => Ok(path.clone()),
-                _ => Err(i),
-            })
-            .collect();
-        self.once(&files, |i| format!("delivery[{i}].path"), "file");
+    }
+}
+
+keys! {
+    /// The keys of every kind together.
+    struct AnySink {
+        /// Name of the sink, unique. Deliveries are remembered by it.
+        name: String, name().or_say("write for example `name = \"results\"`: deliveries are remembered by it");
+        /// A file, a signed callback, or a message in a channel.
+        kind: Kind, word();
+        /// Only jsonl: the file that results are appended to. Required.
+        path: Option<PathBuf>, optional(path());
+        /// Only jsonl: megabytes (10^6 bytes) at which a new file is begun; never unless given.
+        rotate_mb: Option<u64>, optional(whole(1, 1_000_000));
+        /// Only http: where results are posted, signed with CODEFERRY_CALLBACK_SECRET as Standard Webhooks says. Required.
+        url: Option<Url>, optional(url());
+        /// Only discord_webhook: id of the webhook; its token stands in CODEFERRY_WEBHOOK_TOKENS as id:token. Required.
+        webhook_id: Option<WebhookId>, optional(id());
+    }
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+enum Kind {
+    Jsonl,
+    Http,
+    DiscordWebhook,
+}
+
+/// The sinks, at least one.
+pub(super) fn sinks() -> Rule<Vec<SinkConfig>> {
+    Rule::new(Shape::List(Box::new(Shape::Table(AnySink::keys()))), |at| {
+        let items = at.items();
+        if items.is_empty() {
+            return at.missing(
+                "results must go somewhere: add `[[delivery]]` with `name = \"results\"`, `kind = \"jsonl\"` and \
+                 `path = \"data/results.jsonl\"`",
+            );
+        }
+        let names: Vec<_> = items.iter().map(|item| item.get("name")?.text()).collect();
+        at.once(&names, ".name", "name");
+        let sinks = at.each(sink);
+        let file = |sink: &Option<SinkConfig>| match &sink.as_ref()?.kind {
+            SinkKind::Jsonl { path, .. } => Some(path.clone()),
+            _ => None,
+        };
+        at.once(&sinks.iter().map(file).collect::<Vec<_>>(), ".path", "file");
         sinks.into_iter().collect()
-    }
+    })
+}
 
-    fn sink(&mut self, at: &str, raw: &RawDelivery, lanes: &[LaneConfig]) -> Option<SinkConfig> {
-        let key = |name: &str| format!("{at}.{name}");
-        let name = match &raw.name {
-            Some(name) => self.name(&key("name"), name).then(|| name.clone()),
-            None => {
-                self.missing(
-                    &key("name"),
-                    "write for example `name = \"results\"`: deliveries are remembered by it",
-                );
-                None
-            }
-        };
-        let Some(kind) = raw.kind.as_deref() else {
-            self.missing(&key("kind"), "use \"jsonl\", \"http\" or \"discord_webhook\"");
-            return None;
-        };
-        let allowed: &[&str] = match kind {
-            "jsonl" => &["path", "rotate_mb"],
-            "http" => &["url"],
-            "discord_webhook" => &["webhook_id"],
-            _ => {
-                self.word(&key("kind"), kind, &KINDS, |_| None::<()>);
-                return None;
-            }
-        };
-        let given = [
-            ("path", raw.path.is_some()),
-            ("rotate_mb", raw.rotate_mb.is_some()),
-            ("url", raw.url.is_some()),
-            ("webhook_id", raw.webhook_id.is_some()),
-        ];
-        for (other, _) in given.iter().filter(|(name, given)| *given && !allowed.contains(name)) {
-            let known: Vec<_> = allowed.iter().map(|k| format!("`{k}`")).collect();
-            self.bad(
-                &key(other),
-                format!("does not belong to kind {}", shown(kind)),
-                format!("take it away; this kind has {}", known.join(" and ")),
-            );
+fn sink(at: &mut At<'_, '_>) -> Option<SinkConfig> {
+    let any = AnySink::read(at);
+    let word = at.node.and_then(|node| node.get("kind")?.text()).unwrap_or_default();
+    // Of an unknown kind it cannot be said which keys it has.
+    let kind = from_word(&word)?;
+    let keys: &[&str] = match kind {
+        Kind::Jsonl => &["path", "rotate_mb"],
+        Kind::Http => &["url"],
+        Kind::DiscordWebhook => &["webhook_id"],
+    };
+    for name in ["path", "rotate_mb", "url", "webhook_id"] {
+        let mut at = at.key(name);
+        if at.node.is_none() && keys.first() == Some(&name) {
+            let cure = at.example();
+            at.missing::<()>(cure);
+        } else if at.node.is_some() && !keys.contains(&name) {
+            let known: Vec<_> = keys.iter().map(|key| format!("`{key}`")).collect();
+            let cure = format!("remove it; this kind has {}", known.join(" and "));
+            at.bad::<()>(format!("does not belong to kind `{word}`"), cure);
         }
-        let kind = match kind {
-            "jsonl" => {
-                let rotate_mb = match raw.rotate_mb {
-                    Some(mb) => self.number(&key("rotate_mb"), mb, 1..=1_000_000).map(Some).ok_or(Named),
-                    None => Ok(None),
-                };
-                let path = self.required(&key("path"), raw.path.as_ref())?;
-                SinkKind::Jsonl {
-                    path: self.path(&key("path"), path)?,
-                    rotate_mb: rotate_mb.ok()?,
-                }
-            }
-            "http" => {
-                let url = self.required(&key("url"), raw.url.as_ref())?;
-                SinkKind::Http {
-                    url: self.url(&key("url"), url)?,
-                }
-            }
-            _ => {
-                let id = self.required(&key("webhook_id"), raw.webhook_id.as_ref())?;
-                let webhook_id = self.id(&key("webhook_id"), id)?;
-                if lanes.iter().any(|l| l.webhook_id == webhook_id) {
-                    self.bad(
-                        &key("webhook_id"),
-                        "is the webhook of a lane: results would be taken for codes and removed",
-                        "make another webhook for results",
-                    );
-                    return None;
-                }
-                SinkKind::DiscordWebhook { webhook_id }
-            }
-        };
-        Some(SinkConfig { name: name?, kind })
     }
-
-    fn required<'r, T>(&mut self, key: &str, value: Option<&'r T>) -> Option<&'r T> {
-        if value.is_none() {
-            self.missing(key, for_example(key));
-        }
-        value
-    }
+    let any = any?;
+    let kind = match kind {
+        Kind::Jsonl => SinkKind::Jsonl {
+            path: any.path?,
+            rotate_mb: any.rotate_mb,
+        },
+        Kind::Http => SinkKind::Http { url: any.url? },
+        Kind::DiscordWebhook => SinkKind::DiscordWebhook {
+            webhook_id: any.webhook_id?,
+        },
+    };
+    Some(SinkConfig { name: any.name, kind })
 }

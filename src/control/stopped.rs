@@ -112,7 +112,7 @@ impl<'a> StoppedStore<'a> {
     fn operate(&mut self, id: GrantId, event: Event) -> Result<Value, Refusal> {
         let policy = Policy {
             code_lifetime: self.config.intake.code_lifetime,
-            sinks: self.config.sinks.iter().map(|s| s.name.clone()).collect(),
+            sinks: self.config.delivery.iter().map(|s| s.name.clone()).collect(),
             keep_parked: self.config.journal.keep_parked,
             reinvite: self.config.reinvite.enabled,
         };

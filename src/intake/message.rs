@@ -8,6 +8,18 @@ use crate::secret::Key;
 /// Discord's own limit on a message is 2,000 characters (4,000 with Nitro); nothing longer is looked at.
 const LONGEST: usize = 8_000;
 
+/// What happens to a source message once its codes are spent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum AfterReceipt {
+    /// It is deleted.
+    Delete,
+    /// It gets a check mark.
+    React,
+    /// Nothing.
+    Keep,
+}
+
 /// Which versions are accepted, and the key of version 1.
 #[derive(Debug, Clone)]
 pub struct Accept {

@@ -141,7 +141,8 @@ fn decode<const N: usize>(text: &str) -> Result<[u8; N], StateError> {
 }
 
 /// The form of a state: the configuration's `state.mode`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum StateMode {
     /// A signed token.
     Signed,

@@ -52,7 +52,8 @@ pub enum RevokeAnswer {
 }
 
 /// A resource the person approved.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Resource {
     /// `GET /users/@me`; always needed.
     User,

@@ -30,7 +30,7 @@ use crate::time::{SharedClock, Timestamp};
 
 /// What the front will count, where the configuration asks for one: the control interface tells it too, and opens first.
 pub fn counts(config: &Config) -> Option<Arc<Counts>> {
-    config.intake.http_listen.map(|_| Arc::default())
+    config.intake.http.listen.map(|_| Arc::default())
 }
 
 /// Opens the front where the configuration asks for one.
@@ -41,7 +41,7 @@ pub fn start(
     pages: Pages,
     counts: Option<Arc<Counts>>,
 ) -> Result<Option<Front>, Failure> {
-    let (Some(listen), Some(counts)) = (config.intake.http_listen, counts) else {
+    let (Some(listen), Some(counts)) = (config.intake.http.listen, counts) else {
         return Ok(None);
     };
     let direct = Direct(Arc::new(Shared {
@@ -64,7 +64,7 @@ pub fn start(
         },
         clock: service.clock.clone(),
         pages,
-        trusted_proxies: config.intake.http_front.trusted_proxies.clone(),
+        trusted_proxies: config.intake.http.trusted_proxies.clone(),
         intake: Arc::new(direct),
         counts,
     })

@@ -1,16 +1,15 @@
 //! The configuration as the plain settings that the parts take: the one place that turns one into the other.
 
 use crate::actors::journal::open_grants::OpenGrantsRules;
-use crate::actors::listener::{self, WatchedLane};
-use crate::config::{AfterReceipt, Config, LimitsConfig, Secrets, StateMode, WireVersion};
+use crate::actors::listener::WatchedLane;
+use crate::config::{Config, Secrets, WireVersion};
 use crate::delivery::result::ResultFormat;
 use crate::grant::Policy;
 use crate::intake::gate::GateRules;
 use crate::intake::link::LinkSettings;
-use crate::intake::message::Accept;
+use crate::intake::message::{Accept, AfterReceipt};
 use crate::intake::mint::Minter;
-use crate::intake::state::{StateKey, StateRules};
-use crate::rate::limits::{Limits, RateLimit, WebhookLimit};
+use crate::intake::state::{StateKey, StateMode, StateRules};
 use crate::secret::Key;
 
 /// The configured lanes as the listener watches them.
@@ -23,29 +22,12 @@ pub fn watched(config: &Config) -> Vec<WatchedLane> {
     lanes.collect()
 }
 
-/// The governor's limits.
-pub fn limits(config: &LimitsConfig) -> Limits {
-    let rate = |r: crate::config::RateLimit| RateLimit {
-        per_second: r.per_second,
-        burst: r.burst,
-    };
-    Limits {
-        webhook: config.webhook.map(|w| WebhookLimit {
-            per_minute: w.per_minute,
-            burst: w.burst,
-        }),
-        global: config.global.map(rate),
-        oauth: config.oauth.map(rate),
-        invalid_requests: config.invalid_requests,
-    }
-}
-
 /// The rules of open grants.
 pub fn open_grants_rules(config: &Config) -> OpenGrantsRules {
     OpenGrantsRules {
         policy: Policy {
             code_lifetime: config.intake.code_lifetime,
-            sinks: config.sinks.iter().map(|s| s.name.clone()).collect(),
+            sinks: config.delivery.iter().map(|s| s.name.clone()).collect(),
             keep_parked: config.journal.keep_parked,
             reinvite: config.reinvite.enabled,
         },
@@ -61,7 +43,7 @@ pub fn gate(config: &Config) -> GateRules {
         webhook: config.limits.webhook.map(|w| (w.per_minute, w.burst)),
         oauth_per_second: config.limits.oauth.map(|oauth| oauth.per_second),
         code_lifetime: config.intake.code_lifetime,
-        share_permille: config.gate.share_permille,
+        share_permille: config.gate.share.0,
     }
 }
 
@@ -74,7 +56,7 @@ pub fn minter(config: &Config, state_key: &Key, pkce_key: &Key) -> Minter {
             redirect_uri: config.discord.redirect_uri.clone(),
             scopes: config.discord.scopes.clone(),
         },
-        mode: config.state.mode.into(),
+        mode: config.state.mode,
         state_key: StateKey::new(state_key),
         pkce_key: pkce_key.clone(),
         lifetime: config.state.lifetime,
@@ -93,19 +75,10 @@ pub fn accept(config: &Config, secrets: &Secrets) -> Accept {
 /// How states are read.
 pub fn states(config: &Config, secrets: &Secrets) -> StateRules {
     StateRules {
-        mode: config.state.mode.into(),
+        mode: config.state.mode,
         key: StateKey::new(&secrets.state_key),
         code_lifetime: config.intake.code_lifetime,
         purposes: config.state.purposes.len(),
-    }
-}
-
-/// What becomes of a source message.
-pub fn after_receipt(config: &Config) -> listener::AfterReceipt {
-    match config.intake.after_receipt {
-        AfterReceipt::Delete => listener::AfterReceipt::Delete,
-        AfterReceipt::React => listener::AfterReceipt::React,
-        AfterReceipt::Keep => listener::AfterReceipt::Keep,
     }
 }
 

@@ -30,7 +30,7 @@ pub(super) async fn open(
     let timeout = config.stages.deliver.timeout;
     let tokens: &BTreeMap<WebhookId, _> = &secrets.webhook_tokens;
     let mut made: Vec<(String, Rc<dyn Sink>)> = Vec::new();
-    for sink in &config.sinks {
+    for sink in &config.delivery {
         let made_one: Rc<dyn Sink> = match &sink.kind {
             SinkKind::Jsonl { path, rotate_mb } => {
                 JsonLines::open(path, rotate_mb.map(|mb| mb * 1_000_000), clock.clone()).map_err(|e| {

@@ -127,7 +127,7 @@ pub fn wire(
     let clock: SharedClock = steady.clone();
     let lanes = settings::watched(config);
     let governor = Governor::new(governor::GovernorSettings {
-        limits: settings::limits(&config.limits),
+        limits: config.limits.clone(),
         lanes: lanes.iter().map(|l| (l.channel, l.lane)).collect(),
         spending: loaded.spending.clone(),
         ledger: Box::new(Ledger(store.clone())),
@@ -191,7 +191,7 @@ pub fn wire(
             clock: clock.clone(),
             code_lifetime: config.intake.code_lifetime,
             poll_every: config.intake.poll_every,
-            after_receipt: settings::after_receipt(config),
+            after_receipt: config.intake.after_receipt,
             on_fatal: end_once(end),
             on_ready: callbacks.on_ready,
             identifies: listener::Identifies::new(identifies, IDENTIFIES_A_DAY, store),

@@ -6,11 +6,12 @@ use std::time::Duration;
 
 use actix::{ActorFutureExt, AsyncContext, Context, WrapFuture};
 
-use super::{AfterReceipt, Listener};
+use super::Listener;
 use crate::actors::journal::message::{ClaimRemovals, Removed};
 use crate::crash;
 use crate::grant::retry::LONGEST_WAIT;
 use crate::ids::WebhookId;
+use crate::intake::message::AfterReceipt;
 use crate::port::discord::{BotApi, BotError};
 use crate::port::later::Later;
 use crate::store::SourceMessage;

@@ -10,7 +10,7 @@ fn what_is_not_toml_is_named_by_its_line() {
     let errors = read("[log]\nlevel = info\nformat = \"text\"\n", []).expect_err("it is not TOML");
     let lines = rendered(&errors);
     assert!(
-        lines[0].starts_with("2: this is not TOML: a text stands without quotes; write"),
+        lines[0].starts_with("2: this is not TOML: a text without quotes; write"),
         "{lines:?}"
     );
     // What stands in a file that cannot be read is not called missing.
@@ -25,8 +25,8 @@ fn an_empty_file_lacks_four_things() {
         [
             "file: `discord.application_id` is missing; set it to the \"Application ID\" of the developer portal, page General Information",
             "file: `discord.redirect_uri` is missing; set it to the redirect of the developer portal, page OAuth2: your relay's URL",
-            "file: `intake.lanes` is missing; codes must come from somewhere: add `[[intake.lanes]]` with `channel_id` and `webhook_id`, or set `intake.http.listen`",
             "file: `delivery` is missing; results must go somewhere: add `[[delivery]]` with `name = \"results\"`, `kind = \"jsonl\"` and `path = \"data/results.jsonl\"`",
+            "file: `intake.lanes` is missing; codes must come from somewhere: add `[[intake.lanes]]` with `channel_id` and `webhook_id`, or set `intake.http.listen`",
         ]
     );
 }
@@ -52,7 +52,7 @@ fn unknown_keys_are_told_what_was_meant() {
     );
     says(
         &[("[shutdown]", "quux = 2")],
-        &["12: `shutdown.quux` is not a known key; known here are `grace`"],
+        &["12: `shutdown.quux` is not a known key; the keys here are `grace`"],
     );
     says(
         &[("[jornal]", "path = \"x\"")],
@@ -67,8 +67,8 @@ fn a_secret_in_the_file_is_sent_to_the_environment_and_not_repeated() {
     assert_eq!(
         rendered(&errors),
         [
-            "12: `control.control_token` is not a known key; secrets never stand in the file: set CODEFERRY_CONTROL_TOKEN, or name a file in CODEFERRY_CONTROL_TOKEN_FILE",
-            "13: `control.token` is not a known key; secrets never stand in the file: set CODEFERRY_BOT_TOKEN, or name a file in CODEFERRY_BOT_TOKEN_FILE",
+            "12: `control.control_token` is not a known key; secrets do not belong in the file: set CODEFERRY_CONTROL_TOKEN, or name a file in CODEFERRY_CONTROL_TOKEN_FILE",
+            "13: `control.token` is not a known key; secrets do not belong in the file: set CODEFERRY_BOT_TOKEN, or name a file in CODEFERRY_BOT_TOKEN_FILE",
         ]
     );
 }
@@ -84,7 +84,7 @@ fn wrong_types_say_what_would_be_right() {
             "12: `journal.cache_mb` is a text, not a whole number from 0; write for example `cache_mb = 16`",
             "13: `journal.max_open` is a negative number, not a whole number from 0; write for example `max_open = 100000`",
             "14: `journal.closed_retention` is a whole number, not a text in quotes; write for example `closed_retention = \"24h\"`",
-            "15: `journal.keep_parked` is true or false, not a text in quotes; write for example `keep_parked = \"7d\"`",
+            "15: `journal.keep_parked` is a boolean, not a text in quotes; write for example `keep_parked = \"7d\"`",
         ],
     );
     says(
@@ -149,8 +149,8 @@ fn lanes_are_complete_distinct_and_packed_within_bounds() {
         &[("[[intake.lanes]]", twice)],
         &[
             "7: `intake.lanes[0].pack` is 19, more than 18; use 1 to 18",
-            "9: `intake.lanes[1].channel_id` is the same channel as `intake.lanes[0].channel_id`; each may stand once",
-            "10: `intake.lanes[1].webhook_id` is the same webhook as `intake.lanes[0].webhook_id`; each may stand once",
+            "9: `intake.lanes[1].channel_id` is the same channel as `intake.lanes[0].channel_id`; remove one of them",
+            "10: `intake.lanes[1].webhook_id` is the same webhook as `intake.lanes[0].webhook_id`; remove one of them",
         ],
     );
 }
@@ -162,11 +162,11 @@ fn direct_intake_needs_no_lane() {
         ("[intake.http]", "listen = \"127.0.0.1:8080\""),
     ]);
     let config = read(&text, []).expect("no lane is needed");
-    assert!(config.intake.lanes.is_empty() && config.intake.http_listen.is_some());
+    assert!(config.intake.lanes.is_empty() && config.intake.http.listen.is_some());
     says(
         &[("[[intake.lanes]]", ""), ("[intake.http]", "listen = \"localhost\"")],
         &[
-            "9: `intake.http.listen` is `localhost`, not an address with a port; write for example \"127.0.0.1:8080\" or \"[::1]:8080\", or \"\" for none",
+            "9: `intake.http.listen` is `localhost`, not an IP address with a port; write for example \"127.0.0.1:8080\" or \"[::1]:8080\", or \"\" for none",
         ],
     );
 }
@@ -210,7 +210,7 @@ fn plain_http_is_for_loopback_addresses_only() {
     );
     check(
         "https://me:CANARY@discord.com",
-        "4: `discord.api_base` holds a user name or a password; secrets never stand in the file: take it out",
+        "4: `discord.api_base` holds a user name or a password; secrets do not belong in the file: remove it",
     );
 }
 
@@ -219,7 +219,7 @@ fn limits_keep_the_strict_window_possible() {
     says(
         &[("[limits]", "webhook = { per_minute = 30, burst = 30 }")],
         &[
-            "12: `limits.webhook` has a burst of 30, which is not less than per_minute (30); write for example `webhook = { per_minute = 30, burst = 5 }`: what is left of the minute is the refill",
+            "12: `limits.webhook` has a burst of 30, which is not less than per_minute (30); write for example `webhook = { per_minute = 30, burst = 5 }`: the rest of the minute is the refill",
         ],
     );
     says(
@@ -247,14 +247,14 @@ fn words_and_durations_are_known_ones() {
             ("[log]", "level = \"verbose\"\nformat = \"yaml\""),
         ],
         &[
-            "12: `intake.after_receipt` is `remove`, which is not known here; use \"delete\", \"react\" or \"keep\"",
-            "13: `intake.accept[2]` is the same version as `intake.accept[0]`; each may stand once",
-            "13: `intake.accept[1]` is `v2`, which is not known here; use \"v0\" or \"v1\"",
+            "12: `intake.after_receipt` is `remove`, not a known value; use \"delete\", \"react\" or \"keep\"",
+            "13: `intake.accept[2]` is the same version as `intake.accept[0]`; remove one of them",
+            "13: `intake.accept[1]` is `v2`, not a known value; use \"v0\" or \"v1\"",
             "14: `intake.poll_every` is `soon`, not a duration; write for example `poll_every = \"10s\"`",
-            "16: `state.mode` is `singed`, which is not known here; did you mean \"signed\"?",
+            "16: `state.mode` is `singed`, not a known value; did you mean \"signed\"?",
             "17: `state.lifetime` is `0s`, out of bounds; use 1s to 1day",
-            "19: `log.level` is `verbose`, which is not known here; use \"off\", \"error\", \"warn\", \"info\", \"debug\" or \"trace\"",
-            "20: `log.format` is `yaml`, which is not known here; use \"text\" or \"json\"",
+            "19: `log.level` is `verbose`, not a known value; use \"off\", \"error\", \"warn\", \"info\", \"debug\" or \"trace\"",
+            "20: `log.format` is `yaml`, not a known value; use \"text\" or \"json\"",
         ],
     );
     says(
@@ -265,7 +265,7 @@ fn words_and_durations_are_known_ones() {
         &[
             "12: `stages.exchange.slots` is 0, less than 1; use 1 to 1024",
             "13: `stages.exchange.timeout` is `1h`, out of bounds; use 100ms to 2m",
-            "15: `intake.accept` is empty, so that no message would be taken; use [\"v1\"]",
+            "15: `intake.accept` is empty; write for example `accept = [\"v1\"]`",
         ],
     );
 }
@@ -275,15 +275,13 @@ fn purposes_and_scopes_are_names() {
     says(
         &[("[state]", "purposes = [\"default\", \"Two Words\", \"default\"]")],
         &[
-            "12: `state.purposes[1]` is `Two Words`, which is no name; use 1 to 32 of a-z, 0-9, `_` and `-`",
-            "12: `state.purposes[2]` is the same name as `state.purposes[0]`; each may stand once",
+            "12: `state.purposes[2]` is the same name as `state.purposes[0]`; remove one of them",
+            "12: `state.purposes[1]` is `Two Words`, not a valid name; use 1 to 32 of a-z, 0-9, `_` and `-`",
         ],
     );
     says(
         &[("[state]", "purposes = []")],
-        &[
-            "12: `state.purposes` has 0 names, not 1 to 256; write for example `purposes = [\"default\"]`; a link carries the index in one byte",
-        ],
+        &["12: `state.purposes` is empty; write for example `purposes = [\"default\"]`"],
     );
     let many: Vec<_> = (0..257).map(|i| format!("\"p{i}\"")).collect();
     let errors = read(

@@ -39,9 +39,9 @@ fn the_environment_goes_before_the_file_and_the_file_before_the_defaults() {
     assert_eq!(both.state.purposes, ["c"]);
     assert_eq!(both.discord.application_id.0, u64::MAX);
     assert_eq!(both.data_folder(), Path::new("/var/lib/codeferry"));
-    assert_eq!(both.sinks.len(), 2);
+    assert_eq!(both.delivery.len(), 2);
     assert!(
-        matches!(&both.sinks[0].kind, SinkKind::Jsonl { path, .. } if path == Path::new("/etc/codeferry/quoted.jsonl"))
+        matches!(&both.delivery[0].kind, SinkKind::Jsonl { path, .. } if path == Path::new("/etc/codeferry/quoted.jsonl"))
     );
 }
 

@@ -7,10 +7,10 @@ fn resources_need_their_scopes() {
     says(
         &[("[fetch]", "resources = [\"user\", \"guilds\", \"member\", \"guild\"]")],
         &[
-            "12: `fetch.resources[1]` is \"guilds\", which needs the scope \"guilds\"; add \"guilds\" to `discord.scopes`, or take \"guilds\" away",
-            "12: `fetch.resources[2]` is \"member\", which needs the scope \"guilds.members.read\"; add \"guilds.members.read\" to `discord.scopes`, or take \"member\" away",
-            "12: `fetch.resources[2]` is \"member\", which needs a guild; set `discord.guild_id`, or take \"member\" away",
-            "12: `fetch.resources[3]` is `guild`, which is not known here; did you mean \"guilds\"?",
+            "12: `fetch.resources[3]` is `guild`, not a known value; did you mean \"guilds\"?",
+            "12: `fetch.resources[1]` is \"guilds\", which needs the scope \"guilds\"; add \"guilds\" to `discord.scopes`, or remove \"guilds\"",
+            "12: `fetch.resources[2]` is \"member\", which needs the scope \"guilds.members.read\"; add \"guilds.members.read\" to `discord.scopes`, or remove \"member\"",
+            "12: `fetch.resources[2]` is \"member\", which needs a guild; set `discord.guild_id`, or remove \"member\"",
         ],
     );
     let discord = "application_id = 1536000000000000001\nredirect_uri = \"https://relay.example/callback\"\n\
@@ -18,13 +18,13 @@ fn resources_need_their_scopes() {
     says(
         &[("[discord]", discord), ("[fetch]", "resources = [\"connections\"]")],
         &[
-            "4: `discord.scopes[1]` is `guilds members`, which is no scope; write one scope an element, as in `[\"identify\", \"guilds\"]`",
-            "13: `fetch.resources` lacks \"user\", without which nobody knows who approved; add \"user\"",
+            "4: `discord.scopes[1]` is `guilds members`, not a valid scope; write one scope an element, as in `[\"identify\", \"guilds\"]`",
+            "13: `fetch.resources` lacks \"user\", without which the user is unknown; add \"user\"",
         ],
     );
     says(
         &[("[discord]", &discord.replace("guilds members", "guilds"))],
-        &["4: `discord.scopes` lacks \"identify\", without which nobody knows who approved; add \"identify\""],
+        &["4: `discord.scopes` lacks \"identify\", without which the user is unknown; add \"identify\""],
     );
 }
 
@@ -37,22 +37,22 @@ fn sinks_are_named_complete_and_of_a_known_kind() {
     says(
         &[("[[delivery]]", sinks)],
         &[
-            "9: `delivery[0].kind` is `kafka`, which is not known here; use \"jsonl\", \"http\" or \"discord_webhook\"",
+            "9: `delivery[0].kind` is `kafka`, not a known value; use \"jsonl\", \"http\" or \"discord_webhook\"",
             "10: `delivery[1].path` is missing; write for example `path = \"data/results.jsonl\"`",
-            "11: `delivery[1].name` is the same name as `delivery[0].name`; each may stand once",
-            "13: `delivery[1].url` does not belong to kind `jsonl`; take it away; this kind has `path` and `rotate_mb`",
+            "11: `delivery[1].name` is the same name as `delivery[0].name`; remove one of them",
+            "13: `delivery[1].url` does not belong to kind `jsonl`; remove it; this kind has `path` and `rotate_mb`",
             "14: `delivery[2].name` is missing; write for example `name = \"results\"`: deliveries are remembered by it",
             "14: `delivery[2].webhook_id` is missing; write for example `webhook_id = \"1536000000000000005\"`",
             "16: `delivery[3].kind` is missing; use \"jsonl\", \"http\" or \"discord_webhook\"",
-            "17: `delivery[3].name` is `UPPER`, which is no name; use 1 to 32 of a-z, 0-9, `_` and `-`",
+            "17: `delivery[3].name` is `UPPER`, not a valid name; use 1 to 32 of a-z, 0-9, `_` and `-`",
             "21: `delivery[4].url` is plain http to `app.example`, which is not a loopback address; use https: what is sent there is secret",
-            "25: `delivery[5].webhook_id` is the webhook of a lane: results would be taken for codes and removed; make another webhook for results",
+            "25: `delivery[5].webhook_id` is the webhook of a lane: results would be taken for codes and removed; create another webhook for results",
         ],
     );
     let twice = "name = \"a\"\nkind = \"jsonl\"\npath = \"r.jsonl\"\n[[delivery]]\nname = \"b\"\nkind = \"jsonl\"\npath = \"./r.jsonl\"";
     says(
         &[("[[delivery]]", twice)],
-        &["14: `delivery[1].path` is the same file as `delivery[0].path`; each may stand once"],
+        &["14: `delivery[1].path` is the same file as `delivery[0].path`; remove one of them"],
     );
 }
 
@@ -70,10 +70,10 @@ fn variables_that_mean_nothing_are_errors() {
             ("PATH", "is not ours"),
         ],
         &[
-            "environment CODEFERRY_BOT_TOKN: means no key and no secret; did you mean CODEFERRY_BOT_TOKEN?",
-            "environment CODEFERRY_LIMITS__OATH: means no key and no secret; did you mean CODEFERRY_LIMITS__OAUTH?",
-            "environment CODEFERRY_LOG_LEVEL: means no key and no secret; did you mean CODEFERRY_LOG__LEVEL?",
-            "environment CODEFERRY_SOMETHING_ELSE: means no key and no secret; keys are CODEFERRY_SECTION__KEY, with two underscores between; take it away if it is not meant",
+            "environment CODEFERRY_BOT_TOKN: is neither a configuration key nor a secret; did you mean CODEFERRY_BOT_TOKEN?",
+            "environment CODEFERRY_LIMITS__OATH: is neither a configuration key nor a secret; did you mean CODEFERRY_LIMITS__OAUTH?",
+            "environment CODEFERRY_LOG_LEVEL: is neither a configuration key nor a secret; did you mean CODEFERRY_LOG__LEVEL?",
+            "environment CODEFERRY_SOMETHING_ELSE: is neither a configuration key nor a secret; keys are written CODEFERRY_SECTION__KEY, with two underscores; unset it if it is not meant for codeferry",
         ],
     );
 }
@@ -90,12 +90,12 @@ fn bad_values_of_variables_name_the_variable() {
             ("CODEFERRY_DISCORD__SCOPES", "identify"),
         ],
         &[
-            "environment CODEFERRY_DELIVERY__3__NAME: `delivery[3].name` is not there to be set; elements are counted from 0, and the next that can be added is 1",
-            "environment CODEFERRY_DISCORD__SCOPES: `discord.scopes` is not a list of texts: a text stands without quotes; write for example `scopes = [\"identify\"]`",
+            "environment CODEFERRY_DELIVERY__3__NAME: `delivery[3].name` does not exist; elements count from 0, and the next that can be added is 1",
+            "environment CODEFERRY_DISCORD__SCOPES: `discord.scopes` is not a list of texts: a text without quotes; write for example `scopes = [\"identify\"]`",
             "environment CODEFERRY_JOURNAL__CACHE_MB: `journal.cache_mb` is not a whole number from 0; write for example `cache_mb = 16`",
             "environment CODEFERRY_LIMITS__OAUTH__BURST: `limits.oauth.burst` is a text, not a whole number from 0; write for example `burst = 10`",
             "environment CODEFERRY_LIMITS__WEBHOOK: `limits.webhook` is not a table or \"off\": unclosed inline table, expected `}`; write for example `webhook = { burst = 5, per_minute = 30 }`",
-            "environment CODEFERRY_LOG__LEVEL: `log.level` is `loud`, which is not known here; use \"off\", \"error\", \"warn\", \"info\", \"debug\" or \"trace\"",
+            "environment CODEFERRY_LOG__LEVEL: `log.level` is `loud`, not a known value; use \"off\", \"error\", \"warn\", \"info\", \"debug\" or \"trace\"",
         ],
     );
 }
@@ -110,7 +110,7 @@ fn a_commands_name_and_texts_are_tried_out() {
         says(
             &[("[commands]", &format!("connect = \"{name}\""))],
             &[&format!(
-                "12: `commands.connect` is `{name}`, which is no name of a command; use 1 to 32 letters and digits, `-` and `_`, in lower case and without the slash, or \"\" for none"
+                "12: `commands.connect` is `{name}`, not a valid command name; use 1 to 32 letters and digits of any script, `-` and `_`, in lower case and without the slash, or \"\" for none"
             )],
         );
     }
@@ -126,8 +126,8 @@ fn a_commands_name_and_texts_are_tried_out() {
             "14: `commands.texts[0].later` cannot be used: uses `minutes`, which is not defined; write for example `later = \"Beaucoup de monde en ce moment. Essaie encore dans {{ seconds }} s.\"`",
             "15: `commands.texts[0].button` cannot be used: renders to 0 characters, not 1 to 80; write for example `button = \"Relier\"`",
             "16: `commands.texts[1].button` is missing; write for example `button = \"Relier\"`",
-            "23: `commands.texts[2].locale` is the same language as `commands.texts[0].locale`; each may stand once",
-            "25: `commands.texts[3].locale` is `pt_BR`, which is not known here; did you mean \"pt-BR\"?",
+            "23: `commands.texts[2].locale` is the same language as `commands.texts[0].locale`; remove one of them",
+            "25: `commands.texts[3].locale` is `pt_BR`, not a known value; did you mean \"pt-BR\"?",
         ],
     );
     let config = read(
@@ -160,7 +160,7 @@ fn a_new_invitation_is_a_switch_and_a_text() {
     says(
         &[("[state]", "mode = \"user_id\""), ("[reinvite]", "enabled = true")],
         &[
-            "14: `reinvite.enabled` is true, but only a signed state tells for sure whom to write to; set `state.mode = \"signed\"`, or switch it off",
+            "14: `reinvite.enabled` is true, but only a signed state proves which user to message; set `state.mode = \"signed\"`, or set it to false",
         ],
     );
     of_variables(

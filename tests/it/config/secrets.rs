@@ -33,7 +33,7 @@ fn every_missing_secret_is_named_with_what_needs_it() {
             "environment CODEFERRY_CALLBACK_SECRET: is not set: a sink of kind `http` signs with it; set `whsec_` and 24 to 64 random bytes in base64 (CODEFERRY_CALLBACK_SECRET_FILE may name a file instead)",
             "environment CODEFERRY_CLIENT_SECRET: is not set: exchanging codes needs it; copy it from the developer portal, page OAuth2 (CODEFERRY_CLIENT_SECRET_FILE may name a file instead)",
             "environment CODEFERRY_CONTROL_TOKEN: is not set: `control.listen` opens a TCP port that needs it; set a long random text, or `control.listen = \"\"` (CODEFERRY_CONTROL_TOKEN_FILE may name a file instead)",
-            "environment CODEFERRY_RELAY_KEY: is not set: `intake.accept` has \"v1\", whose messages are signed with it; set the relay's key of at least 32 bytes, or accept only [\"v0\"] (CODEFERRY_RELAY_KEY_FILE may name a file instead)",
+            "environment CODEFERRY_RELAY_KEY: is not set: `intake.accept` has \"v1\", whose messages are signed with it; set the same key of at least 32 bytes for the service and its relay (CODEFERRY_RELAY_KEY_FILE may name a file instead)",
             "environment CODEFERRY_WEBHOOK_TOKENS: has no token for webhook 1536000000000000005, which sink `b` posts to; add `webhook_id:token`, separated by commas; both stand in the webhook's URL",
         ]
     );
@@ -90,7 +90,7 @@ fn bad_secrets_are_named_without_their_values() {
             "environment CODEFERRY_PKCE_KEY_FILE: names `/gone/CANARY`, which cannot be read: no such file or directory; name a file that this user may read",
             "environment CODEFERRY_RELAY_KEY: has 6 bytes, fewer than 32; make one with `openssl rand -base64 32`",
             "environment CODEFERRY_STATE_KEY_FILE: names a file that is empty; write the secret into it",
-            "environment CODEFERRY_WEBHOOK_TOKENS: has an entry 2 that is not `webhook_id:token`; write `webhook_id:token`, separated by commas; both stand in the webhook's URL",
+            "environment CODEFERRY_WEBHOOK_TOKENS: is not a list of `webhook_id:token`: see entry 2; write `webhook_id:token`, separated by commas; both stand in the webhook's URL",
             "environment CODEFERRY_WEBHOOK_TOKENS: has two tokens for webhook 1536000000000000005; keep one",
         ]
     );

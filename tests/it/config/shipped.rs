@@ -53,7 +53,7 @@ fn the_defaults_name_every_key_of_the_schema_and_no_other() {
 #[test]
 fn every_key_of_the_defaults_is_explained_and_every_example_is_good() {
     let config = read(&full_defaults(), []).expect("the examples in the defaults are good");
-    assert_eq!(config.sinks.len(), 3);
+    assert_eq!(config.delivery.len(), 3);
     assert_eq!(config.intake.code_lifetime, Duration::from_secs(100));
     let mut before = "";
     for line in include_str!("../../../config/default.toml").lines() {

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use codeferry::config::{Config, Environment, Secrets};
+use codeferry::config::{self, Environment, Locator, Secrets};
 use codeferry::discord::api_base::ApiBase;
 use codeferry::discord::bot::BotSettings;
 use codeferry::discord::gateway::GatewaySettings;
@@ -146,7 +146,6 @@ fn shown() -> Vec<String> {
 }
 
 fn loaded() -> Secrets {
-    let text = include_str!("../../../config/example.toml");
     let mut variables = vec![(
         "CODEFERRY_WEBHOOK_TOKENS".to_owned(),
         format!("1536000000000000005:{SECRET}"),
@@ -162,9 +161,12 @@ fn loaded() -> Secrets {
         variables.push((format!("CODEFERRY_{name}"), SECRET.to_owned()));
     }
     let environment: Environment = variables.into_iter().collect();
-    let file = std::path::Path::new("/nowhere/codeferry.toml");
-    let config = Config::from_text(text, file, &environment).expect("the example is good");
-    Secrets::load(&config, &environment).expect("every secret is given")
+    let locator = Locator {
+        config: Some("config/example.toml".into()),
+        environment,
+        folder: env!("CARGO_MANIFEST_DIR").into(),
+    };
+    config::load(&locator).expect("every secret is given").1
 }
 
 #[test]
