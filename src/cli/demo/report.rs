@@ -67,19 +67,33 @@ impl Report {
         self.events.callbacks() as i64 - ended as i64
     }
 
-    fn promises(&self) -> [(&'static str, bool); 8] {
+    /// The promises: the name in JSON, the sentence for people, whether it was kept.
+    fn promises(&self) -> [(&'static str, &'static str, bool); 8] {
+        let (events, ledger) = (&self.events, &self.summary);
         let results = self.outcomes.values().sum::<u64>() - self.of(Outcome::Duplicate);
-        let all_ended = self.unaccounted() == 0 && self.open == 0 && self.events.stuck == 0;
+        let all_ended = self.unaccounted() == 0 && self.open == 0 && events.stuck == 0;
         let all_delivered = self.delivered as u64 == results && self.lines_malformed == 0;
+        let (once, none_left) = (ledger.presented_twice == 0, ledger.tokens_left == 0);
+        let (none_forged, within) = (self.forged_presented == 0, ledger.worst_minute <= 30);
+        let clean = self.clean_end && !events.died;
+        let invited = events.invited_again;
         [
-            ("every_code_accounted_for", all_ended),
-            ("no_code_presented_twice", self.summary.presented_twice == 0),
-            ("no_token_left", self.summary.tokens_left == 0),
-            ("no_spoof_presented", self.forged_presented == 0),
-            ("every_result_delivered", all_delivered),
-            ("webhook_budget_kept", self.summary.worst_minute <= 30),
-            ("dead_code_invited_anew", self.events.invited_again),
-            ("service_ends_cleanly", self.clean_end && !self.events.died),
+            ("every_code_accounted_for", "every code is accounted for", all_ended),
+            ("no_code_presented_twice", "no code was presented twice", once),
+            ("no_token_left", "no token is left alive", none_left),
+            ("no_spoof_presented", "no forged code was presented", none_forged),
+            ("every_result_delivered", "every result was delivered", all_delivered),
+            (
+                "webhook_budget_kept",
+                "no channel got more than 30 messages a minute",
+                within,
+            ),
+            (
+                "dead_code_invited_anew",
+                "the user of an expired code got a new link",
+                invited,
+            ),
+            ("service_ends_cleanly", "service and relay ended cleanly", clean),
         ]
     }
 
@@ -106,7 +120,7 @@ impl Report {
 
     /// Whether every promise was kept.
     pub fn kept(&self) -> bool {
-        self.promises().iter().all(|(_, kept)| *kept)
+        self.promises().iter().all(|(.., kept)| *kept)
     }
 
     /// The object of `--json`.
@@ -115,7 +129,7 @@ impl Report {
             "codes": self.events.callbacks(),
             "unaccounted": self.unaccounted(),
             "seconds": (self.seconds * 10.0).round() / 10.0,
-            "promises": self.promises().into_iter().collect::<BTreeMap<_, _>>(),
+            "promises": self.promises().map(|(name, _, kept)| (name, kept)).into_iter().collect::<BTreeMap<_, _>>(),
         });
         for outcome in Outcome::ALL {
             object[outcome.name()] = json!(self.of(outcome));
@@ -140,9 +154,9 @@ impl Report {
             let _ = writeln!(text, "{label:<38}{number}");
         }
         let _ = writeln!(text, "{:<38}{:.1}\n", "seconds", self.seconds);
-        for (name, kept) in self.promises() {
+        for (_, sentence, kept) in self.promises() {
             let verdict = if kept { "kept  " } else { "BROKEN" };
-            let _ = writeln!(text, "{verdict}  {}", name.replace('_', " "));
+            let _ = writeln!(text, "{verdict}  {sentence}");
         }
         text
     }

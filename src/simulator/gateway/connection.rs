@@ -107,12 +107,12 @@ struct Client {
     id: u64,
     out: UnboundedSender<Out>,
     identified: bool,
-    /// When the frames of the last minute came.
+    /// Arrival times of the last minute's frames.
     recent: VecDeque<Instant>,
 }
 
 impl Client {
-    /// Takes one frame; whether it was a heartbeat.
+    /// Handles one frame; returns whether it was a heartbeat.
     fn take(&mut self, frame: &str) -> bool {
         let now = Instant::now();
         while self
@@ -152,7 +152,7 @@ impl Client {
         };
         match begun {
             Ok(()) => self.identified = true,
-            Err(told) => self.send(told),
+            Err(refusal) => self.send(refusal),
         }
         false
     }

@@ -25,7 +25,7 @@ const MEMBER_FLAGS: u64 = 1 << 14 | 1 << 15;
 /// `GUILD_MEMBERS`.
 const GUILD_MEMBERS: u64 = 1 << 1;
 
-/// What a connection is told to send.
+/// What a connection has to send, or how it has to end.
 #[derive(Debug, Clone)]
 pub(super) enum Out {
     Text(Arc<str>),
@@ -85,14 +85,14 @@ impl Gateway {
         self.hub().refuse_until.is_some_and(|until| Instant::now() < until)
     }
 
-    /// Publishes an event to every session that asked for it and may see it.
+    /// Publishes an event to every session that asked for it, if the bot may view its channel.
     pub fn publish(&self, dispatch: Dispatch) {
         let channel = dispatch
             .data
             .get("channel_id")
             .and_then(Value::as_str)
             .and_then(|id| id.parse().ok());
-        // An interaction comes from wherever it is used.
+        // The bot gets an interaction even from a channel that it may not view.
         let seen_anyway = dispatch.kind == "INTERACTION_CREATE";
         if !seen_anyway && channel.is_some_and(|id| !self.directory.may_view(id)) {
             return;
@@ -120,7 +120,7 @@ impl Gateway {
         }
     }
 
-    /// Makes a fault happen.
+    /// Causes a fault.
     pub fn fault(&self, fault: GatewayFault) {
         let mut hub = self.hub();
         let to_all = match fault {
@@ -166,7 +166,7 @@ impl Gateway {
         }
     }
 
-    /// What it has done so far.
+    /// Counts since the start.
     pub fn status(&self) -> GatewayStatus {
         let hub = self.hub();
         GatewayStatus {
@@ -184,7 +184,7 @@ impl Gateway {
         id
     }
 
-    /// A connection ended; a clean close by the client ends its session too.
+    /// Removes a connection. After a clean close by the client its session ends too.
     pub(super) fn disconnect(&self, id: u64, ends_session: bool) {
         let mut hub = self.hub();
         hub.connections.remove(&id);
@@ -201,14 +201,14 @@ impl Gateway {
         });
     }
 
-    /// Counts a heartbeat; whether it is acknowledged.
+    /// Counts a heartbeat; returns whether it is acknowledged.
     pub(super) fn heartbeat(&self) -> bool {
         let mut hub = self.hub();
         hub.status.heartbeats += 1;
         !hub.no_acks
     }
 
-    /// Begins a session. `Err` is what the client is told instead.
+    /// Begins a session. `Err` is what the client gets instead.
     pub(super) fn identify(&self, connection: u64, out: &UnboundedSender<Out>, d: &Value) -> Result<(), Out> {
         let token = d["token"].as_str().unwrap_or_default().trim_start_matches("Bot ");
         let bot = self.directory.bot(token).ok_or(Out::Close(Some(4004)))?;
@@ -274,7 +274,7 @@ impl Gateway {
         Ok(())
     }
 
-    /// Goes on with a session, replaying what was missed. `Err` is what the client is told instead.
+    /// Resumes a session and replays the missed events. `Err` is what the client gets instead.
     pub(super) fn resume(&self, connection: u64, out: &UnboundedSender<Out>, d: &Value) -> Result<(), Out> {
         let token = d["token"].as_str().unwrap_or_default().trim_start_matches("Bot ");
         self.directory.bot(token).ok_or(Out::Close(Some(4004)))?;
@@ -328,7 +328,7 @@ impl Session {
         }
     }
 
-    /// Content comes with the intent, with a mention, in one's own messages, and in direct messages.
+    /// Whether the bot gets a message's content: with the intent, if mentioned, in its own and in direct messages.
     fn may_read(&self, data: &Value) -> bool {
         let me = &self.bot.user["id"];
         let mentioned = data["mentions"]
