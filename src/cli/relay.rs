@@ -8,7 +8,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use actix::System;
-use rand::rngs::StdRng;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::Instant;
 
@@ -115,15 +114,13 @@ async fn serve(config: RelayConfig, secrets: RelaySecrets, pages: Pages) -> Resu
     };
     let mut plan = PostPlan::new(settings(&config, &secrets), found, now);
     check_webhooks(&config, &post, &mut plan, now).await;
-    let random: StdRng = rand::make_rng();
     let dispatcher = Dispatcher::new(Parts {
-        schedule: plan,
+        plan,
         journal: journal.clone(),
         post: Rc::new(post),
         clock: clock.clone(),
         counts: Arc::clone(&counts),
         hash_key,
-        random,
     });
     let (offers, offered) = mpsc::channel(OFFERS);
     let (end, ends) = watch::channel(None);

@@ -3,7 +3,6 @@
 use std::collections::VecDeque;
 use std::time::Duration;
 
-use crate::ids::ChannelId;
 use crate::rate::limits::WebhookLimit;
 use crate::rate::moment::Moment;
 use crate::rate::rates::Channel;
@@ -15,8 +14,6 @@ const SHORT: (usize, Duration) = (5, Duration::from_millis(2_050));
 
 /// One channel's budget.
 pub struct LaneBudget {
-    /// What its spending is stored under: the channel's id, or the webhook's where the channel is not known.
-    pub key: ChannelId,
     channel: Channel,
     limit: Option<WebhookLimit>,
     /// The last answers.
@@ -27,9 +24,8 @@ pub struct LaneBudget {
 
 impl LaneBudget {
     /// A budget that has spent what an earlier process noted.
-    pub fn new(key: ChannelId, sent_at: &[Timestamp], limit: Option<WebhookLimit>, now: Moment) -> Self {
+    pub fn new(sent_at: &[Timestamp], limit: Option<WebhookLimit>, now: Moment) -> Self {
         Self {
-            key,
             channel: Channel::new(Window::replay(sent_at, now), limit, now),
             limit,
             answered: VecDeque::new(),

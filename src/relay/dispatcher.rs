@@ -1,7 +1,7 @@
-//! Drives the schedule: journals what comes in, posts what may go, and does nothing else. One task owns it all.
+//! Drives the plan: journals what comes in and posts what may be posted. One task owns everything.
 //!
-//! What it waits on is behind ports: the wall clock, the post, and the journal, which commits inline in virtual time. Nothing
-//! is answered before it is on the disk, and no post leaves before its send time is.
+//! The wall clock, the posts and the journal are behind ports, so tests run it in virtual time. A callback is answered only
+//! when it is on the disk, and a message is posted only when its send time is.
 
 use std::collections::HashMap;
 use std::rc::Rc;
@@ -10,17 +10,15 @@ use std::time::Duration;
 
 use futures_util::future::{FutureExt as _, LocalBoxFuture};
 use futures_util::stream::{FuturesUnordered, StreamExt as _};
-use rand::RngExt as _;
-use rand::rngs::StdRng;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::{Instant, MissedTickBehavior};
 
-use super::journal::{Known, RelayJournal};
+use super::journal::RelayJournal;
+use super::known::Known;
 use super::post_plan::{CallbackAdmission, Now, PostPlan, Posting};
-use super::queue::{Waiting, Word};
+use super::queue::{Content, Line};
 use crate::front::counts::Counts;
-use crate::grant::Outcome;
-use crate::ids::{CodeHash, GrantId};
+use crate::ids::CodeHash;
 use crate::intake::callback::Callback;
 use crate::port::callback_intake::CallbackAnswer;
 use crate::port::discord::Answered;
@@ -30,39 +28,37 @@ use crate::secret::Key;
 use crate::store::StoreError;
 use crate::time::SharedClock;
 
-/// Traces are removed, and forgotten callbacks forgotten.
+/// Callbacks that no longer matter are forgotten, and keys that nothing needs destroyed.
 const MAINTAIN_EVERY: Duration = Duration::from_mins(1);
 
-/// A callback that somebody wants to be taken.
+/// A callback that the front offers.
 #[derive(Debug)]
 pub struct Offer {
-    /// What came.
+    /// The callback.
     pub callback: Callback,
-    /// Who waits for the word.
+    /// Takes the answer.
     pub answer: oneshot::Sender<CallbackAnswer>,
 }
 
-/// What the dispatcher is made of.
+/// What the dispatcher needs.
 pub struct Parts {
     /// The plan.
-    pub schedule: PostPlan,
+    pub plan: PostPlan,
     /// The journal.
     pub journal: RelayJournal,
-    /// The way out.
+    /// The way to Discord.
     pub post: Rc<dyn RelayPost>,
     /// The wall clock.
     pub clock: SharedClock,
-    /// What is counted.
+    /// The counters.
     pub counts: Arc<Counts>,
-    /// Callbacks are known by their hash under it.
+    /// The key under which callbacks are hashed.
     pub hash_key: Key,
-    /// Chance, for ids.
-    pub random: StdRng,
 }
 
-/// What happened outside.
+/// What has finished.
 enum Happened {
-    Journalled(Box<Waiting>, Result<(), StoreError>),
+    Journalled(Box<Line>, Result<(), StoreError>),
     Answered(Box<Posting>, Result<Answered<PostAnswer>, StoreError>),
     Looked(usize, WebhookState),
     Stored(Result<(), StoreError>),
@@ -72,13 +68,13 @@ enum Happened {
 pub struct Dispatcher {
     parts: Parts,
     started: Instant,
-    /// Callbacks that are on their way to the disk, and who waits for them.
+    /// Callbacks that are being journalled, and the answers that wait for it.
     pending: HashMap<CodeHash, Vec<oneshot::Sender<CallbackAnswer>>>,
     work: FuturesUnordered<LocalBoxFuture<'static, Happened>>,
 }
 
 impl Dispatcher {
-    /// A dispatcher at the moment from which its schedule counts.
+    /// A dispatcher; its monotonic clock starts now.
     pub fn new(parts: Parts) -> Self {
         Self {
             parts,
@@ -95,27 +91,27 @@ impl Dispatcher {
         }
     }
 
-    /// Works until it is told when to end at the latest, and answers how many codes are left then. Once told, it takes
-    /// nothing new and ends as soon as nothing waits. A failed store ends it at once.
+    /// Runs until `end` names a moment, and then until nothing waits or that moment has come; returns how many codes are
+    /// left. A failed store ends it at once.
     pub async fn run(
         mut self,
         mut offers: mpsc::Receiver<Offer>,
         mut end: watch::Receiver<Option<Instant>>,
     ) -> Result<usize, StoreError> {
-        let mut house = tokio::time::interval(MAINTAIN_EVERY);
-        house.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut upkeep = tokio::time::interval(MAINTAIN_EVERY);
+        upkeep.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut open = true;
         loop {
             self.act()?;
             let until = *end.borrow_and_update();
             if let Some(until) = until
-                && (Instant::now() >= until || (!open && self.parts.schedule.waiting() == 0 && self.work.is_empty()))
+                && (Instant::now() >= until || (!open && self.parts.plan.waiting() == 0 && self.work.is_empty()))
             {
-                return Ok(self.parts.schedule.codes());
+                return Ok(self.parts.plan.codes());
             }
             let now = self.now();
-            let idle = self.parts.schedule.idle_for(now);
-            // Never zero: an answer that is due now comes by itself, and a loop without a pause would starve it.
+            let idle = self.parts.plan.idle_for(now);
+            // Never zero: a loop without a pause would starve the answer that it waits for.
             let idle = idle.map(|wait| wait.max(Duration::from_millis(1)));
             tokio::select! {
                 offer = offers.recv(), if open => match offer {
@@ -126,12 +122,12 @@ impl Dispatcher {
                 () = sleep(idle), if idle.is_some() => {}
                 () = until_moment(until), if until.is_some() => {}
                 told = end.changed(), if until.is_none() => {
-                    // Whoever would tell is gone: there is nobody to work for.
+                    // The sender is gone, so the process is ending.
                     if told.is_err() {
-                        return Ok(self.parts.schedule.codes());
+                        return Ok(self.parts.plan.codes());
                     }
                 }
-                _ = house.tick() => self.maintain(),
+                _ = upkeep.tick() => self.maintain(),
             }
             if let Some(error) = self.parts.journal.failed() {
                 return Err(error);
@@ -139,14 +135,14 @@ impl Dispatcher {
         }
     }
 
-    /// Does all that may be done now.
+    /// Does everything that may be done now.
     fn act(&mut self) -> Result<(), StoreError> {
         let now = self.now();
-        let due = self.parts.schedule.pass_time(now.wall);
+        let due = self.parts.plan.pass_time(now.wall);
         if !due.died.is_empty() {
             tracing::warn!(
                 codes = due.died.len(),
-                "codes died before they could be posted: their people are told"
+                "codes expired before they could be posted: the service is told"
             );
             self.parts.counts.expired.add_many(due.died.len());
             for line in &due.died {
@@ -156,12 +152,12 @@ impl Dispatcher {
         if !due.dropped.is_empty() {
             tracing::warn!(
                 lines = due.dropped.len(),
-                "what nobody waits for any more was dropped untold"
+                "lines that were too old to be posted were dropped"
             );
             self.parts.counts.untold.add_many(due.dropped.len());
-            self.stored(self.parts.journal.settle(&due.dropped, Outcome::Dropped, now.wall));
+            self.stored(self.parts.journal.settle(&due.dropped));
         }
-        while let Some(posting) = self.parts.schedule.next_post(now) {
+        while let Some(posting) = self.parts.plan.next_post(now) {
             let stored = self.parts.journal.spend(posting.budget, posting.sent_at.clone());
             let post = Rc::clone(&self.parts.post);
             self.work.push(
@@ -175,14 +171,14 @@ impl Dispatcher {
                 .boxed_local(),
             );
         }
-        while let Some((lane, webhook)) = self.parts.schedule.next_look(now) {
+        while let Some((lane, webhook)) = self.parts.plan.next_look(now) {
             let look = self.parts.post.look(webhook);
             self.work
                 .push(look.map(move |look| Happened::Looked(lane, look)).boxed_local());
         }
-        let schedule = &self.parts.schedule;
-        self.parts.counts.waiting.set(schedule.waiting());
-        self.parts.counts.lanes_out.set(schedule.lanes_out());
+        let plan = &self.parts.plan;
+        self.parts.counts.waiting.set(plan.waiting());
+        self.parts.counts.lanes_out.set(plan.lanes_out());
         self.parts.journal.failed().map_or(Ok(()), Err)
     }
 
@@ -193,9 +189,8 @@ impl Dispatcher {
     fn take(&mut self, Offer { callback, answer }: Offer) {
         let now = self.now();
         let hash = callback.hash(&self.parts.hash_key);
-        let id = GrantId::new(now.wall, self.parts.random.random());
         let counts = &self.parts.counts;
-        let taken = match self.parts.schedule.admit(callback, hash, id, now) {
+        let taken = match self.parts.plan.admit(callback, hash, now) {
             CallbackAdmission::New(waiting, known) => {
                 self.journal(waiting, known, answer);
                 return;
@@ -210,7 +205,7 @@ impl Dispatcher {
             }
             CallbackAdmission::Busy => {
                 counts.busy.add();
-                tracing::warn!("a person was sent away: more codes wait than can be posted in their life");
+                tracing::warn!("a callback was refused (busy): more codes wait than can be posted before they expire");
                 CallbackAnswer::Busy
             }
             CallbackAdmission::TooMany => {
@@ -218,11 +213,11 @@ impl Dispatcher {
                 CallbackAnswer::TooMany
             }
         };
-        // A browser that has gone misses only its page.
+        // A browser that has disconnected misses only its page.
         let _ = answer.send(taken);
     }
 
-    fn journal(&mut self, waiting: Waiting, known: Known, answer: oneshot::Sender<CallbackAnswer>) {
+    fn journal(&mut self, waiting: Line, known: Known, answer: oneshot::Sender<CallbackAnswer>) {
         self.pending.insert(waiting.hash, vec![answer]);
         let stored = self.parts.journal.accept(&waiting, known);
         let waiting = Box::new(waiting);
@@ -244,22 +239,22 @@ impl Dispatcher {
                 result?;
                 let counts = &self.parts.counts;
                 counts.accepted.add();
-                if matches!(waiting.word, Word::Denied(_)) {
+                if matches!(waiting.content, Content::Denied(_)) {
                     counts.denied.add();
                 }
                 tracing::info!(
                     lane = waiting.lane.0,
                     code = waiting.hash.short(),
-                    denied = matches!(waiting.word, Word::Denied(_)),
-                    "a callback is safe"
+                    denied = matches!(waiting.content, Content::Denied(_)),
+                    "callback journalled"
                 );
-                self.parts.schedule.journalled(*waiting);
+                self.parts.plan.journalled(*waiting);
             }
             Happened::Answered(posting, answered) => self.answered(*posting, &answered?),
             Happened::Looked(lane, look) => {
                 let now = self.now();
-                if self.parts.schedule.looked(lane, look, now) {
-                    tracing::info!(lane, "the webhook of this lane works again");
+                if self.parts.plan.looked(lane, look, now) {
+                    tracing::info!(lane, "this lane's webhook works again");
                 }
             }
             Happened::Stored(result) => result?,
@@ -270,7 +265,7 @@ impl Dispatcher {
     fn answered(&mut self, posting: Posting, answered: &Answered<PostAnswer>) {
         let now = self.now();
         let (lane, webhook, lines) = (posting.lane, posting.webhook, posting.lines.len());
-        let settled = self.parts.schedule.answered(posting, answered, now);
+        let settled = self.parts.plan.answered(posting, answered, now);
         let counts = &self.parts.counts;
         match &answered.outcome {
             PostAnswer::Posted(message) => {
@@ -280,43 +275,39 @@ impl Dispatcher {
             }
             PostAnswer::Deferred(wait) => {
                 counts.rate_limited.add();
-                tracing::warn!(lane, wait_s = wait.as_secs_f32(), "Discord asks to wait (429)");
+                tracing::warn!(lane, wait_s = wait.as_secs_f32(), "rate limited by Discord (429)");
             }
             PostAnswer::NotSent => {
                 counts.posts_failed.add();
-                tracing::warn!(lane, "Discord cannot be reached: it is tried again");
+                tracing::warn!(lane, "Discord cannot be reached; the post is retried");
             }
             PostAnswer::Unknown(reason) => {
                 counts.posts_failed.add();
-                tracing::warn!(lane, %reason, "a post has no clear answer: it is posted again");
+                tracing::warn!(lane, %reason, "a post got no clear answer; it is posted again");
             }
             PostAnswer::Refused { reason, code } => {
                 counts.posts_failed.add();
                 if settled.went_out {
                     tracing::error!(
                         lane, %webhook, %reason, code,
-                        "this lane's webhook does not work (deleted, or another token?): its codes go through other lanes; \
-                         make it work again, or correct relay.lanes and CODEFERRY_WEBHOOK_TOKENS"
+                        "this lane's webhook does not work (deleted, or another token?); other lanes post its codes. Restore it, \
+                         or correct relay.lanes and CODEFERRY_WEBHOOK_TOKENS"
                     );
                 } else {
-                    tracing::error!(lane, %reason, code, lines, "Discord refuses a message's text");
+                    tracing::error!(lane, %reason, code, lines, "Discord refuses the text of a message");
                 }
             }
         }
         counts.given_up.add_many(settled.given_up.len());
-        for (lines, outcome) in [
-            (settled.posted, Outcome::Completed),
-            (settled.given_up, Outcome::Refused),
-        ] {
-            if !lines.is_empty() {
-                self.stored(self.parts.journal.settle(&lines, outcome, now.wall));
-            }
+        let over = [settled.posted, settled.given_up].concat();
+        if !over.is_empty() {
+            self.stored(self.parts.journal.settle(&over));
         }
     }
 
     fn maintain(&mut self) {
         let now = self.parts.clock.now();
-        let over = self.parts.schedule.forget(now);
+        let over = self.parts.plan.forget(now);
         if !over.is_empty() {
             self.stored(self.parts.journal.forget(over));
         }

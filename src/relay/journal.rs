@@ -1,28 +1,42 @@
-//! The relay's own journal: lines that wait, callbacks that are known, posts that were made. The service's store in a folder
-//! of its own, so that what was learnt about disks holds here too: a line is a grant that is never more than received.
-//!
-//! Codes are sealed under the hour's key, which is destroyed once its hour is over and nothing of it waits any more.
+//! The relay's own journal: lines that wait, callbacks that are known, and when each budget was spent. Codes are sealed under
+//! the key of their hour, which is destroyed once the hour is over and no line of it waits.
 
 use std::collections::BTreeMap;
 use std::io;
 use std::path::Path;
 use std::time::Duration;
 
-use super::queue::{EXPIRED, Waiting, Word};
-use crate::grant::state::{Origin, Presentations, Requested};
-use crate::grant::{ClosedGrant, Grant, Outcome, Reason, State};
-use crate::ids::{ChannelId, CodeHash, MessageId, snowflake_at, snowflake_time};
-use crate::secret::{AuthorizationCode, Key};
-use crate::store::keys::{KeyError, code_hash_key};
+use serde::{Deserialize, Serialize};
+
+use super::known::Known;
+use super::queue::Line;
+use crate::ids::{ChannelId, CodeHash, WebhookId};
+use crate::secret::Key;
+use crate::store::engine::Batch;
+use crate::store::keys::{KeyError, code_hash_key, hour_of};
+use crate::store::records::{Record, Records, Table, decode};
 use crate::store::{
-    self, Change, Committer, CommitterHandle, Health, OpenError, SeenCode, Store, StoreError, StoreOptions,
+    Committer, Durable, Handle, Health, Kind, OpenError, OpenedFolder, StoreError, StoreOptions, first_problem,
+    open_folder,
 };
 use crate::time::{SharedClock, Timestamp};
 
-/// How long a line that is settled leaves a trace: it only keeps the store's count.
-const TRACE: Duration = Duration::from_mins(10);
-/// A line has no message yet, but a record has an id there, of at least 17 digits.
-const NO_MESSAGE: MessageId = MessageId(1_000_000_000_000_000_000);
+/// Line by callback hash: what it says, sealed.
+const LINES: Table = Table {
+    id: b'l',
+    name: "relay_lines",
+};
+/// Callback by its hash: until when it is known, and its link.
+const CALLBACKS: Table = Table {
+    id: b'c',
+    name: "relay_callbacks",
+};
+/// Budget: send times of the last minute.
+const SPENDING: Table = Table {
+    id: b'b',
+    name: "relay_spending",
+};
+const TABLES: &[Table] = &[LINES, CALLBACKS, SPENDING];
 
 /// Why the journal cannot be had.
 #[derive(Debug, thiserror::Error)]
@@ -41,29 +55,189 @@ pub enum RelayJournalError {
 /// The journal, for everybody who changes it.
 #[derive(Clone)]
 pub struct RelayJournal {
-    store: CommitterHandle,
+    store: Handle<RelayStore>,
 }
 
 /// What an earlier process left.
 #[derive(Debug, Default)]
 pub struct Recovered {
     /// Lines that wait.
-    pub waiting: Vec<Waiting>,
+    pub waiting: Vec<Line>,
     /// Callbacks that are known.
     pub known: BTreeMap<CodeHash, Known>,
-    /// Send times by budget.
-    pub spending: BTreeMap<ChannelId, Vec<Timestamp>>,
+    /// Send times of the last minute.
+    pub spending: BTreeMap<BudgetKey, Vec<Timestamp>>,
     /// What the operator should know.
     pub notices: Vec<String>,
 }
 
-/// A callback that was taken.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Known {
-    /// From then on a repetition would be refused, so it may be forgotten.
-    pub until: Timestamp,
-    /// Its state's nonce: which link it came from.
-    pub nonce: [u8; 8],
+/// What shares a budget: the webhooks of a channel, or one webhook whose channel is not configured.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub enum BudgetKey {
+    /// Lanes of this channel.
+    Channel(ChannelId),
+    /// The lane of this webhook.
+    Webhook(WebhookId),
+}
+
+impl BudgetKey {
+    /// The key of a lane's budget.
+    pub fn new(webhook: WebhookId, channel: Option<ChannelId>) -> Self {
+        channel.map_or(Self::Webhook(webhook), Self::Channel)
+    }
+
+    fn bytes(self) -> Vec<u8> {
+        let (kind, id) = match self {
+            Self::Channel(channel) => (0, channel.0),
+            Self::Webhook(webhook) => (1, webhook.0),
+        };
+        [&[kind][..], &id.to_be_bytes()].concat()
+    }
+}
+
+/// A callback's record.
+#[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
+struct CallbackRecord {
+    hash: CodeHash,
+    known: Known,
+}
+
+/// A budget's record.
+#[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
+struct SpendingRecord {
+    budget: BudgetKey,
+    sent_at: Vec<Timestamp>,
+}
+
+impl Record for Line {
+    const TABLE: Table = LINES;
+    fn key(&self) -> Vec<u8> {
+        self.hash.0.to_vec()
+    }
+    fn hour(&self) -> Option<i64> {
+        Some(hour_of(self.came_at))
+    }
+}
+
+impl Record for CallbackRecord {
+    const TABLE: Table = CALLBACKS;
+    fn key(&self) -> Vec<u8> {
+        self.hash.0.to_vec()
+    }
+}
+
+impl Record for SpendingRecord {
+    const TABLE: Table = SPENDING;
+    fn key(&self) -> Vec<u8> {
+        self.budget.bytes()
+    }
+}
+
+/// One change of the relay's records.
+#[derive(Debug)]
+enum Change {
+    Accept(Box<Line>, Known),
+    Rewrite(Box<Line>),
+    Settle(Vec<CodeHash>),
+    Spend(BudgetKey, Vec<Timestamp>),
+    Forget(Vec<CodeHash>),
+}
+
+impl Kind for Change {
+    fn kind(&self) -> &'static str {
+        match self {
+            Self::Accept(..) => "receive",
+            Self::Rewrite(_) => "rewrite",
+            Self::Settle(_) => "settle",
+            Self::Spend(..) => "spending",
+            Self::Forget(_) => "forget",
+        }
+    }
+}
+
+/// The records, as the committer drives them.
+struct RelayStore {
+    records: Records,
+    clock: SharedClock,
+}
+
+impl RelayStore {
+    fn open(options: &StoreOptions) -> Result<(Box<Self>, Recovered), OpenError> {
+        let opened = open_folder(options, |records, _| Recovered::load(records))?;
+        let OpenedFolder {
+            records,
+            loaded,
+            notices,
+        } = opened;
+        let clock = options.clock.clone();
+        Ok((Box::new(Self { records, clock }), Recovered { notices, ..loaded }))
+    }
+
+    fn add(&mut self, batch: &mut Batch, change: &Change) -> Result<(), StoreError> {
+        let records = &mut self.records;
+        match change {
+            Change::Accept(line, known) => {
+                let (hash, known) = (line.hash, *known);
+                records.put(batch, &CallbackRecord { hash, known })?;
+                records.put(batch, &**line)?;
+            }
+            Change::Rewrite(line) => records.put(batch, &**line)?,
+            Change::Settle(lines) => lines.iter().for_each(|hash| records.remove(batch, LINES, &hash.0)),
+            Change::Spend(budget, sent_at) => {
+                let (budget, sent_at) = (*budget, sent_at.clone());
+                records.put(batch, &SpendingRecord { budget, sent_at })?;
+            }
+            Change::Forget(codes) => codes.iter().for_each(|hash| records.remove(batch, CALLBACKS, &hash.0)),
+        }
+        Ok(())
+    }
+}
+
+impl Durable for RelayStore {
+    type Change = Change;
+
+    fn commit(&mut self, changes: &[Change]) -> Result<(), StoreError> {
+        let mut batch = Batch::default();
+        for change in changes {
+            self.add(&mut batch, change)?;
+        }
+        self.records.apply(batch)
+    }
+
+    fn maintain(&mut self) -> Result<(), StoreError> {
+        self.records.maintain(self.clock.now())
+    }
+
+    fn rest(&mut self) -> Result<(), StoreError> {
+        self.records.rest()
+    }
+
+    fn close(self: Box<Self>) -> Result<(), StoreError> {
+        self.records.close()
+    }
+}
+
+impl Recovered {
+    fn load(records: &mut Records) -> Result<Self, StoreError> {
+        let mut found = Self::default();
+        let problems = records.load(TABLES, &mut |table, key, bytes| found.take(table, key, bytes))?;
+        first_problem(&problems)?;
+        Ok(found)
+    }
+
+    /// Takes one record; `None` where this program has not written it.
+    fn take(&mut self, table: u8, key: &[u8], bytes: &[u8]) -> Option<()> {
+        if table == LINES.id {
+            self.waiting.push(decode(key, bytes)?);
+        } else if table == CALLBACKS.id {
+            let CallbackRecord { hash, known } = decode(key, bytes)?;
+            self.known.insert(hash, known);
+        } else {
+            let SpendingRecord { budget, sent_at } = decode(key, bytes)?;
+            self.spending.insert(budget, sent_at);
+        }
+        Some(())
+    }
 }
 
 /// Opens the journal in a folder, with the key under which callbacks are hashed.
@@ -82,93 +256,56 @@ pub fn open_on_its_thread(
     options: &StoreOptions,
     hung_after: Duration,
 ) -> Result<(RelayJournal, Recovered), RelayJournalError> {
-    let (store, found) = read(options)?;
+    let (store, found) = RelayStore::open(options)?;
     let store = Committer::spawn(store, hung_after).map_err(RelayJournalError::Thread)?;
     Ok((RelayJournal { store }, found))
 }
 
 /// Opens it for virtual time: everything is done in the caller.
 pub fn open_inline(options: &StoreOptions) -> Result<(RelayJournal, Recovered), OpenError> {
-    let (store, found) = read(options)?;
+    let (store, found) = RelayStore::open(options)?;
     let store = Committer::inline(store);
     Ok((RelayJournal { store }, found))
 }
 
-fn read(options: &StoreOptions) -> Result<(Box<dyn Store>, Recovered), OpenError> {
-    let opened = store::open(options)?;
-    let found = Recovered {
-        waiting: opened.loaded.grants.iter().filter_map(waiting).collect(),
-        known: opened
-            .loaded
-            .codes
-            .iter()
-            .map(|seen| (seen.hash, known(seen)))
-            .collect(),
-        spending: opened.loaded.spending,
-        notices: opened.notices,
-    };
-    Ok((opened.store, found))
-}
-
 impl RelayJournal {
+    fn commit(&self, change: Change) -> impl Future<Output = Result<(), StoreError>> + use<> {
+        self.store.commit(vec![change])
+    }
+
     /// A new line, and the callback that brought it; both are on the disk when it answers.
-    pub fn accept(&self, waiting: &Waiting, known: Known) -> impl Future<Output = Result<(), StoreError>> + use<> {
-        self.store.commit(vec![
-            Change::PutGrant(Box::new(grant(waiting))),
-            Change::SeeCode(seen(waiting.hash, known)),
-        ])
+    pub fn accept(&self, waiting: &Line, known: Known) -> impl Future<Output = Result<(), StoreError>> + use<> {
+        self.commit(Change::Accept(Box::new(waiting.clone()), known))
     }
 
     /// A line says something else from now on.
-    pub fn rewrite(&self, waiting: &Waiting) -> impl Future<Output = Result<(), StoreError>> + use<> {
-        self.store.commit(vec![Change::PutGrant(Box::new(grant(waiting)))])
+    pub fn rewrite(&self, waiting: &Line) -> impl Future<Output = Result<(), StoreError>> + use<> {
+        self.commit(Change::Rewrite(Box::new(waiting.clone())))
     }
 
-    /// Lines that are settled: what they held is erased.
-    pub fn settle(
-        &self,
-        lines: &[Waiting],
-        outcome: Outcome,
-        now: Timestamp,
-    ) -> impl Future<Output = Result<(), StoreError>> + use<> {
-        let changes = lines.iter().map(|w| {
-            Change::Close(ClosedGrant {
-                id: w.id,
-                received_at: w.came_at,
-                closed_at: now,
-                lane: w.lane,
-                outcome,
-                reason: None,
-            })
-        });
-        self.store.commit(changes.collect())
+    /// Lines that are settled: nothing of them stays.
+    pub fn settle(&self, lines: &[Line]) -> impl Future<Output = Result<(), StoreError>> + use<> {
+        self.commit(Change::Settle(lines.iter().map(|line| line.hash).collect()))
     }
 
     /// The send times of a budget, before the next post leaves.
     pub fn spend(
         &self,
-        budget: ChannelId,
+        budget: BudgetKey,
         sent_at: Vec<Timestamp>,
     ) -> impl Future<Output = Result<(), StoreError>> + use<> {
-        self.store.commit(vec![Change::PutSpending {
-            channel: budget,
-            sent_at,
-        }])
+        self.commit(Change::Spend(budget, sent_at))
     }
 
     /// Callbacks that would be refused by now if they came again.
     pub fn forget(&self, codes: Vec<CodeHash>) -> impl Future<Output = Result<(), StoreError>> + use<> {
-        self.store.commit(vec![Change::Forget {
-            messages: Vec::new(),
-            codes,
-            nonces: Vec::new(),
-        }])
+        self.commit(Change::Forget(codes))
     }
 
-    /// Removes traces and destroys keys that nothing needs.
+    /// Destroys the keys of hours that are over and have no line.
     pub async fn maintain(&self, now: Timestamp) -> Result<(), StoreError> {
-        self.store.sweep(now - TRACE).await?;
-        self.store.destroy_idle_keys(now).await.map(drop)
+        let destroyed = self.store.with(move |store| store.records.destroy_idle_keys(now));
+        destroyed.await.map(drop)
     }
 
     /// The error that ends the process, if there is one.
@@ -186,140 +323,5 @@ impl RelayJournal {
     }
 }
 
-/// The store's record of a code that was read has two numbers: here they are a moment and a nonce.
-fn seen(hash: CodeHash, known: Known) -> SeenCode {
-    SeenCode {
-        hash,
-        message: MessageId(snowflake_at(known.until)),
-        channel: ChannelId(u64::from_be_bytes(known.nonce)),
-    }
-}
-
-fn known(seen: &SeenCode) -> Known {
-    Known {
-        until: snowflake_time(seen.message.0),
-        nonce: seen.channel.0.to_be_bytes(),
-    }
-}
-
-/// A line as the store keeps it: its word stands where a code would, as it is written into the message.
-fn grant(waiting: &Waiting) -> Grant {
-    let word = match &waiting.word {
-        Word::Code(code) => code.clone(),
-        Word::Denied(reason) => AuthorizationCode::new(format!("!{reason}")),
-        Word::Expired => AuthorizationCode::new(format!("!{EXPIRED}")),
-    };
-    Grant {
-        id: waiting.id,
-        origin: Origin {
-            lane: waiting.lane,
-            message: NO_MESSAGE,
-            index: 0,
-        },
-        received_at: waiting.came_at,
-        deadline: waiting.deadline,
-        redirected_at: Some(waiting.came_at),
-        code_hash: Some(waiting.hash),
-        requested: Requested {
-            nonce: Some(waiting.nonce),
-            raw: Some(waiting.state.clone()),
-            ..Requested::default()
-        },
-        person: None,
-        state: State::Received {
-            code: word,
-            presentations: Presentations::default(),
-        },
-    }
-}
-
-/// The line of a record; `None` for what this program never wrote.
-fn waiting(grant: &Grant) -> Option<Waiting> {
-    let State::Received { code, .. } = &grant.state else {
-        return None;
-    };
-    let word = match code.expose().strip_prefix('!') {
-        None => Word::Code(code.clone()),
-        Some(EXPIRED) => Word::Expired,
-        Some(reason) => Word::Denied(Reason::new(reason)),
-    };
-    Some(Waiting {
-        id: grant.id,
-        lane: grant.origin.lane,
-        came_at: grant.received_at,
-        deadline: grant.deadline,
-        word,
-        state: grant.requested.raw.clone()?,
-        hash: grant.code_hash?,
-        nonce: grant.requested.nonce?,
-        alone: false,
-    })
-}
-
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::ids::{GrantId, Lane};
-    use crate::secret::RawState;
-    use crate::store::Sync;
-    use crate::time::SystemClock;
-
-    fn line(n: u8, word: Word) -> Waiting {
-        let at = Timestamp::from_millis(1_700_000_000_123);
-        Waiting {
-            id: GrantId::new(at, u128::from(n)),
-            lane: Lane(3),
-            came_at: at,
-            deadline: at + Duration::from_secs(100),
-            word,
-            state: RawState::new("s1.state"),
-            hash: CodeHash([n; 16]),
-            nonce: [n; 8],
-            alone: false,
-        }
-    }
-
-    #[tokio::test]
-    async fn what_the_relay_journals_is_found_again_and_what_is_settled_is_gone() {
-        let folder = tempfile::tempdir().expect("a folder");
-        let options = StoreOptions {
-            sync: Sync::Counted,
-            ..StoreOptions::new(folder.path().join("store"), SystemClock::shared())
-        };
-        let lines = [
-            line(1, Word::Code(AuthorizationCode::new("CODE-THAT-IS-SEALED"))),
-            line(2, Word::Denied(Reason::new("access_denied"))),
-            line(3, Word::Expired),
-        ];
-        let until = Timestamp::from_millis(1_700_000_700_000);
-        let known = Known { until, nonce: [9; 8] };
-        {
-            let (journal, found) = open_inline(&options).expect("opens");
-            assert!(found.waiting.is_empty() && found.known.is_empty());
-            for line in &lines {
-                journal.accept(line, known).await.expect("kept");
-            }
-            journal.spend(ChannelId(7), vec![until]).await.expect("kept");
-            journal
-                .settle(&lines[1..2], Outcome::Denied, until)
-                .await
-                .expect("settled");
-            journal.close().await.expect("closed");
-        }
-        let (journal, mut found) = open_inline(&options).expect("opens again");
-        found.waiting.sort_by_key(Waiting::rank);
-        assert_eq!(found.waiting, [lines[0].clone(), lines[2].clone()]);
-        assert_eq!(found.known.len(), 3, "a repetition is known after it is posted too");
-        assert!(found.known.values().all(|k| *k == known));
-        assert_eq!(found.spending[&ChannelId(7)], [until]);
-        journal
-            .forget(found.known.keys().copied().collect())
-            .await
-            .expect("forgotten");
-        journal.close().await.expect("closed");
-        let bytes = std::fs::read(folder.path().join("store/engine/db")).expect("the engine's file");
-        assert!(!bytes.windows(8).any(|w| w == b"CODE-THA"), "codes are sealed");
-        let (_, found) = open_inline(&options).expect("opens again");
-        assert!(found.known.is_empty());
-    }
-}
+mod tests;

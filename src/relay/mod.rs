@@ -8,6 +8,7 @@
 pub mod dispatcher;
 pub mod hookdeck;
 pub mod journal;
+pub mod known;
 pub mod post_plan;
 pub mod queue;
 pub mod script;

@@ -1,15 +1,14 @@
-//! Decides what is posted when, through which webhook. Pure: no I/O, no timer; both clocks are told.
+//! Decides what is posted when, and through which webhook. Pure: no I/O and no timer; the caller passes both clocks in.
 //!
-//! A lane posts one message at a time, as soon as its budget allows, with as many lines as wait and fit: alone while the
-//! budget is free, packed when it is tight. What a lane cannot post now, another lane may: the service takes a code
-//! through any of its lanes.
+//! A lane posts one message at a time, as soon as its budget allows, with as many lines as wait and fit: one while the
+//! budget is free, many when it is tight. Any lane may post what another one cannot: the service accepts a code from each.
 
-use std::collections::HashMap;
 use std::time::Duration;
 
-use super::journal::{Known, Recovered};
-use super::queue::{Queue, Rank, Waiting, Word};
-use crate::ids::{ChannelId, CodeHash, GrantId, UserId, WebhookId};
+use super::journal::{BudgetKey, Recovered};
+use super::known::{Known, KnownCallbacks};
+use super::queue::{Content, Line, Queue, Rank};
+use crate::ids::{ChannelId, CodeHash, UserId, WebhookId};
 use crate::intake::callback::{Callback, MOST_PER_LINK};
 use crate::intake::v1::{self, Redirect};
 use crate::port::discord::Answered;
@@ -24,30 +23,30 @@ use crate::time::Timestamp;
 
 /// Lines that may wait where no limit says less; each takes about a kilobyte.
 const MOST_WAITING: usize = 10_000;
-/// What of a code's life is left to the service: it has to see the message and to present the code.
+/// How much of a code's lifetime the service needs: it must see the message and present the code.
 const LEFT_TO_SERVICE: Duration = Duration::from_secs(10);
-/// Waits after posts without a clear answer: the next one is longer.
+/// Waits after consecutive posts without a clear answer.
 const BACKOFF: [Duration; 4] = [
     Duration::from_millis(500),
     Duration::from_secs(1),
     Duration::from_secs(2),
     Duration::from_secs(4),
 ];
-/// How long an address that Discord's edge has refused keeps quiet, where no time is named.
+/// How long nothing is posted after Discord's edge has refused this address without naming a time.
 const EDGE_WAIT: Duration = Duration::from_mins(1);
-/// How often a webhook that was refused is looked at.
+/// How often a webhook that was refused is checked.
 const LOOK_EVERY: Duration = Duration::from_secs(15);
 
-/// One moment by both clocks: the monotonic one for waiting, the wall's for what is stored and shown.
+/// One moment by both clocks: the monotonic one for waiting, the wall clock for what is stored and shown.
 #[derive(Debug, Clone, Copy)]
 pub struct Now {
     /// Monotonic.
     pub moment: Moment,
-    /// The wall's.
+    /// The wall clock.
     pub wall: Timestamp,
 }
 
-/// What a schedule is made for.
+/// What the plan needs of the configuration.
 #[derive(Debug, Clone)]
 pub struct RelaySettings {
     /// The lanes, numbered from 0 as the service numbers them.
@@ -76,42 +75,42 @@ pub struct LaneSettings {
 struct Lane {
     settings: LaneSettings,
     budget: usize,
-    /// A post or a look is on its way.
+    /// A post or a check is in flight.
     busy: bool,
     /// Not before this moment, after posts without a clear answer.
     held_until: Option<Moment>,
     failures: usize,
-    /// The webhook was refused; it is looked at then.
+    /// The webhook was refused; it is checked again at this moment.
     out: Option<Moment>,
 }
 
 /// What becomes of a callback.
 #[derive(Debug, PartialEq, Eq)]
 pub enum CallbackAdmission {
-    /// It is new, and counts as known from now on: to be journalled.
-    New(Waiting, Known),
-    /// It came before.
+    /// It is new and now counts as known; the caller journals it.
+    New(Line, Known),
+    /// It was taken before.
     Known,
-    /// It could not be posted within its life.
+    /// It could not be posted before it expires.
     Busy,
-    /// Too much comes from this link.
+    /// This link has sent too many callbacks.
     TooMany,
 }
 
-/// A message that is to be posted, once its send time is stored.
+/// A message to post once its send time is stored.
 #[derive(Debug)]
 pub struct Posting {
-    /// Which lane.
+    /// The lane.
     pub lane: usize,
-    /// Through which webhook.
+    /// Its webhook.
     pub webhook: WebhookId,
-    /// What it carries.
-    pub lines: Vec<Waiting>,
+    /// Its lines.
+    pub lines: Vec<Line>,
     /// Its text.
     pub content: String,
-    /// The budget's name in the store.
-    pub budget: ChannelId,
-    /// The send times to be stored first.
+    /// Its budget in the journal.
+    pub budget: BudgetKey,
+    /// The send times to store first.
     pub sent_at: Vec<Timestamp>,
     ticket: Ticket,
 }
@@ -120,20 +119,20 @@ pub struct Posting {
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct Settled {
     /// Lines that are posted.
-    pub posted: Vec<Waiting>,
-    /// Lines that Discord takes in no message.
-    pub given_up: Vec<Waiting>,
-    /// The webhook was refused just now.
+    pub posted: Vec<Line>,
+    /// Lines that Discord refuses even alone.
+    pub given_up: Vec<Line>,
+    /// The answer shows that the webhook does not work.
     pub went_out: bool,
 }
 
-/// What time has done.
+/// What has expired.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct Due {
-    /// Codes that died: they are told from now on.
-    pub died: Vec<Waiting>,
-    /// Lines that nobody waits for any more.
-    pub dropped: Vec<Waiting>,
+    /// Codes that expired; their lines now say so.
+    pub died: Vec<Line>,
+    /// Lines that are too old to be posted.
+    pub dropped: Vec<Line>,
 }
 
 /// The whole plan.
@@ -141,25 +140,27 @@ pub struct PostPlan {
     settings: RelaySettings,
     lanes: Vec<Lane>,
     budgets: Vec<LaneBudget>,
-    /// Discord refused the machine, or everything: nothing goes before this moment.
+    /// Where the journal keeps each budget's send times.
+    budget_keys: Vec<BudgetKey>,
+    /// Discord refused this address, or every post: nothing is posted before this moment.
     closed_until: Option<Moment>,
     queue: Queue,
-    known: HashMap<CodeHash, Known>,
-    links: HashMap<[u8; 8], usize>,
-    /// Codes that are being journalled or posted.
+    known: KnownCallbacks,
+    /// Codes that are being journalled or posted; they are not in the queue.
     in_hand: usize,
 }
 
 impl PostPlan {
-    /// Goes on where an earlier process ended.
+    /// Continues where an earlier process ended.
     pub fn new(settings: RelaySettings, found: Recovered, now: Now) -> Self {
-        let mut budgets: Vec<LaneBudget> = Vec::new();
+        let (mut budgets, mut budget_keys) = (Vec::new(), Vec::new());
         let mut lanes = Vec::new();
         for lane in &settings.lanes {
-            let key = lane.channel.unwrap_or(ChannelId(lane.webhook.0));
-            let budget = budgets.iter().position(|b| b.key == key).unwrap_or_else(|| {
+            let key = BudgetKey::new(lane.webhook, lane.channel);
+            let budget = budget_keys.iter().position(|known| *known == key).unwrap_or_else(|| {
                 let sent_at = found.spending.get(&key).map_or(&[][..], Vec::as_slice);
-                budgets.push(LaneBudget::new(key, sent_at, settings.limit, now.moment));
+                budgets.push(LaneBudget::new(sent_at, settings.limit, now.moment));
+                budget_keys.push(key);
                 budgets.len() - 1
             });
             lanes.push(Lane {
@@ -171,38 +172,32 @@ impl PostPlan {
                 out: None,
             });
         }
-        let mut schedule = Self {
+        let mut plan = Self {
             queue: Queue::new(lanes.len()),
             settings,
             lanes,
             budgets,
+            budget_keys,
             closed_until: None,
-            known: HashMap::new(),
-            links: HashMap::new(),
+            known: KnownCallbacks::default(),
             in_hand: 0,
         };
         for (hash, known) in found.known {
-            schedule.know(hash, known);
+            plan.known.add(hash, known);
         }
         for waiting in found.waiting {
-            schedule.queue.put(waiting);
+            plan.queue.put(waiting);
         }
-        schedule
+        plan
     }
 
-    fn know(&mut self, hash: CodeHash, known: Known) {
-        if self.known.insert(hash, known).is_none() {
-            *self.links.entry(known.nonce).or_default() += 1;
-        }
-    }
-
-    /// Judges a callback by what is known and by what can still be carried.
-    pub fn admit(&mut self, callback: Callback, hash: CodeHash, id: GrantId, now: Now) -> CallbackAdmission {
-        if self.known.contains_key(&hash) {
+    /// Decides about a callback.
+    pub fn admit(&mut self, callback: Callback, hash: CodeHash, now: Now) -> CallbackAdmission {
+        if self.known.contains(hash) {
             return CallbackAdmission::Known;
         }
         let nonce = callback.token.nonce;
-        if self.links.get(&nonce).is_some_and(|count| *count >= MOST_PER_LINK) {
+        if self.known.of_link(nonce) >= MOST_PER_LINK {
             return CallbackAdmission::TooMany;
         }
         let deadline = now.wall + self.settings.code_lifetime;
@@ -213,27 +208,25 @@ impl PostPlan {
             until: callback.accepted_until,
             nonce,
         };
-        self.know(hash, known);
-        let word = match callback.result {
-            Ok(code) => Word::Code(code),
-            Err(reason) => Word::Denied(reason),
+        self.known.add(hash, known);
+        let content = match callback.result {
+            Ok(code) => Content::Code(code),
+            Err(reason) => Content::Denied(reason),
         };
-        self.in_hand += usize::from(matches!(word, Word::Code(_)));
-        let waiting = Waiting {
-            id,
+        self.in_hand += usize::from(matches!(content, Content::Code(_)));
+        let waiting = Line {
+            hash,
             lane: callback.token.lane,
             came_at: now.wall,
             deadline,
-            word,
+            content,
             state: callback.state,
-            hash,
-            nonce,
             alone: false,
         };
         CallbackAdmission::New(waiting, known)
     }
 
-    /// Whether one more code that comes now can be posted while enough of its life is left.
+    /// Whether one more code can be posted with enough of its lifetime left.
     fn has_room(&mut self, now: Now) -> bool {
         let life = self.settings.code_lifetime;
         let until = now.moment + life.saturating_sub(LEFT_TO_SERVICE.min(life / 4));
@@ -252,13 +245,13 @@ impl PostPlan {
         self.queue.codes() + self.in_hand < room
     }
 
-    /// A line is on the disk: it may be posted.
-    pub fn journalled(&mut self, waiting: Waiting) {
-        self.in_hand -= usize::from(matches!(waiting.word, Word::Code(_)));
+    /// Takes a line that is on the disk: it may be posted now.
+    pub fn journalled(&mut self, waiting: Line) {
+        self.in_hand -= usize::from(matches!(waiting.content, Content::Code(_)));
         self.queue.put(waiting);
     }
 
-    /// The next message that may go now.
+    /// The next message that may be posted now.
     pub fn next_post(&mut self, now: Now) -> Option<Posting> {
         if self.queue.is_empty() || self.closed_until.is_some_and(|at| at > now.moment) {
             return None;
@@ -267,7 +260,7 @@ impl PostPlan {
             .map(|lane| self.free_at(lane, now.moment) == Some(now.moment))
             .collect();
         for (index, _) in free.iter().enumerate().filter(|(_, free)| **free) {
-            // Its own lines, and those of lanes that cannot post now.
+            // Its own lines, and those of the lanes that cannot post now.
             let from = (0..self.lanes.len()).filter(|l| *l == index || !free[*l]);
             let lines = self.queue.first(from, self.lanes[index].settings.pack);
             let redirects: Vec<Redirect> = lines.iter().map(|w| w.redirect()).collect();
@@ -280,14 +273,14 @@ impl PostPlan {
             self.in_hand += codes(&lines);
             let lane = &mut self.lanes[index];
             lane.busy = true;
-            let budget = &mut self.budgets[lane.budget];
-            let (ticket, sent_at) = budget.reserve(now.moment, now.wall);
+            let budget = self.budget_keys[lane.budget];
+            let (ticket, sent_at) = self.budgets[lane.budget].reserve(now.moment, now.wall);
             return Some(Posting {
                 lane: index,
                 webhook: lane.settings.webhook,
                 content: v1::encode(self.settings.bot, &redirects[..fitting], &self.settings.relay_key),
                 lines,
-                budget: budget.key,
+                budget,
                 sent_at,
                 ticket,
             });
@@ -295,7 +288,7 @@ impl PostPlan {
         None
     }
 
-    /// When a lane may post; `None` where only an answer can tell.
+    /// When a lane may post; `None` while that depends on an answer.
     fn free_at(&mut self, lane: usize, now: Moment) -> Option<Moment> {
         let lane = self.lanes.get(lane).filter(|lane| !lane.busy && lane.out.is_none())?;
         let budget = self.budgets[lane.budget].free(now).err();
@@ -303,7 +296,7 @@ impl PostPlan {
         Some(at.map_or(now, |at| at.max(now)))
     }
 
-    /// Takes in what Discord said to a message.
+    /// Takes Discord's answer to a message.
     pub fn answered(&mut self, posting: Posting, answered: &Answered<PostAnswer>, now: Now) -> Settled {
         let Posting {
             lane: index,
@@ -339,9 +332,9 @@ impl PostPlan {
                 (lane.failures, lane.held_until) = (0, None);
                 settled.posted = std::mem::take(&mut lines);
             }
-            // What the answer closes is closed; the lines wait.
+            // The budget is closed above; the lines wait.
             PostAnswer::Deferred(_) => {}
-            // It may have arrived: the service knows a code that it has seen.
+            // It may have arrived; the service recognises a code that comes twice.
             PostAnswer::NotSent | PostAnswer::Unknown(_) => {
                 lane.held_until = Some(now.moment + BACKOFF[lane.failures.min(BACKOFF.len() - 1)]);
                 lane.failures += 1;
@@ -350,7 +343,7 @@ impl PostPlan {
                 lane.out = Some(now.moment + LOOK_EVERY);
                 settled.went_out = true;
             }
-            // It is the text that Discord refuses: which line, shows when each goes alone.
+            // Discord refuses the text. Posting each line alone shows which one it is.
             PostAnswer::Refused { .. } if lines.len() > 1 => lines.iter_mut().for_each(|line| line.alone = true),
             PostAnswer::Refused { .. } => settled.given_up = std::mem::take(&mut lines),
         }
@@ -360,7 +353,7 @@ impl PostPlan {
         settled
     }
 
-    /// A webhook that is to be looked at now.
+    /// A webhook to check now.
     pub fn next_look(&mut self, now: Now) -> Option<(usize, WebhookId)> {
         let closed = self.closed_until.is_some_and(|at| at > now.moment);
         let due = |lane: &Lane| !closed && !lane.busy && lane.out.is_some_and(|at| at <= now.moment);
@@ -369,7 +362,7 @@ impl PostPlan {
         Some((index, self.lanes[index].settings.webhook))
     }
 
-    /// Takes in what a look told; whether the lane is back.
+    /// Takes the result of a check; whether the lane is back.
     pub fn looked(&mut self, lane: usize, look: WebhookState, now: Now) -> bool {
         let lane = &mut self.lanes[lane];
         lane.busy = false;
@@ -378,17 +371,17 @@ impl PostPlan {
         back
     }
 
-    /// Takes a lane out before anything was posted, as the start's look has found.
+    /// Takes a lane out: the check at the start has found its webhook missing.
     pub fn take_out(&mut self, lane: usize, now: Now) {
         self.lanes[lane].out = Some(now.moment + LOOK_EVERY);
     }
 
-    /// What the time has done to lines that wait: codes that died are told from now on.
+    /// Turns expired codes into notices, and removes lines that are too old.
     pub fn pass_time(&mut self, now: Timestamp) -> Due {
         let mut due = Due::default();
         for mut line in self.queue.due(now) {
-            if matches!(line.word, Word::Code(_)) {
-                line.word = Word::Expired;
+            if matches!(line.content, Content::Code(_)) {
+                line.content = Content::Expired;
                 line.alone = false;
                 if line.acts_at() > now {
                     due.died.push(line.clone());
@@ -401,25 +394,12 @@ impl PostPlan {
         due
     }
 
-    /// Callbacks that need not be known any more, as a repetition would be refused.
+    /// Callbacks that would be refused by now if they came again.
     pub fn forget(&mut self, now: Timestamp) -> Vec<CodeHash> {
-        let over: Vec<CodeHash> = self
-            .known
-            .iter()
-            .filter(|(_, k)| k.until <= now)
-            .map(|(h, _)| *h)
-            .collect();
-        for hash in &over {
-            let nonce = self.known.remove(hash).map(|known| known.nonce);
-            if let Some(count) = nonce.and_then(|nonce| self.links.get_mut(&nonce)) {
-                *count -= 1;
-            }
-        }
-        self.links.retain(|_, count| *count > 0);
-        over
+        self.known.forget(now)
     }
 
-    /// How long nothing is to be done unless something comes in.
+    /// How long until there is something to do, unless something comes in.
     pub fn idle_for(&mut self, now: Now) -> Option<Duration> {
         let waits = !self.queue.is_empty();
         let posts: Vec<Moment> = (0..self.lanes.len())
@@ -432,12 +412,12 @@ impl PostPlan {
         wake.chain(due).min()
     }
 
-    /// Lines that wait or are on their way.
+    /// Lines that wait or are in flight.
     pub fn waiting(&self) -> usize {
         self.queue.len() + self.in_hand
     }
 
-    /// Codes that wait or are on their way.
+    /// Codes that wait or are in flight.
     pub fn codes(&self) -> usize {
         self.queue.codes() + self.in_hand
     }
@@ -448,8 +428,8 @@ impl PostPlan {
     }
 }
 
-fn codes(lines: &[Waiting]) -> usize {
-    lines.iter().filter(|w| matches!(w.word, Word::Code(_))).count()
+fn codes(lines: &[Line]) -> usize {
+    lines.iter().filter(|w| matches!(w.content, Content::Code(_))).count()
 }
 
 fn latest<const N: usize>(moments: [Option<Moment>; N]) -> Option<Moment> {

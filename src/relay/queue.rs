@@ -1,76 +1,75 @@
-//! What waits to be posted, by lane, the earliest deadline first. Pure.
+//! The lines that wait to be posted, by lane, the earliest deadline first. Pure.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
+
 use crate::grant::Reason;
-use crate::ids::{CodeHash, GrantId, Lane};
+use crate::ids::{CodeHash, Lane};
 use crate::intake::callback::RELAY_EXPIRED;
 use crate::intake::v1::Redirect;
 use crate::secret::{AuthorizationCode, RawState};
 use crate::time::Timestamp;
 
-/// How long after a code's death its end may still be told; later nobody waits for the word.
+/// How long after a code expired the service may still be told; later nobody waits for it.
 pub const TELL_WITHIN: Duration = Duration::from_mins(10);
 
-/// The word that tells the service that a code died here.
+/// The error that tells the service that a code expired in the relay.
 pub const EXPIRED: &str = RELAY_EXPIRED;
 
 /// One line to be posted.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Waiting {
-    /// Its record.
-    pub id: GrantId,
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Line {
+    /// The callback's hash: no other line has it.
+    pub hash: CodeHash,
     /// The lane that its state names.
     pub lane: Lane,
     /// When the browser came.
     pub came_at: Timestamp,
-    /// When the code dies.
+    /// When the code expires.
     pub deadline: Timestamp,
-    /// What is to be said.
-    pub word: Word,
+    /// What it says.
+    pub content: Content,
     /// The state.
     pub state: RawState,
-    /// By what a repetition is recognised.
-    pub hash: CodeHash,
-    /// The state's nonce.
-    pub nonce: [u8; 8],
-    /// Discord refused a message that it shared with others: it goes alone.
+    /// Discord refused a message in which it was with others: it is posted alone.
+    #[serde(skip)]
     pub alone: bool,
 }
 
 /// What a line says.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Word {
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Content {
     /// A code.
     Code(AuthorizationCode),
     /// Discord's error instead of a code.
     Denied(Reason),
-    /// The code died here.
+    /// The code expired in the relay.
     Expired,
 }
 
-/// The order of posting: codes first, then denials, then what is only told; among equals by deadline.
+/// The order of posting: codes first, then denials, then notices of expired codes; within each by deadline.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Rank(u8, Timestamp, GrantId);
+pub struct Rank(u8, Timestamp, CodeHash);
 
-impl Waiting {
+impl Line {
     /// Its place in the order.
     pub fn rank(&self) -> Rank {
-        let class = match self.word {
-            Word::Code(_) => 0,
-            Word::Denied(_) => 1,
-            Word::Expired => 2,
+        let class = match self.content {
+            Content::Code(_) => 0,
+            Content::Denied(_) => 1,
+            Content::Expired => 2,
         };
-        Rank(class, self.deadline, self.id)
+        Rank(class, self.deadline, self.hash)
     }
 
     /// The line as it is written.
     pub fn redirect(&self) -> Redirect {
-        let result = match &self.word {
-            Word::Code(code) => Ok(code.expose().to_owned()),
-            Word::Denied(reason) => Err(reason.as_str().to_owned()),
-            Word::Expired => Err(EXPIRED.to_owned()),
+        let result = match &self.content {
+            Content::Code(code) => Ok(code.expose().to_owned()),
+            Content::Denied(reason) => Err(reason.as_str().to_owned()),
+            Content::Expired => Err(EXPIRED.to_owned()),
         };
         Redirect {
             time: self.came_at.as_secs(),
@@ -79,19 +78,19 @@ impl Waiting {
         }
     }
 
-    /// When something is to be done about it if it has not been posted: a code dies, anything else is dropped.
+    /// When it is due if it has not been posted: a code expires, anything else is dropped.
     pub fn acts_at(&self) -> Timestamp {
-        match self.word {
-            Word::Code(_) => self.deadline,
-            Word::Denied(_) | Word::Expired => self.deadline + TELL_WITHIN,
+        match self.content {
+            Content::Code(_) => self.deadline,
+            Content::Denied(_) | Content::Expired => self.deadline + TELL_WITHIN,
         }
     }
 }
 
-/// Everything that waits.
+/// All lines that wait.
 #[derive(Debug)]
 pub struct Queue {
-    lanes: Vec<BTreeMap<Rank, Waiting>>,
+    lanes: Vec<BTreeMap<Rank, Line>>,
 }
 
 impl Queue {
@@ -102,8 +101,8 @@ impl Queue {
         }
     }
 
-    /// Puts a line in. One of a lane that is gone from the configuration goes to the first: any lane may carry it.
-    pub fn put(&mut self, waiting: Waiting) {
+    /// Adds a line. If its lane is no longer configured, the first lane takes it.
+    pub fn put(&mut self, waiting: Line) {
         let lane = usize::from(waiting.lane.0);
         let lane = if lane < self.lanes.len() { lane } else { 0 };
         self.lanes[lane].insert(waiting.rank(), waiting);
@@ -114,21 +113,21 @@ impl Queue {
         self.lanes.iter().map(BTreeMap::len).sum()
     }
 
-    /// Whether none does.
+    /// Whether none waits.
     pub fn is_empty(&self) -> bool {
         self.lanes.iter().all(BTreeMap::is_empty)
     }
 
     /// How many codes wait.
     pub fn codes(&self) -> usize {
-        let is_code = |w: &&Waiting| matches!(w.word, Word::Code(_));
+        let is_code = |w: &&Line| matches!(w.content, Content::Code(_));
         self.lanes.iter().map(|l| l.values().take_while(is_code).count()).sum()
     }
 
-    /// The first `most` lines of some lanes together, in order, without those that go alone unless one of them is the
-    /// first.
-    pub fn first(&self, lanes: impl Iterator<Item = usize>, most: usize) -> Vec<&Waiting> {
-        let mut found: Vec<&Waiting> = lanes
+    /// The first `most` lines of some lanes together, in order. A line that must be posted alone is left out, unless it is
+    /// the first: then it is the only one.
+    pub fn first(&self, lanes: impl Iterator<Item = usize>, most: usize) -> Vec<&Line> {
+        let mut found: Vec<&Line> = lanes
             .filter_map(|lane| self.lanes.get(lane))
             .flat_map(|lane| lane.values().take(most))
             .collect();
@@ -142,8 +141,8 @@ impl Queue {
         found
     }
 
-    /// Takes lines out.
-    pub fn take(&mut self, ranks: &[Rank]) -> Vec<Waiting> {
+    /// Removes lines and returns them.
+    pub fn take(&mut self, ranks: &[Rank]) -> Vec<Line> {
         let mut taken = Vec::with_capacity(ranks.len());
         for rank in ranks {
             taken.extend(self.lanes.iter_mut().find_map(|lane| lane.remove(rank)));
@@ -151,9 +150,9 @@ impl Queue {
         taken
     }
 
-    /// Takes out every line about which something is to be done by now.
-    pub fn due(&mut self, now: Timestamp) -> Vec<Waiting> {
-        let due = |w: &Waiting| w.acts_at() <= now;
+    /// Removes every line that is due, and returns them.
+    pub fn due(&mut self, now: Timestamp) -> Vec<Line> {
+        let due = |w: &Line| w.acts_at() <= now;
         let ranks: Vec<Rank> = self
             .lanes
             .iter()
@@ -164,9 +163,9 @@ impl Queue {
         self.take(&ranks)
     }
 
-    /// When something is to be done about a line.
+    /// When the next line is due.
     pub fn next_due(&self) -> Option<Timestamp> {
         let all = self.lanes.iter().flat_map(|lane| lane.values());
-        all.map(Waiting::acts_at).min()
+        all.map(Line::acts_at).min()
     }
 }

@@ -61,7 +61,8 @@ pub fn open(options: &StoreOptions) -> Result<Opened, OpenError> {
     Ok(Opened { store, loaded, notices })
 }
 
-fn first_problem(problems: &[Problem]) -> Result<(), StoreError> {
+/// The first of the problems that a start has found, as its error.
+pub fn first_problem(problems: &[Problem]) -> Result<(), StoreError> {
     let Some(first) = problems.first() else { return Ok(()) };
     let more = match problems.len() - 1 {
         0 => String::new(),

@@ -35,7 +35,7 @@ pub use change::{Change, Loaded, Problem, SeenCode, SeenMessage, SourceMessage, 
 pub use committer::{Committer, Handle, Health};
 pub use disk::{Disk, Fault, Sync, copy_tree};
 pub use error::{OpenError, StoreError};
-pub use journal::{Opened, open};
+pub use journal::{Opened, first_problem, open};
 pub use load::read_values;
 pub use open::{OpenedFolder, StoreOptions, open_folder};
 pub use port::{ClosedTotals, CommitterHandle, Durable, Kind, Room, Store};

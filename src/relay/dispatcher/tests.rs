@@ -3,7 +3,6 @@
 use std::cell::RefCell;
 use std::collections::BTreeMap;
 
-use rand::SeedableRng as _;
 use tempfile::TempDir;
 
 use super::*;
@@ -211,13 +210,12 @@ impl Bench {
             relay_key: key(),
         };
         let dispatcher = Dispatcher::new(Parts {
-            schedule: PostPlan::new(settings, found, now),
+            plan: PostPlan::new(settings, found, now),
             journal: journal.clone(),
             post: Rc::new(Handle(Rc::clone(&self.fake))),
             clock: self.clock.clone(),
             counts: Arc::clone(&self.counts),
             hash_key: key(),
-            random: StdRng::seed_from_u64(7),
         });
         let (offers, offered) = mpsc::channel(64);
         let (end, ends) = watch::channel(None);
@@ -254,9 +252,9 @@ impl Bench {
 }
 
 async fn offer(offers: &mpsc::Sender<Offer>, callback: Callback) -> CallbackAnswer {
-    let (answer, word) = oneshot::channel();
+    let (answer, answered) = oneshot::channel();
     offers.send(Offer { callback, answer }).await.expect("it runs");
-    word.await.expect("it answers")
+    answered.await.expect("it answers")
 }
 
 fn is_code(entry: &Entry) -> bool {
@@ -436,7 +434,7 @@ async fn codes_that_die_are_told_after_the_living_and_dropped_after_ten_minutes(
             tokio::time::sleep(Duration::from_secs(690)).await;
             assert_eq!(never.counts.waiting.get(), 2);
             tokio::time::sleep(Duration::from_secs(20)).await;
-            assert_eq!(never.counts.waiting.get(), 0, "nobody waits for the word any more");
+            assert_eq!(never.counts.waiting.get(), 0, "nobody waits for it any more");
             assert_eq!(never.counts.untold.get(), 2);
         })
         .await;
@@ -572,13 +570,12 @@ async fn a_text_that_discord_refuses_costs_only_its_own_line() {
         bot: BOT,
         relay_key: key(),
     };
-    let mut schedule = PostPlan::new(settings, found, now);
+    let mut plan = PostPlan::new(settings, found, now);
     let mut hold = Vec::new();
     for _ in 0..10 {
         let (callback, _) = bench.callback(0, false);
         let hash = callback.hash(&key());
-        let id = GrantId::new(now.wall, u128::from(*bench.next.borrow()));
-        match schedule.admit(callback, hash, id, now) {
+        match plan.admit(callback, hash, now) {
             CallbackAdmission::New(waiting, known) => {
                 journal.accept(&waiting, known).await.expect("kept");
                 hold.push(waiting);
@@ -587,16 +584,15 @@ async fn a_text_that_discord_refuses_costs_only_its_own_line() {
         }
     }
     for waiting in hold {
-        schedule.journalled(waiting);
+        plan.journalled(waiting);
     }
     let dispatcher = Dispatcher::new(Parts {
-        schedule,
+        plan,
         journal,
         post: Rc::new(Picky(Handle(Rc::clone(&bench.fake)), poison.clone())),
         clock: bench.clock.clone(),
         counts: Arc::clone(&bench.counts),
         hash_key: key(),
-        random: StdRng::seed_from_u64(7),
     });
     let (offers, offered) = mpsc::channel(1);
     drop(offers);

@@ -68,8 +68,8 @@ const POINTS: [&str; 8] = [
     "commit.receive.after:3",
     "commit.spending.before:1",
     "commit.spending.after:2",
-    "commit.close.before:1",
-    "commit.close.after:2",
+    "commit.settle.before:1",
+    "commit.settle.after:2",
 ];
 
 #[test]

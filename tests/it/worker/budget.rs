@@ -2,7 +2,6 @@
 
 use std::time::Duration;
 
-use codeferry::ids::ChannelId;
 use codeferry::rate::lane_budget::LaneBudget;
 use codeferry::rate::limits::WebhookLimit;
 use codeferry::rate::moment::Moment;
@@ -31,7 +30,7 @@ impl Both {
                 "var budget = new Budget({{ perMinute: {all}, burst: {burst} }}, [], {FROM}); var open = {{}}; ''"
             ))
             .expect("a budget");
-        let theirs = LaneBudget::new(ChannelId(1), &[], Some(limit), moment(FROM));
+        let theirs = LaneBudget::new(&[], Some(limit), moment(FROM));
         Self { engine, theirs }
     }
 

@@ -26,8 +26,6 @@ use codeferry::store::{StoreOptions, Sync};
 use codeferry::time::{Clock, Timestamp, VirtualClock};
 use futures_util::FutureExt;
 use futures_util::future::LocalBoxFuture;
-use rand::SeedableRng;
-use rand::rngs::StdRng;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::{Instant, sleep};
 
@@ -280,13 +278,12 @@ fn own(config: &Config, folder: &Path, wall: &Arc<VirtualClock>, channel: &Rc<Ch
     };
     let counts: Arc<Counts> = Arc::default();
     let dispatcher = Dispatcher::new(Parts {
-        schedule: PostPlan::new(settings, found, now),
+        plan: PostPlan::new(settings, found, now),
         journal,
         post: Rc::new(ToChannel(Rc::clone(channel))),
         clock: wall.clone(),
         counts: Arc::clone(&counts),
         hash_key: Key::new(KEY),
-        random: StdRng::seed_from_u64(11),
     });
     let (offers, offered) = mpsc::channel(64);
     let (end, ends) = watch::channel(None);
