@@ -1,5 +1,5 @@
-//! A great many grants through the journal's memory and the store: neither the disk nor the process grows with their number
-//! beyond the few bytes that are kept of each closed one. 4,000 in the normal run (2.5 ms each in a development build), 1,000,000 with `CODEFERRY_SLOW=1`.
+//! A million grants through the journal's memory and the store: each leaves one short line on the disk, and the process does
+//! not grow. The normal run takes 4,000, `CODEFERRY_SLOW=1` takes 1,000,000.
 
 use std::process::Command;
 use std::sync::Arc;
@@ -25,13 +25,14 @@ use crate::patience::Finish as _;
 const FOLDER: &str = "CODEFERRY_TEST_MILLION_CHILD";
 const GRANTS: &str = "CODEFERRY_TEST_MILLION_GRANTS";
 /// Grants that are open at once.
-const AT_ONCE: u64 = 50;
+const AT_ONCE: u64 = 500;
 /// A million of them take just under the 24 h for which closed grants are kept: none is swept.
-const BETWEEN: Duration = Duration::from_millis(4_300);
-/// The committer's groups are not larger.
-const MOST_CHANGES: usize = 200;
-/// What either may take.
-const MOST: u64 = 64 << 20;
+const BETWEEN: Duration = Duration::from_secs(43);
+/// Larger groups than the committer's: the test measures what stays, not the committing.
+const MOST_CHANGES: usize = 1_000;
+/// Bytes that may be on the disk, and bytes of memory that the process may have.
+const MOST_DISK: u64 = 128 << 20;
+const MOST_MEMORY: u64 = 40 << 20;
 
 struct Moving(AtomicI64);
 
@@ -235,5 +236,5 @@ fn a_great_many_grants_leave_the_journal_and_the_process_small() {
         panic!("{measured}")
     };
     assert_eq!(closed, grants);
-    assert!(disk < MOST && memory < MOST && look_up < 500, "{measured}");
+    assert!(disk < MOST_DISK && memory < MOST_MEMORY && look_up < 500, "{measured}");
 }
