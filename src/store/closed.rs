@@ -20,7 +20,6 @@ use crate::ids::GrantId;
 use crate::time::Timestamp;
 
 pub use files::ClosedFiles;
-pub use line::{decode, encode};
 
 /// What the engine remembers of one hour of the log: bytes beyond it were never acknowledged.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, serde::Serialize, serde::Deserialize)]
@@ -33,22 +32,6 @@ pub struct Mark {
 
 /// The marks by hour since 1970.
 pub type Marks = BTreeMap<i64, Mark>;
-
-impl Mark {
-    /// Its bytes in the engine.
-    pub fn encode(self) -> Vec<u8> {
-        [&self.bytes.to_be_bytes()[..], &self.sum.to_be_bytes()].concat()
-    }
-
-    /// Reads them back; `None` for other bytes.
-    pub fn decode(bytes: &[u8]) -> Option<Self> {
-        let (length, sum) = bytes.split_first_chunk::<8>()?;
-        Some(Self {
-            bytes: u64::from_be_bytes(*length),
-            sum: u32::from_be_bytes(sum.try_into().ok()?),
-        })
-    }
-}
 
 /// Where closed grants lie for as long as they are kept: files here, rows in a database.
 pub trait ClosedLog: Send {

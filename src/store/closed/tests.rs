@@ -75,9 +75,9 @@ fn every_closed_grant_reads_back_and_a_usual_one_is_small() {
                     outcome,
                     reason: reason.map(Reason::new),
                 };
-                let text = encode(&closed);
-                assert_eq!(decode(&text).as_ref(), Some(&closed), "{text}");
-                assert_eq!(decode(&format!("{text} more")), None);
+                let text = line::encode(&closed);
+                assert_eq!(line::decode(&text).as_ref(), Some(&closed), "{text}");
+                assert_eq!(line::decode(&format!("{text} more")), None);
                 let mut bytes = Vec::new();
                 line::append(&mut bytes, 7, &text);
                 assert!(bytes.len() as u64 <= line::LONGEST, "{text}");
@@ -85,7 +85,7 @@ fn every_closed_grant_reads_back_and_a_usual_one_is_small() {
         }
     }
     let mut usual = Vec::new();
-    line::append(&mut usual, 7, &encode(&closed(0, at(2))));
+    line::append(&mut usual, 7, &line::encode(&closed(0, at(2))));
     assert_eq!(usual.len(), 57);
 }
 
@@ -233,17 +233,6 @@ fn no_changed_bit_and_no_other_file_goes_unnoticed() {
     };
     damage(dir.path(), &Marks::from([(hour, wrong)]));
     opened(dir.path(), &marks);
-}
-
-#[test]
-fn marks_read_back() {
-    let mark = Mark {
-        bytes: 1 << 40,
-        sum: 0xDEAD_BEEF,
-    };
-    assert_eq!(Mark::decode(&mark.encode()), Some(mark));
-    assert_eq!(Mark::decode(&mark.encode()[1..]), None);
-    assert_eq!(Mark::decode(&[0; 13]), None);
 }
 
 #[test]
