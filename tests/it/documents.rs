@@ -61,6 +61,20 @@ fn every_outcome_and_command_is_documented() {
     }
 }
 
+/// A line without a blank, such as a long address, may be longer.
+#[test]
+fn no_document_has_a_line_of_more_than_120_columns() {
+    let mut long = Vec::new();
+    for path in documents() {
+        let name = path.strip_prefix(root()).expect("below it").display().to_string();
+        let text = text(&path);
+        let lines = text.lines().enumerate().filter(|(_, line)| line.chars().count() > 120);
+        let lines = lines.filter(|(_, line)| line.trim().contains(' '));
+        long.extend(lines.map(|(n, line)| format!("{name}:{}: {} columns", n + 1, line.chars().count())));
+    }
+    assert!(long.is_empty(), "{}", long.join("\n"));
+}
+
 #[test]
 fn every_link_between_documents_leads_to_a_file() {
     let mut lost = Vec::new();
