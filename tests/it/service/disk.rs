@@ -96,7 +96,9 @@ fn a_data_folder_that_cannot_be_written_ends_with_74_and_loses_nothing() {
 
 #[test]
 fn a_disk_that_fills_up_ends_with_74_and_everything_completes_once_there_is_room() {
-    const CODES: u64 = 60;
+    // The log has its room already, so what is open goes on. More codes close than the engine keeps of closed ones: the
+    // next write to their own files finds the disk full.
+    const CODES: u64 = 160;
     let site = Site::without_limits("");
     let Some(mount) = small_disk(&site, "size=64m,mode=0700") else {
         return;
