@@ -11,7 +11,6 @@ pub mod settings;
 mod sinks;
 pub mod wiring;
 
-use std::collections::BTreeSet;
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -35,9 +34,9 @@ use crate::discord::token_endpoint::{HttpTokenEndpoint, TokenEndpointSettings};
 use crate::ids::UserId;
 use crate::lifecycle::{Exit, Failure};
 use crate::port::contact::Contact;
-use crate::port::discord::BotApi;
+use crate::port::discord::{BotApi, GatewayNote, TokenEndpoint};
 use crate::secret::{BotToken, Key};
-use crate::store::{self, Committer, CommitterHandle, StoreOptions};
+use crate::store::{self, Committer, CommitterHandle, Loaded, StoreOptions};
 use crate::time::SharedClock;
 
 /// A commit that takes longer than this is taken for a hung disk; the process is gone within 5 s.
@@ -79,24 +78,7 @@ impl Service {
         on_ready: Rc<dyn Fn()>,
     ) -> Result<Self, Failure> {
         let mut random: StdRng = rand::make_rng();
-        let options = StoreOptions {
-            cache_mb: config.journal.cache_mb,
-            ..StoreOptions::new(&config.journal.path, clock.clone())
-        };
-        let opened = store::open(&options).map_err(|error| {
-            let exit = if error.is_locked() { Exit::Failed } else { Exit::Store };
-            Failure::new(exit, "the journal cannot be opened").source(error)
-        })?;
-        for notice in &opened.notices {
-            tracing::warn!("{notice}");
-        }
-        let loaded = opened.loaded;
-        tracing::info!(path = %config.journal.path.display(), open = loaded.grants.len(), closed = loaded.closed, "journal opened");
-        let code_hash_key = store::keys::code_hash_key(config.data_folder())
-            .map_err(|e| Failure::new(Exit::Store, "the key that hashes codes cannot be read").source(e))?;
-        let store = Committer::spawn(opened.store, HUNG_AFTER)
-            .map_err(|e| Failure::new(Exit::Bug, "the store's thread cannot be started").source(e))?;
-
+        let (store, loaded, code_hash_key) = open_store(config, &clock)?;
         let setup = |e| Failure::new(Exit::Usage, "an HTTP client cannot be made").source(e);
         let base = ApiBase::parse(config.discord.api_base.as_str())
             .map_err(|e| Failure::new(Exit::Usage, "discord.api_base cannot be used").source(e))?;
@@ -173,30 +155,13 @@ impl Service {
             }
         });
 
-        let lanes = settings::watched(config);
-        let command = set_command(Rc::clone(&bot), config.clone());
-        let checks = surroundings(Rc::clone(&bot), lanes.clone(), Rc::clone(&actors.endpoint), probe_token);
-        let (told, opened) = oneshot::channel();
-        let gateway_settings = bot_token.zip(facts).map(|(token, facts)| GatewaySettings {
+        let gateway = bot_token.zip(facts).map(|(token, facts)| GatewaySettings {
             token,
-            channels: lanes.iter().map(|l| l.channel).collect::<BTreeSet<_>>(),
+            channels: settings::watched(config).iter().map(|l| l.channel).collect(),
             message_content: facts.message_content,
             commands,
         });
-        spawn(async move {
-            let session = async {
-                let Some(settings) = gateway_settings else {
-                    return Ok(None);
-                };
-                let session = reached(|| GatewaySession::start(&bot, settings.clone(), notes.clone())).await;
-                session
-                    .map(Some)
-                    .map_err(|error| of_bot("the gateway cannot be found", error))
-            };
-            let opened = futures_util::future::try_join3(checks, command, session).await;
-            // Nobody waits for it any more where the service is draining.
-            let _ = told.send(opened.map(|((), (), session)| session));
-        });
+        let opened = finish_start(config, bot, Rc::clone(&actors.endpoint), probe_token, gateway, notes);
         Ok(Self {
             journal: actors.journal,
             governor: actors.governor,
@@ -208,6 +173,57 @@ impl Service {
             code_hash_key,
         })
     }
+}
+
+/// Opens the store and starts its thread; answers what it held and the key under which codes are remembered.
+fn open_store(config: &Config, clock: &SharedClock) -> Result<(CommitterHandle, Loaded, Key), Failure> {
+    let options = StoreOptions {
+        cache_mb: config.journal.cache_mb,
+        ..StoreOptions::new(&config.journal.path, clock.clone())
+    };
+    let opened = store::open(&options).map_err(|error| {
+        let exit = if error.is_locked() { Exit::Failed } else { Exit::Store };
+        Failure::new(exit, "the journal cannot be opened").source(error)
+    })?;
+    for notice in &opened.notices {
+        tracing::warn!("{notice}");
+    }
+    let loaded = opened.loaded;
+    tracing::info!(path = %config.journal.path.display(), open = loaded.grants.len(), closed = loaded.closed, "journal opened");
+    let code_hash_key = store::keys::code_hash_key(config.data_folder())
+        .map_err(|e| Failure::new(Exit::Store, "the key that hashes codes cannot be read").source(e))?;
+    let store = Committer::spawn(opened.store, HUNG_AFTER)
+        .map_err(|e| Failure::new(Exit::Bug, "the store's thread cannot be started").source(e))?;
+    Ok((store, loaded, code_hash_key))
+}
+
+/// Ends the start while codes already flow: checks the surroundings, sets the slash command and opens the gateway.
+fn finish_start(
+    config: &Config,
+    bot: Rc<HttpBotApi>,
+    endpoint: Rc<dyn TokenEndpoint>,
+    probe_token: String,
+    gateway: Option<GatewaySettings>,
+    notes: mpsc::Sender<GatewayNote>,
+) -> oneshot::Receiver<Result<Option<GatewaySession>, Failure>> {
+    let command = set_command(Rc::clone(&bot), config.clone());
+    let checks = surroundings(Rc::clone(&bot), settings::watched(config), endpoint, probe_token);
+    let (told, opened) = oneshot::channel();
+    spawn(async move {
+        let session = async {
+            let Some(settings) = gateway else {
+                return Ok(None);
+            };
+            let session = reached(|| GatewaySession::start(&bot, settings.clone(), notes.clone())).await;
+            session
+                .map(Some)
+                .map_err(|error| of_bot("the gateway cannot be found", error))
+        };
+        let opened = futures_util::future::try_join3(checks, command, session).await;
+        // Nobody waits for it any more where the service is draining.
+        let _ = told.send(opened.map(|((), (), session)| session));
+    });
+    opened
 }
 
 /// Ends the gateway's session, waiting at most a moment.

@@ -2,5 +2,6 @@
 
 pub mod address;
 pub mod counts;
+pub mod page;
 pub mod pages;
 pub mod server;

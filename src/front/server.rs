@@ -17,7 +17,8 @@ use tokio::time::Instant;
 
 use super::address::{JunkLimit, client};
 use super::counts::Counts;
-use super::pages::{Page, Pages};
+use super::page::Page;
+use super::pages::Pages;
 use crate::intake::callback::{CallbackRules, Refusal};
 use crate::intake::network::Network;
 use crate::port::callback_intake::{CallbackAnswer, CallbackIntake};

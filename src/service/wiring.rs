@@ -126,15 +126,7 @@ pub fn wire(
     let steady = SteadyClock::set_by(&*outside.clock);
     let clock: SharedClock = steady.clone();
     let lanes = settings::watched(config);
-    let governor = Governor::new(governor::GovernorSettings {
-        limits: config.limits.clone(),
-        lanes: lanes.iter().map(|l| (l.channel, l.lane)).collect(),
-        spending: loaded.spending.clone(),
-        ledger: Box::new(Ledger(store.clone())),
-        clock: clock.clone(),
-    })
-    .start();
-
+    let governor = start_governor(config, &loaded, store.clone(), clock.clone());
     let identifies = loaded.identifies.clone();
     let rules = settings::open_grants_rules(config);
     let open_grants = OpenGrants::new(loaded, rules, StdRng::from_rng(&mut random), clock.now());
@@ -175,13 +167,8 @@ pub fn wire(
     };
     add_contacts(&mut pipeline, config, people, outside.uses);
 
-    let gatekeeper = Gatekeeper::new(
-        &lanes,
-        outside.bot_id,
-        settings::accept(config, secrets),
-        settings::states(config, secrets),
-        code_hash_key,
-    );
+    let (accept, states) = (settings::accept(config, secrets), settings::states(config, secrets));
+    let gatekeeper = Gatekeeper::new(&lanes, outside.bot_id, accept, states, code_hash_key);
     let listener = Listener::new(
         listener::ListenerSettings {
             lanes,
@@ -208,6 +195,17 @@ pub fn wire(
         ended,
         clock,
     }
+}
+
+fn start_governor(config: &Config, loaded: &Loaded, store: CommitterHandle, clock: SharedClock) -> Addr<Governor> {
+    Governor::new(governor::GovernorSettings {
+        limits: config.limits.clone(),
+        lanes: config.intake.lanes.iter().map(|l| (l.channel_id, l.lane)).collect(),
+        spending: loaded.spending.clone(),
+        ledger: Box::new(Ledger(store)),
+        clock,
+    })
+    .start()
 }
 
 /// What the stages' calls need.

@@ -72,7 +72,7 @@ fn a_page_is_in_the_browsers_language_as_the_relays_is() {
             cloud.come("browser", START, &path, "HEAD", header);
             cloud.run(START);
             let made = &cloud.seen()["browser"];
-            let wanted = pages.render(codeferry::front::pages::Page::Denied, header, Some(error));
+            let wanted = pages.render(codeferry::front::page::Page::Denied, header, Some(error));
             assert_eq!(made.headers["content-language"], wanted.language, "{header}");
             // HEAD has no body: the page itself is looked at below.
             assert_eq!(made.html, "", "{header}");
