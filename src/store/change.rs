@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use super::port::Kind;
+use super::durable::Kind;
 use crate::grant::{ClosedGrant, Grant, State};
 use crate::ids::{ChannelId, CodeHash, GrantId, Lane, MessageId};
 use crate::intake::gate::HeldPlace;

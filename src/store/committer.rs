@@ -15,8 +15,8 @@ use std::time::Duration;
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use tokio::sync::{oneshot, watch};
 
+use super::durable::{Durable, Kind};
 use super::error::StoreError;
-use super::port::{Durable, Kind};
 use crate::crash;
 
 pub use watchdog::Health;

@@ -2,12 +2,13 @@
 
 use super::change::{Change, Loaded, Problem};
 use super::closed::{ClosedFiles, ClosedGrants};
+use super::durable::Durable;
 use super::engine::Batch;
 use super::error::{OpenError, StoreError};
 use super::keys::hour_of;
 use super::load::Found;
 use super::open::{OpenedFolder, StoreOptions, open_folder};
-use super::port::{ClosedTotals, Durable, Room, Store};
+use super::port::{ClosedTotals, Room, Store};
 use super::record::{self, ClosedMark, Cursor, Identifies, Spending, grant_key};
 use super::records::{Records, push};
 use crate::crash;
