@@ -107,7 +107,7 @@ pub fn client(loopback: bool, connections: Connections, total: Duration) -> Resu
         .retry(reqwest::retry::never())
         .referer(false)
         .http1_only()
-        // Strictly shorter than the total, so that a connection that never opened is told apart from a lost answer.
+        // Strictly shorter than the total, so that a connection that never opened differs from a lost answer.
         .connect_timeout(CONNECT_TIMEOUT.min(total.mul_f64(0.75)))
         .timeout(total);
     if connections == Connections::OnePerCall {
@@ -176,7 +176,7 @@ pub async fn read_rate_limit(feedback: &mut HttpFeedback, response: reqwest::Res
     }
 }
 
-/// The reason of an answer that is told by its status alone, such as `http_502`.
+/// The reason of an answer that has only its status, such as `http_502`.
 pub fn status_reason(status: u16) -> Reason {
     Reason::new(&format!("http_{status}"))
 }

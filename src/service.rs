@@ -220,7 +220,7 @@ fn finish_start(
                 .map_err(|error| of_bot("the gateway cannot be found", error))
         };
         let opened = futures_util::future::try_join3(checks, command, session).await;
-        // Nobody waits for it any more where the service is draining.
+        // The receiver is gone where the service is draining.
         let _ = told.send(opened.map(|((), (), session)| session));
     });
     opened

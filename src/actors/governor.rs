@@ -1,4 +1,4 @@
-//! The governor: leave for every outside call that is not made with the bot's token.
+//! The governor: permits for every outbound call that is not made with the bot's token.
 //!
 //! It owns the queue of those who wait, the one timer that wakes them, and the order in which spending becomes durable. The
 //! books themselves are [`Budgets`], which knows no actors. It waits for nothing but time and the ledger, and never for a caller.
@@ -20,7 +20,7 @@ use self::reply::{Reply, Slot};
 use crate::ids::{ChannelId, Lane};
 use crate::metrics;
 use crate::port::permit::{Ending, Permit, PermitAnswer, Permits, Return, SpendingLedger};
-use crate::rate::budgets::{BudgetView, Budgets, Key, Reservation, Verdict};
+use crate::rate::budgets::{BudgetView, Budgets, Reservation, Target, Verdict};
 use crate::rate::feedback::HttpFeedback;
 use crate::rate::limits::{Budget, Limits, Need};
 use crate::rate::moment::Moment;
@@ -53,7 +53,7 @@ pub struct Governor {
     began: Instant,
     waiting: Vec<Waiter>,
     next_seq: u64,
-    /// Set exactly while somebody waits for a moment.
+    /// Set exactly while a waiter waits for a moment.
     alarm: Option<(Moment, SpawnHandle)>,
     back: UnboundedSender<Return>,
     returns: UnboundedReceiver<Return>,
@@ -201,7 +201,7 @@ impl Handler<Retune> for Governor {
     }
 }
 
-/// Asks for every budget as people see it, and brings the metrics of the budgets up to date.
+/// Asks for every budget as an operator sees it, and brings the metrics of the budgets up to date.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Inspect;
 
@@ -238,7 +238,7 @@ impl actix::fut::ActorFuture<Governor> for TakeBack {
         ctx: &mut Context<Governor>,
         task: &mut std::task::Context<'_>,
     ) -> Poll<()> {
-        // An endless future would keep an actor alive that nobody can reach. Its context is polled when the last address goes.
+        // An endless future would keep an unreachable actor alive. Its context is polled when the last address goes.
         if !ctx.connected() {
             return Poll::Ready(());
         }
@@ -264,7 +264,7 @@ impl Governor {
     }
 
     fn take(&mut self, need: Need, now: Moment, ctx: &mut Context<Self>) -> Verdict {
-        // Nobody who waits could go before the alarm unless something came back, so only then must they be asked first.
+        // No waiter could go before the alarm unless a permit came back, so only then are they served first.
         if self.take_back() || self.alarm.as_ref().is_some_and(|(at, _)| *at <= now) {
             self.serve(ctx);
         }
@@ -361,13 +361,13 @@ impl Governor {
 
     fn learn(&mut self, answer: &HttpFeedback, charged: Option<Need>) {
         let now = self.now();
-        if let Some((key, until)) = self.budgets.observe(answer, charged, now) {
+        if let Some((target, until)) = self.budgets.observe(answer, charged, now) {
             let until = self.told(until);
-            match key {
-                Key::Everything => tracing::warn!(%until, "discord's edge refuses this address: no calls"),
-                Key::Global => tracing::warn!(%until, "the global rate limit was hit"),
-                _ if answer.status == 429 => tracing::warn!(budget = ?key, %until, "a rate limit was hit"),
-                _ => tracing::debug!(budget = ?key, %until, "a rate limit is spent"),
+            match target {
+                Target::Everything => tracing::warn!(%until, "discord's edge refuses this address: no calls"),
+                Target::Global => tracing::warn!(%until, "the global rate limit was hit"),
+                _ if answer.status == 429 => tracing::warn!(budget = ?target, %until, "a rate limit was hit"),
+                _ => tracing::debug!(budget = ?target, %until, "a rate limit is spent"),
             }
         }
         let open_until = self.budgets.breaker_open_until(now).map(|at| self.told(at));

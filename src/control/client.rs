@@ -12,7 +12,7 @@ pub struct ControlClient {
     http: reqwest::Client,
 }
 
-/// Nobody answers at the socket.
+/// No service answers at the socket.
 #[derive(Debug, Clone, Copy, thiserror::Error)]
 #[error("no service answers at the control socket")]
 pub struct NobodyThere;
@@ -31,7 +31,7 @@ impl ControlClient {
         http.map(|http| Self { http }).map_err(|_| NobodyThere)
     }
 
-    /// Asks; the outer error means that nobody was there.
+    /// Asks; the outer error means that no service answered.
     pub async fn ask(&self, ask: &Ask) -> Result<Result<Value, Refusal>, NobodyThere> {
         let (method, path, body) = ask.request();
         let url = format!("http://codeferry{path}");

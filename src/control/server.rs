@@ -60,7 +60,7 @@ pub enum CannotOpen {
     Socket {
         /// Its path.
         path: PathBuf,
-        /// The system's word.
+        /// The operating system's error.
         #[source]
         source: io::Error,
     },
@@ -69,7 +69,7 @@ pub enum CannotOpen {
     Port {
         /// The address.
         address: SocketAddr,
-        /// The system's word.
+        /// The operating system's error.
         #[source]
         source: io::Error,
     },
@@ -79,7 +79,7 @@ pub enum CannotOpen {
 }
 
 impl CannotOpen {
-    /// What a person can do about it.
+    /// What the operator can do about it.
     pub fn advice(&self) -> &'static str {
         match self {
             Self::Socket { .. } => {

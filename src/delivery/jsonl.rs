@@ -46,7 +46,7 @@ struct Line {
 pub struct CannotWrite {
     /// The file.
     pub path: PathBuf,
-    /// The system's word.
+    /// The operating system's error.
     #[source]
     pub source: io::Error,
 }

@@ -32,7 +32,7 @@ fn hop(text: &str) -> Option<IpAddr> {
         .or_else(|| bare.rsplit_once(':')?.0.parse().ok())
 }
 
-/// How many requests that nobody signed an address may send in a minute.
+/// How many unsigned requests an address may send in a minute.
 pub const JUNK_PER_MINUTE: u32 = 30;
 /// How many addresses are remembered: half a megabyte.
 const SLOTS: usize = 8192;
@@ -63,7 +63,7 @@ impl Default for JunkLimit {
 }
 
 impl JunkLimit {
-    /// Counts one request that nobody signed; whether its address has now sent more than it may. `now` is the time since
+    /// Counts one unsigned request; whether its address has now sent more than it may. `now` is the time since
     /// any fixed moment.
     pub fn exceeded(&mut self, address: IpAddr, now: Duration) -> bool {
         let whole = self.hash.hash_one(block(address)).max(1);

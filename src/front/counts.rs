@@ -34,9 +34,9 @@ counts! {
     expired_links,
     /// Signed callbacks that were refused for another reason.
     refused,
-    /// Requests that nobody signed.
+    /// Unsigned requests.
     unsigned,
-    /// Requests that nobody signed, from an address with too many of them.
+    /// Unsigned requests from an address with too many of them.
     limited,
     /// Messages posted.
     messages,
@@ -50,7 +50,7 @@ counts! {
     expired,
     /// Codes that Discord would not take in any message.
     given_up,
-    /// Denials and words of dead codes that could not be told in ten minutes.
+    /// Denials and expiry notices that could not be posted within ten minutes.
     untold,
     /// What waits to be posted now.
     waiting,

@@ -24,11 +24,11 @@ use crate::intake::network::Network;
 use crate::port::callback_intake::{CallbackAnswer, CallbackIntake};
 use crate::time::SharedClock;
 
-/// A browser sends its request at once; whoever takes longer holds a connection for nothing.
+/// A browser sends its request at once; a slower client only holds a connection.
 const HEAD_WITHIN: Duration = Duration::from_secs(5);
 /// Connections at the same time.
 const CONNECTIONS: usize = 2048;
-/// The word for a person whose code is not safe yet, after which they may try again.
+/// 503 after this: the code is not durable yet.
 const SAFE_WITHIN: Duration = Duration::from_secs(8);
 
 /// What the front needs.
@@ -152,7 +152,7 @@ impl FrontState {
             Some(_) => Page::Denied,
             None => Page::Success,
         };
-        // Whoever only asks for the head (Android does, before the page) has not come yet.
+        // A HEAD alone (Android sends one before the page) takes nothing in.
         if request.method() == Method::HEAD {
             return self.page(request, StatusCode::OK, page, denied.as_deref());
         }

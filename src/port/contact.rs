@@ -16,10 +16,10 @@ pub const LONGEST_BUTTON_URL: usize = 512;
 /// The most choices that an option may have (Discord Docs/Interactions/Application Commands).
 pub const MOST_CHOICES: usize = 25;
 
-/// The option of the slash command by which people choose one of several purposes.
+/// The option of the slash command by which users choose one of several purposes.
 pub const PURPOSE: &str = "purpose";
 
-/// Somebody used a slash command of the application.
+/// A user used a slash command of the application.
 #[derive(Debug, Clone)]
 pub struct CommandUse {
     /// The interaction; its time is when the command was used.
@@ -30,13 +30,13 @@ pub struct CommandUse {
     pub purpose: Option<String>,
     /// Who.
     pub person: UserId,
-    /// The language of that person's client, by Discord's name for it; empty where it was not told.
+    /// The language of the user's client, by Discord's name for it; empty where unknown.
     pub locale: String,
     /// Lets us answer, once and within 3 s.
     pub token: InteractionToken,
 }
 
-/// What a person is shown.
+/// A message to a user.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Note {
     /// The text.
@@ -50,7 +50,7 @@ pub struct Note {
 pub struct Button {
     /// What stands on it.
     pub label: String,
-    /// What it opens. It is for one person alone, so it is not for logs.
+    /// What it opens. It is one user's own link, so it is not logged.
     pub url: String,
 }
 
@@ -61,11 +61,11 @@ pub struct OwnCommand<'a> {
     pub name: &'a str,
     /// Its texts.
     pub phrases: &'a [Phrases],
-    /// What people choose from, the first [`MOST_CHOICES`] of these; where it is empty there is no option.
+    /// What users choose from, the first [`MOST_CHOICES`] of these; where it is empty there is no option.
     pub purposes: &'a [String],
 }
 
-/// What is asked of Discord to reach a person.
+/// What Discord offers to reach a user.
 pub trait Contact {
     /// Makes the command of this name what it is to be, whether or not there is one; no other command is touched.
     fn set_command<'a>(
@@ -74,10 +74,10 @@ pub trait Contact {
         command: &'a OwnCommand<'a>,
     ) -> LocalBoxFuture<'a, Result<(), BotError>>;
 
-    /// Answers a command; nobody but the one who used it sees that.
+    /// Answers a command; only the user who used it sees the answer.
     fn answer<'a>(&'a self, used: &'a CommandUse, note: &'a Note) -> LocalBoxFuture<'a, Result<(), BotError>>;
 
-    /// The channel of direct messages with a person.
+    /// The channel of direct messages with a user.
     fn open_direct(&self, person: UserId) -> LocalBoxFuture<'_, Result<ChannelId, BotError>>;
 
     /// Posts into it; within a few minutes the same mark never makes a second message.
@@ -91,7 +91,7 @@ pub trait Contact {
 
 /// Where links come from.
 pub trait LinkIssuer {
-    /// A link for one person and one purpose, an index into `state.purposes`. `again`: it takes the place of a link whose
+    /// A link for one user and one purpose, an index into `state.purposes`. `again`: it takes the place of a link whose
     /// code died.
     fn mint(&self, person: UserId, purpose: u8, again: bool) -> LocalBoxFuture<'_, Result<Link, NoLink>>;
 }

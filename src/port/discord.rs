@@ -51,7 +51,7 @@ pub enum RevokeAnswer {
     CredentialsRefused,
 }
 
-/// A resource the person approved.
+/// A resource that the user approved.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Resource {
@@ -84,7 +84,7 @@ pub enum FetchAnswer {
     Data {
         /// The JSON text, as it came.
         json: PersonalData,
-        /// The person's id, for [`Resource::User`] only.
+        /// The user's id, for [`Resource::User`] only.
         user: Option<UserId>,
     },
     /// 401: the token is dead, or not yet known everywhere.
@@ -104,11 +104,11 @@ pub trait TokenEndpoint {
         verifier: Option<&'a CodeVerifier>,
     ) -> LocalBoxFuture<'a, Answered<ExchangeAnswer>>;
 
-    /// Revokes a token (RFC 7009 section 2.1), and with it every token of that person.
+    /// Revokes a token (RFC 7009 section 2.1), and with it every token of that user.
     fn revoke<'a>(&'a self, token: &'a AccessToken) -> LocalBoxFuture<'a, Answered<RevokeAnswer>>;
 }
 
-/// The resource server, called with the person's token.
+/// The resource server, called with the user's token.
 pub trait ResourceServer {
     /// Fetches one resource.
     fn fetch<'a>(&'a self, token: &'a AccessToken, resource: Resource) -> LocalBoxFuture<'a, Answered<FetchAnswer>>;
@@ -121,7 +121,7 @@ pub struct ChannelMessage {
     pub id: MessageId,
     /// Its channel.
     pub channel: ChannelId,
-    /// The webhook that posted it; Discord sets this, nobody can forge it.
+    /// The webhook that posted it; Discord sets it, so it cannot be forged.
     pub webhook: Option<WebhookId>,
     /// What it says.
     pub content: String,

@@ -1,4 +1,4 @@
-//! A permit: the leave to make one outside call, and the way back of what its answer said. It needs no actor around it.
+//! A permit: permission for one outbound call, which returns the rate-limit headers that it saw. It knows no actor.
 
 use std::fmt;
 
@@ -11,7 +11,7 @@ use crate::rate::feedback::{self, HttpFeedback};
 use crate::rate::limits::Need;
 use crate::time::Timestamp;
 
-/// The leave to make one outside call. End it with [`complete`](Self::complete) or [`fail`](Self::fail); dropping it means
+/// Permission for one outbound call. End it with [`complete`](Self::complete) or [`fail`](Self::fail); dropping it means
 /// that the call was not made, unless it was [spent](Self::spend) before.
 #[must_use = "dropping a permit gives it back unused"]
 pub struct Permit {
@@ -69,7 +69,7 @@ impl Permit {
         self.spent = true;
     }
 
-    /// The call was answered: hands the answer's word on limits to the governor.
+    /// The call was answered: returns the answer's rate-limit headers to the governor.
     pub fn complete(mut self, answer: HttpFeedback) {
         if let Some(inner) = self.inner.take()
             // Most answers say nothing, and what was taken of a plain rate needs no end.

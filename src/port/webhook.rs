@@ -31,7 +31,7 @@ pub enum PostAnswer {
     NotSent,
     /// 429: not posted; again after this long.
     Deferred(Duration),
-    /// Anything else without a clear word: it may be posted.
+    /// No clear answer: it may be posted.
     Unknown(Reason),
     /// It will never work as it is: 400, 401, 403, 404.
     Refused {
@@ -60,7 +60,7 @@ pub trait RelayPost {
     fn look(&self, webhook: WebhookId) -> LocalBoxFuture<'static, WebhookState>;
 }
 
-/// What looking at a webhook told.
+/// Whether a webhook works.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum WebhookState {
     /// It is there.

@@ -8,7 +8,7 @@ use super::moment::Moment;
 /// The time over which Discord counts ([Discord Docs/Rate Limits](https://docs.discord.com/developers/topics/rate-limits#invalid-request-limit-aka-cloudflare-bans)).
 pub const PERIOD: Duration = Duration::from_mins(10);
 
-/// More than ban an address need not be told apart, so no more are remembered.
+/// Discord bans an address at this number, so no more are remembered.
 const REMEMBERED: usize = 10_000;
 
 /// The invalid answers of the last ten minutes and the number at which calls stop.

@@ -9,7 +9,7 @@ use super::breaker::Breaker;
 use super::feedback::{self, Closure};
 use super::limits::{Budget, Limits, Need, Urgency};
 use super::moment::Moment;
-use super::rates::{Channel, Rate, webhook_bucket};
+use super::rates::{ChannelBudget, Rate, webhook_bucket};
 use super::window::{Ticket, Window};
 use crate::ids::ChannelId;
 use crate::rate::feedback::HttpFeedback;
@@ -42,7 +42,7 @@ impl Reservation {
         }
     }
 
-    /// Whether the end of its call must be told, whatever the answer.
+    /// Whether the end of its call must be reported, whatever the answer.
     pub fn is_on_its_way(&self) -> bool {
         self.ticket.is_some()
     }
@@ -66,7 +66,7 @@ pub enum Verdict {
 
 /// What can be closed by an answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Key {
+pub enum Target {
     /// Every call: the edge refuses this address.
     Everything,
     /// All that counts against the global limit.
@@ -83,11 +83,11 @@ pub enum Key {
 /// All budgets.
 pub struct Budgets {
     limits: Limits,
-    channels: BTreeMap<ChannelId, Channel>,
+    channels: BTreeMap<ChannelId, ChannelBudget>,
     oauth: Option<Rate>,
     global: Option<Rate>,
     breaker: Breaker,
-    closed: BTreeMap<Key, Moment>,
+    closed: BTreeMap<Target, Moment>,
     edge_refusals: u32,
     /// When the last edge refusal ended or ends.
     edge_until: Option<Moment>,
@@ -98,7 +98,7 @@ impl Budgets {
     pub fn new(limits: Limits, spending: &BTreeMap<ChannelId, Vec<Timestamp>>, now: Moment) -> Self {
         let channels = spending.iter().map(|(&channel, sent_at)| {
             let window = Window::replay(sent_at, now);
-            (channel, Channel::new(window, limits.webhook, now))
+            (channel, ChannelBudget::new(window, limits.webhook, now))
         });
         Self {
             channels: channels.collect(),
@@ -181,23 +181,23 @@ impl Budgets {
     }
 
     /// Learns from an answer; `charged` is what the call had a permit for, if it needed one. Says what it closed.
-    pub fn observe(&mut self, answer: &HttpFeedback, charged: Option<Need>, now: Moment) -> Option<(Key, Moment)> {
+    pub fn observe(&mut self, answer: &HttpFeedback, charged: Option<Need>, now: Moment) -> Option<(Target, Moment)> {
         if feedback::is_invalid(answer) {
             self.breaker.note(now);
         }
-        let (key, until) = match feedback::closure(answer)? {
-            Closure::Everything(named) => (Key::Everything, self.edge_refusal(named, now)),
+        let (target, until) = match feedback::closure(answer)? {
+            Closure::Everything(named) => (Target::Everything, self.edge_refusal(named, now)),
             Closure::Global(wait) => {
                 // A webhook's permit is not charged to the global limit, so its own budget has to be closed as well.
                 if let Some(Budget::Webhook(channel)) = charged.map(|need| need.budget) {
-                    self.close(Key::Webhook(channel), now + wait);
+                    self.close(Target::Webhook(channel), now + wait);
                 }
-                (Key::Global, now + wait)
+                (Target::Global, now + wait)
             }
-            Closure::Own(wait) => (own_key(charged?), now + wait),
+            Closure::Own(wait) => (own_target(charged?), now + wait),
         };
-        self.close(key, until);
-        Some((key, until))
+        self.close(target, until);
+        Some((target, until))
     }
 
     /// Until when refusals keep everything stopped.
@@ -232,7 +232,7 @@ impl Budgets {
         let channel = self
             .channels
             .entry(id)
-            .or_insert_with(|| Channel::new(Window::default(), limit, now));
+            .or_insert_with(|| ChannelBudget::new(Window::default(), limit, now));
         if limit.is_none() {
             channel.window.note(now);
             return Verdict::Granted(Reservation::nothing(need));
@@ -258,7 +258,7 @@ impl Budgets {
         )
     }
 
-    fn ticket_of(&mut self, taken: &Reservation) -> Option<(&mut Channel, Ticket)> {
+    fn ticket_of(&mut self, taken: &Reservation) -> Option<(&mut ChannelBudget, Ticket)> {
         let Budget::Webhook(channel) = taken.need.budget else {
             return None;
         };
@@ -273,16 +273,19 @@ impl Budgets {
         self.closed.retain(|_, until| *until > now);
         let (global, oauth) = match need.budget {
             Budget::Webhook(_) => (None, None),
-            Budget::Global => (Some(Key::Global), None),
-            Budget::OAuth => (Some(Key::Global), Some(Key::OAuth)),
+            Budget::Global => (Some(Target::Global), None),
+            Budget::OAuth => (Some(Target::Global), Some(Target::OAuth)),
         };
-        let keys = [Some(Key::Everything), global, oauth, Some(own_key(need))];
-        let ends = keys.into_iter().flatten().filter_map(|key| self.closed.get(&key));
+        let targets = [Some(Target::Everything), global, oauth, Some(own_target(need))];
+        let ends = targets
+            .into_iter()
+            .flatten()
+            .filter_map(|target| self.closed.get(&target));
         ends.max().copied()
     }
 
-    fn close(&mut self, key: Key, until: Moment) {
-        let end = self.closed.entry(key).or_insert(until);
+    fn close(&mut self, target: Target, until: Moment) {
+        let end = self.closed.entry(target).or_insert(until);
         *end = until.max(*end);
     }
 
@@ -304,12 +307,12 @@ impl Budgets {
     }
 }
 
-/// The key that an answer about a call's own budget closes.
-fn own_key(need: Need) -> Key {
+/// The target that an answer about a call's own budget closes.
+fn own_target(need: Need) -> Target {
     match need.budget {
-        Budget::Webhook(channel) => Key::Webhook(channel),
-        Budget::OAuth => Key::OAuth,
-        Budget::Global => Key::Route(need.urgency),
+        Budget::Webhook(channel) => Target::Webhook(channel),
+        Budget::OAuth => Target::OAuth,
+        Budget::Global => Target::Route(need.urgency),
     }
 }
 

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use crate::time::Timestamp;
 
-/// Status, rate-limit headers and the body's own word of one answer. Holds nothing secret.
+/// Status, rate-limit headers and rate-limit fields of the body of one answer. Holds nothing secret.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct HttpFeedback {
     /// The status code.

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use crate::rate::limits::WebhookLimit;
 use crate::rate::moment::Moment;
-use crate::rate::rates::Channel;
+use crate::rate::rates::ChannelBudget;
 use crate::rate::window::{Ticket, Window};
 use crate::time::Timestamp;
 
@@ -14,7 +14,7 @@ const SHORT: (usize, Duration) = (5, Duration::from_millis(2_050));
 
 /// One channel's budget.
 pub struct LaneBudget {
-    channel: Channel,
+    channel: ChannelBudget,
     limit: Option<WebhookLimit>,
     /// The last answers.
     answered: VecDeque<Moment>,
@@ -26,7 +26,7 @@ impl LaneBudget {
     /// A budget that has spent what an earlier process noted.
     pub fn new(sent_at: &[Timestamp], limit: Option<WebhookLimit>, now: Moment) -> Self {
         Self {
-            channel: Channel::new(Window::replay(sent_at, now), limit, now),
+            channel: ChannelBudget::new(Window::replay(sent_at, now), limit, now),
             limit,
             answered: VecDeque::new(),
             on_their_way: 0,
@@ -38,7 +38,7 @@ impl LaneBudget {
     pub fn free(&mut self, now: Moment) -> Result<(), Moment> {
         let long = self.channel.free(self.limit, now);
         let short = match SHORT.0.checked_sub(self.on_their_way) {
-            // Nobody knows when those on their way will be answered; their answers are looked at when they come.
+            // When those on their way will be answered is unknown; `settle` looks again.
             None | Some(0) => Err(now + SHORT.1),
             Some(room) => match self.answered.len().checked_sub(room) {
                 Some(deciding) if self.answered[deciding] + SHORT.1 > now => Err(self.answered[deciding] + SHORT.1),

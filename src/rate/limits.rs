@@ -82,7 +82,7 @@ pub enum Urgency {
     Exchange,
     /// A token lives while it waits.
     Revoke,
-    /// A person waits.
+    /// A user waits.
     Fetch,
     /// Results can wait.
     Deliver,

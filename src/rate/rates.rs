@@ -9,7 +9,7 @@ use super::moment::Moment;
 use super::window::Window;
 
 /// One channel's webhook budget: the strict window, and a bucket that spreads it.
-pub struct Channel {
+pub struct ChannelBudget {
     /// The strict total.
     pub window: Window,
     /// What spreads it; absent while the limit is off.
@@ -18,7 +18,7 @@ pub struct Channel {
     pub storing: bool,
 }
 
-impl Channel {
+impl ChannelBudget {
     /// A channel that has spent what its window says.
     pub fn new(mut window: Window, limit: Option<WebhookLimit>, now: Moment) -> Self {
         Self {
@@ -57,7 +57,7 @@ pub struct Rate {
     pub bucket: Bucket,
     /// The limit it was made for.
     pub limit: RateLimit,
-    /// The grants of the last second, for people.
+    /// The permits of the last second, for the view.
     recent: VecDeque<Moment>,
 }
 

@@ -113,7 +113,7 @@ impl Window {
         moments
     }
 
-    /// What must be on disk before the next post leaves: the moments that count, told by the wall clock, oldest first.
+    /// What must be on disk before the next post leaves: the moments that count, by the wall clock, oldest first.
     pub fn to_persist(&mut self, now: Moment, wall: Timestamp) -> Vec<Timestamp> {
         self.moments(now).into_iter().map(|at| wall - now.since(at)).collect()
     }

@@ -44,11 +44,11 @@ const INVITING_AT_ONCE: usize = 4;
 pub struct Outside {
     /// Presents codes and revokes tokens.
     pub endpoint: Rc<dyn TokenEndpoint>,
-    /// Gives what a person approved.
+    /// Serves the resources that a user approved.
     pub server: Rc<dyn ResourceServer>,
     /// The bot's routes.
     pub bot: Rc<dyn BotApi>,
-    /// Reaches people.
+    /// Sends users messages.
     pub contact: Rc<dyn Contact>,
     /// Uses of slash commands, where there is one of ours.
     pub uses: Option<mpsc::Receiver<CommandUse>>,
@@ -122,7 +122,7 @@ pub fn wire(
         code_hash_key,
     } = journalled;
     let Outside { mut random, .. } = outside;
-    // Between two answers nobody can tell a step of the wall clock from time that passed: codes would die of it.
+    // Between two answers a step of the wall clock looks like time that passed: codes would expire too early.
     let steady = SteadyClock::set_by(&*outside.clock);
     let clock: SharedClock = steady.clone();
     let lanes = settings::watched(config);
@@ -240,7 +240,7 @@ fn add_stages(
     }
 }
 
-/// What the parts that speak with people need.
+/// What the parts that send users messages need.
 struct People {
     link_issuer: Rc<dyn LinkIssuer>,
     contact: Rc<dyn Contact>,

@@ -32,7 +32,7 @@ const TOO_FAST: u32 = 40003;
 pub struct InviteSettings {
     /// Where links come from.
     pub link_issuer: Rc<dyn LinkIssuer>,
-    /// Reaches people.
+    /// Sends users messages.
     pub contact: Rc<dyn Contact>,
     /// Discord's time as far as it is known.
     pub clock: SharedClock,
@@ -65,14 +65,14 @@ impl Invite {
     }
 
     async fn invite(&self, work: &InviteWork) -> Event {
-        // Only a signed state has both, and without one nobody is invited.
+        // Only a signed state has both; without one there is no user to invite.
         let (Some(person), Some(nonce)) = (work.person, work.nonce) else {
             return Event::InvitationRefused(Uninvited::Failed);
         };
         let InviteSettings {
             link_issuer, contact, ..
         } = &self.settings;
-        // The channel first: a link takes a place that somebody else could have.
+        // The channel first: a link takes a place in the gate that another user could have.
         let channel = match contact.open_direct(person).await {
             Ok(channel) => channel,
             Err(error) => return refused(work, error),

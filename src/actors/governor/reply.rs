@@ -53,7 +53,7 @@ impl Slot {
         }
     }
 
-    /// Whether nobody waits here any more.
+    /// Whether the asker is gone.
     pub(super) fn is_abandoned(&self) -> bool {
         match &*self.0.borrow() {
             Waiting::Asked(asker) => asker.is_closed(),

@@ -189,7 +189,7 @@ fn an_unnamed_edge_refusal_grows_to_ten_minutes_and_is_forgotten() {
     let mut budgets = Budgets::new(Limits::default(), &BTreeMap::new(), NOW);
     let mut now = NOW;
     for wait in [60, 120, 240, 480, 600, 600] {
-        let expected = Some((Key::Everything, now + secs(wait)));
+        let expected = Some((Target::Everything, now + secs(wait)));
         assert_eq!(budgets.observe(&refused, None, now), expected);
         // One that was already on its way changes nothing.
         assert_eq!(budgets.observe(&refused, Some(post()), now + secs(1)), expected);
@@ -204,7 +204,7 @@ fn an_unnamed_edge_refusal_grows_to_ten_minutes_and_is_forgotten() {
     now = now + secs(601);
     assert_eq!(
         budgets.observe(&refused, None, now),
-        Some((Key::Everything, now + secs(60)))
+        Some((Target::Everything, now + secs(60)))
     );
 }
 

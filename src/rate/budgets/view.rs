@@ -10,7 +10,7 @@ use crate::rate::limits::{Budget, Need, Urgency};
 use crate::rate::moment::Moment;
 use crate::time::Timestamp;
 
-/// One budget as people see it.
+/// One budget as an operator sees it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct BudgetView {
     /// `webhook`, `global`, `oauth` or `invalid_requests`.

@@ -311,8 +311,8 @@ const MUTATIONS: &[Mutation] = &[
     Mutation {
         breaks: "the wait of a 429 is ignored",
         file: "src/rate/budgets.rs",
-        find: "        self.close(key, until);\n        Some((key, until))",
-        replace: "        Some((key, until))",
+        find: "        self.close(target, until);\n        Some((target, until))",
+        replace: "        Some((target, until))",
         target: Target::Lib,
         caught_by: "actors::governor::tests::answers::a_429_on_one_route_leaves_the_others",
     },
