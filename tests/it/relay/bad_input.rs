@@ -273,8 +273,8 @@ fn a_wrong_configuration_is_told_at_once_and_whole() {
          [[relay.lanes]]\nwebhook_id = 5\npack = 19\n[[relay.lanes]]\nwebhok_id = 5\n",
         &[
             "codeferry.toml:2: `discord.api_base` is plain http",
-            "codeferry.toml:4: `state.mode` is \"any\", whose states nobody can check",
-            "codeferry.toml:6: `relay.listen` is `8080`, not an address with a port",
+            "codeferry.toml:4: `state.mode` is \"any\", whose states cannot be verified",
+            "codeferry.toml:6: `relay.listen` is `8080`, not an IP address with a port",
             "codeferry.toml:7: `relay.trusted_proxies[0]` is `proxy`, neither an address nor a network",
             "`relay.lanes[0].webhook_id` is not an id",
             "`relay.lanes[0].pack` is 19, more than 18",

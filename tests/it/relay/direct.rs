@@ -88,7 +88,7 @@ fn a_repeated_callback_says_the_same_and_is_taken_once_over_restarts_too() {
         "unsigned": 1, "limited": 0});
     assert_eq!(stats["callbacks"], want, "{stats}");
     let (shown, _) = exits(&edge.site.codeferry(&["debug", "queue", "stats"]), 0);
-    assert!(shown.contains("callbacks since the start, repeated"), "{shown}");
+    assert!(shown.contains("callbacks since start, repeated"), "{shown}");
     let text = metrics(&edge.site);
     for (name, n) in want.as_object().expect("numbers") {
         let line = format!("codeferry_callbacks_total{{result=\"{name}\"}} {n}\n");
@@ -208,7 +208,7 @@ fn a_port_in_use_and_a_state_without_a_signature_are_told() {
     let edge = without_lanes("[state]\nmode = \"user_id\"\n");
     let (_, error) = exits(&edge.site.codeferry(&["config", "check"]), 2);
     assert!(
-        error.contains("`state.mode` is \"user_id\", whose states nobody can check"),
+        error.contains("`state.mode` is \"user_id\", whose states cannot be verified"),
         "{error}"
     );
 }
