@@ -225,7 +225,7 @@ async fn a_429_or_a_503_with_retry_after_defers() {
         (limited("", r#"{"retry_after":41.3,"global":false}"#), "deferred 41300"),
         (limited("Retry-After: 43323\r\n", "{}"), "deferred 43323"),
         (limited("", "not even json"), "deferred 5000"),
-        (answer(429, "text/html", "", "<html>"), "deferred 5000"),
+        (answer(429, "text/html", "", "<html>"), "deferred 60000"),
         (
             Play::Answer(
                 b"HTTP/1.1 429 X\r\nContent-Type: text/plain\r\nContent-Length: 16\r\n\r\nerror code: 1015".to_vec(),
