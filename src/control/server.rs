@@ -295,16 +295,10 @@ impl Live {
         match ask {
             Ask::List(filter) if filter.state.as_deref() == Some("closed") => {
                 let limit = if filter.limit == 0 { usize::MAX } else { filter.limit };
-                let closed = self
-                    .store
-                    .newest_closed(limit)
-                    .await
-                    .map_err(|e| Refusal::new(503, e.to_string()))?;
-                let total = self
-                    .store
-                    .closed_totals()
-                    .await
-                    .map_or(closed.len() as u64, |t| t.sum());
+                let counted = self.journal.send(CountAll).await.map_err(dead)?.map_err(refuse)?;
+                let total: u64 = counted.closed.values().sum();
+                let closed = self.store.newest_closed(limit).await;
+                let closed = closed.map_err(|e| Refusal::new(503, e.to_string()))?;
                 let grants: Vec<_> = closed.iter().map(GrantView::of_closed).collect();
                 Ok(json!({ "total": total, "grants": grants }))
             }

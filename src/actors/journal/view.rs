@@ -256,6 +256,7 @@ impl Handler<Show> for Journal {
     type Result = ResponseFuture<Result<Option<GrantView>, JournalError>>;
 
     fn handle(&mut self, Show(id): Show, _: &mut Self::Context) -> Self::Result {
+        self.leave();
         if let Some(grant) = self.open_grants.get(id) {
             let view = GrantView::of(grant);
             return Box::pin(async move { Ok(Some(view)) });
@@ -272,6 +273,8 @@ impl Handler<CountAll> for Journal {
     type Result = ResponseFuture<Result<Stats, JournalError>>;
 
     fn handle(&mut self, _: CountAll, _: &mut Self::Context) -> Self::Result {
+        // Memory may be ahead of the store by what waits for the next commit; the counts are of one moment.
+        self.leave();
         let mut stats = Stats::over(self.open_grants.open());
         stats.source_messages = OpenGrants::source_messages(&self.open_grants);
         stats.since_start = Some(Stats::by_name(&self.outcomes));
