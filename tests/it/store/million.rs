@@ -1,5 +1,5 @@
-//! A million grants through the journal's memory and the store: each leaves one short line on the disk, and the process does
-//! not grow. The normal run takes 4,000, `CODEFERRY_SLOW=1` takes 1,000,000 (15 min on a machine with nothing else to do).
+//! A million grants through the journal's memory and the store: each leaves one short line on the disk, and the process
+//! does not grow. The normal run takes 4,000, `CODEFERRY_SLOW=1` takes 1,000,000 (15 min on an idle machine).
 
 use std::process::Command;
 use std::sync::Arc;
