@@ -1,5 +1,7 @@
 //! Plays one run: processes come and go on one virtual clock, over one store, in one world.
 
+mod gateway;
+
 use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::panic::AssertUnwindSafe;
@@ -15,7 +17,7 @@ use codeferry::actors::pipeline::{Ended, Shutdown};
 use codeferry::config::{Config, Environment, Secrets};
 use codeferry::delivery::discord_webhook::DiscordWebhook;
 use codeferry::grant::{Event, Outcome};
-use codeferry::port::discord::{ChannelMessage, GatewayNote};
+use codeferry::port::discord::GatewayNote;
 use codeferry::secret::{AccessToken, ClientSecret, Key};
 use codeferry::service::wiring::{self, Actors, Callbacks, Journalled};
 use codeferry::store::{self, Committer, CommitterHandle, Store, StoreOptions, Sync};
@@ -26,6 +28,7 @@ use rand::rngs::StdRng;
 use tokio::sync::{mpsc, watch};
 use tokio::time::{sleep, timeout};
 
+use self::gateway::Gateway;
 use super::discord::{Discord, KEY};
 use super::faults::{Kind, Weather};
 use super::invariants::{self, Sums};
@@ -410,46 +413,4 @@ pub fn service(
 /// Waits until the service ends by itself. What it learns is let go of at once: it is a lock.
 async fn by_itself(ended: &mut watch::Receiver<Option<Ended>>) {
     drop(ended.wait_for(Option::is_some).await);
-}
-
-/// The gateway's side: hints that come late, twice or never.
-struct Gateway {
-    outside: Outside,
-    notes: mpsc::Sender<GatewayNote>,
-}
-
-impl Gateway {
-    fn connect(&self) {
-        let notes = self.notes.clone();
-        tokio::task::spawn_local(async move {
-            let _ = notes.send(GatewayNote::Identifying).await;
-            sleep(Duration::from_millis(300)).await;
-            let _ = notes.send(GatewayNote::Ready).await;
-        });
-    }
-
-    fn tell(&self, message: ChannelMessage) {
-        let waits = self.outside.with(|d| {
-            let mut waits = Vec::new();
-            if !d.strikes(Kind::NoteDropped) {
-                waits.push(d.between(20, 400));
-            }
-            if d.strikes(Kind::NoteTwice) {
-                waits.push(d.between(20, 400_000));
-            }
-            if d.strikes(Kind::NoteLate) {
-                for wait in &mut waits {
-                    *wait += Duration::from_secs(20);
-                }
-            }
-            waits
-        });
-        for wait in waits {
-            let (notes, message) = (self.notes.clone(), message.clone());
-            tokio::task::spawn_local(async move {
-                sleep(wait).await;
-                let _ = notes.send(GatewayNote::Message(message)).await;
-            });
-        }
-    }
 }
