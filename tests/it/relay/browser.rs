@@ -173,7 +173,7 @@ fn a_real_browser_shows_every_page_and_keeps_no_code() {
         (
             format!("/callback?code=ABCDEFGHIJKLMNOPQRSTUVWXYZ&state={old}"),
             "expired",
-            "Dieser Link ist zu alt",
+            "Dieser Link ist abgelaufen",
         ),
         (
             "/callback?code=<script>alert(1)</script>&state=<b>".to_owned(),
