@@ -1,4 +1,4 @@
-//! The `CommandResponder`: shows whoever uses the bot's own slash command the way, privately and within Discord's 3 s. It owns that
+//! The `CommandResponder`: answers the bot's own slash command with a private link, within Discord's 3 s. It owns that
 //! command and looks at no other: another program may serve the same bot.
 //!
 //! A link takes a place that another sign-in could have, so none is made for a use that is too old to be answered, and

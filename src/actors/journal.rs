@@ -215,7 +215,7 @@ impl StreamHandler<Vec<Committed>> for Journal {
                 }
             };
             for waiting in committed.waiting {
-                // Whoever has stopped waiting needs no answer.
+                // A caller that stopped waiting needs no answer.
                 let _ = waiting.send(answer.clone());
             }
         }

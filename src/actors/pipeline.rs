@@ -207,7 +207,7 @@ impl Actor for Pipeline {
 
 /// Drains in two phases: no further code is presented, and the exchanges under way end and every token held is revoked;
 /// then the last deliveries.
-/// Answered once the store is closed. Whoever waits bounds it by the grace.
+/// Answered once the store is closed. The caller bounds the wait by the grace period.
 #[derive(Message)]
 #[rtype(result = "Result<(), StoreError>")]
 pub struct Shutdown;

@@ -39,7 +39,7 @@ const SLOTS: usize = 8192;
 const MINUTE: Duration = Duration::from_mins(1);
 
 /// Counts junk by address in a table of fixed size: each address has one place, by a hash that nobody outside knows, and
-/// the newer one takes it. Whoever has thousands of addresses pushes out only counts.
+/// the newer one takes it. An attacker with thousands of addresses displaces only counts.
 #[derive(Debug)]
 pub struct JunkLimit {
     slots: Box<[Slot]>,

@@ -52,7 +52,7 @@ counts! {
     given_up,
     /// Denials and expiry notices that could not be posted within ten minutes.
     untold,
-    /// What waits to be posted now.
+    /// Lines that wait to be posted.
     waiting,
     /// Lanes whose webhook does not work now.
     lanes_out,

@@ -28,7 +28,7 @@ pub fn worker(pages: &Pages) -> Result<String, minijinja::Error> {
     let filled = serde_json::json!(pages.filled(NONCE, ERROR)?);
     let about = format!(
         "// codeferry {version}: the Cloudflare Worker, which is a relay of its own. `codeferry worker config` prints the\n\
-         // wrangler.toml that goes with it; its keys are secrets of the Worker. It stores what waits in one Durable Object.\n\n\
+         // wrangler.toml that goes with it; its keys are secrets of the Worker. It keeps its queue in one Durable Object.\n\n\
          const VERSION = {};\nconst USER_AGENT = {};\nconst NONCE = {};\nconst ERROR = {};\n\
          // By page and language: the language it is in, and the document.\nconst PAGES = {filled:#};\n",
         text(env!("CARGO_PKG_VERSION")),

@@ -267,7 +267,7 @@ fn caught<T>(work: impl FnOnce() -> Result<T, StoreError>) -> Result<T, StoreErr
     })
 }
 
-/// Hands a command to whoever drives the store. A store that is gone drops it, and the waiting ends with the reason.
+/// Hands a command to the store's driver. A store that is gone drops it, and the waiting ends with the reason.
 type Queue<D> = Arc<dyn Fn(Command<D>) + Send + Sync>;
 
 enum Way<D: Durable + ?Sized> {
@@ -324,7 +324,7 @@ impl<D: Durable + ?Sized + 'static> Handle<D> {
     }
 
     /// Ends cleanly, after everything that was asked before. Later commands are answered with [`StoreError::Closed`].
-    /// A store that has failed is let go of, and the answer is its error.
+    /// A store that has failed is dropped, and the answer is its error.
     pub fn close(&self) -> impl Future<Output = Result<(), StoreError>> + Send + use<D> {
         self.ask(Core::close)
     }

@@ -181,7 +181,7 @@ mod tests {
 
     use super::*;
 
-    /// The kernel refuses to sync a pipe, so whoever is told that it went well has not asked.
+    /// The kernel refuses to sync a pipe, so a call that succeeds there has not reached it.
     #[test]
     fn a_real_sync_asks_the_kernel_and_a_counted_one_does_not() {
         let (reader, _writer) = io::pipe().expect("a pipe");

@@ -93,7 +93,7 @@ impl Engine for Folder {
         if SledEngine::wait_until_released(&root.join(files::ENGINE)).map_err(io)? {
             files::mark_clean(&root, &disk).map_err(io)?;
         } else {
-            tracing::warn!("the engine has not let go of its file: the next start will treat this as an unclean end");
+            tracing::warn!("the engine still holds its file: the next start will treat this as an unclean end");
         }
         drop(lock);
         Ok(())

@@ -16,7 +16,7 @@ pub(super) struct InstanceLock {
     _file: File,
 }
 
-/// A lock that this very process has let go of lives on in a child that was forked meanwhile and has not begun its program
+/// A lock that this very process has released lives on in a child that was forked meanwhile and has not begun its program
 /// yet: the file is closed when it does.
 const LET_GO_EVERY: Duration = Duration::from_millis(10);
 const LET_GO_TRIES: u32 = 100;

@@ -32,7 +32,7 @@ pub struct Opened {
     pub notices: Vec<String>,
 }
 
-/// Opens a store, making it where there is none. It blocks: up to 5 s for a predecessor to let go, and as long as
+/// Opens a store, making it where there is none. It blocks: up to 5 s for a predecessor to release it, and as long as
 /// reading everything takes (0.1 s for 100,000 records).
 pub fn open(options: &StoreOptions) -> Result<Opened, OpenError> {
     let folder = open_folder(options, |records, disk| {

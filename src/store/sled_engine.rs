@@ -100,7 +100,7 @@ impl SledEngine {
         Ok(removed)
     }
 
-    /// Waits until sled has let go of its file; says whether it has. (Opening again at once failed in about one of sixty
+    /// Waits until sled has released its file; says whether it has. (Opening again at once failed in about one of sixty
     /// starts.)
     pub fn wait_until_released(dir: &Path) -> io::Result<bool> {
         for _ in 0..RELEASE_TRIES {

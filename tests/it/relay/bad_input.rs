@@ -246,7 +246,7 @@ fn junk_is_limited_by_the_address_that_a_trusted_proxy_tells() {
         (429, 400),
         "a /64 is one subscriber"
     );
-    // Whoever has a link is served, whatever else came from there.
+    // A user with a link is served, whatever else came from that address.
     let callback = edge.callback(PERSON);
     let person = edge
         .http

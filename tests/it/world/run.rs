@@ -410,7 +410,7 @@ pub fn service(
     (store, actors, notes)
 }
 
-/// Waits until the service ends by itself. What it learns is let go of at once: it is a lock.
+/// Waits until the service ends by itself. The value is dropped at once, because it holds a lock.
 async fn by_itself(ended: &mut watch::Receiver<Option<Ended>>) {
     drop(ended.wait_for(Option::is_some).await);
 }
