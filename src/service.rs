@@ -35,6 +35,7 @@ use crate::ids::UserId;
 use crate::lifecycle::{Exit, Failure};
 use crate::port::contact::Contact;
 use crate::port::discord::{BotApi, GatewayNote, TokenEndpoint};
+use crate::rate::feedback::HttpFeedback;
 use crate::secret::{BotToken, Key};
 use crate::store::{self, Committer, CommitterHandle, Loaded, StoreOptions};
 use crate::time::SharedClock;
@@ -53,7 +54,7 @@ pub struct Service {
     pub journal: Addr<Journal>,
     /// The governor, for the control interface and live limits.
     pub governor: Addr<Governor>,
-    /// The actors' keeper: `Shutdown` drains.
+    /// Supervises the actors; `Shutdown` drains.
     pub pipeline: Addr<Pipeline>,
     /// The store's handle.
     pub store: CommitterHandle,
@@ -79,7 +80,6 @@ impl Service {
     ) -> Result<Self, Failure> {
         let mut random: StdRng = rand::make_rng();
         let (store, loaded, code_hash_key) = open_store(config, &clock)?;
-        let setup = |e| Failure::new(Exit::Usage, "an HTTP client cannot be made").source(e);
         let base = ApiBase::parse(config.discord.api_base.as_str())
             .map_err(|e| Failure::new(Exit::Usage, "discord.api_base cannot be used").source(e))?;
         let bot_token = secrets.bot_token.clone();
@@ -87,35 +87,15 @@ impl Service {
             return Err(Failure::new(Exit::Usage, "no bot token").way_out("set CODEFERRY_BOT_TOKEN"));
         }
         let (feedback, mut observed) = mpsc::channel(256);
-        let bot = Rc::new(
-            HttpBotApi::new(
-                BotSettings {
-                    api_base: base.clone(),
-                    // Without a token nothing is asked as the bot: there are no lanes, no gateway and no webhook sinks.
-                    token: bot_token.clone().unwrap_or_else(|| BotToken::new("")),
-                    webhook_tokens: secrets.webhook_tokens.clone(),
-                    timeout: Duration::from_secs(10),
-                },
-                feedback,
-            )
-            .map_err(setup)?,
-        );
+        let bot = Rc::new(bot_api(secrets, &base, feedback)?);
         let facts = match &bot_token {
             Some(_) => Some(who_we_are(&*bot, config).await?),
             None => None,
         };
         // All that can be refused comes before the first actor: once exchanges begin, only a drain may end them.
-        let endpoint = HttpTokenEndpoint::new(&TokenEndpointSettings {
-            api_base: base.clone(),
-            application: config.discord.application_id,
-            secret: secrets.client_secret.clone(),
-            redirect_uri: config.discord.redirect_uri.clone(),
-            exchange_timeout: config.stages.exchange.timeout,
-            revoke_timeout: config.stages.revoke.timeout,
-        })
-        .map_err(setup)?;
+        let endpoint = token_endpoint(config, secrets, &base)?;
         let server =
-            HttpResourceServer::new(&base, config.discord.guild_id, config.stages.fetch.timeout).map_err(setup)?;
+            HttpResourceServer::new(&base, config.discord.guild_id, config.stages.fetch.timeout).map_err(no_client)?;
         let sinks = sinks::open(config, secrets, &base, &bot, &clock).await?;
 
         let (notes, noted) = mpsc::channel(NOTES);
@@ -173,6 +153,33 @@ impl Service {
             code_hash_key,
         })
     }
+}
+
+fn no_client(error: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Failure {
+    Failure::new(Exit::Usage, "an HTTP client cannot be made").source(error)
+}
+
+fn bot_api(secrets: &Secrets, base: &ApiBase, feedback: mpsc::Sender<HttpFeedback>) -> Result<HttpBotApi, Failure> {
+    let settings = BotSettings {
+        api_base: base.clone(),
+        // Without a token nothing is asked as the bot: there are no lanes, no gateway and no webhook sinks.
+        token: secrets.bot_token.clone().unwrap_or_else(|| BotToken::new("")),
+        webhook_tokens: secrets.webhook_tokens.clone(),
+        timeout: Duration::from_secs(10),
+    };
+    HttpBotApi::new(settings, feedback).map_err(no_client)
+}
+
+fn token_endpoint(config: &Config, secrets: &Secrets, base: &ApiBase) -> Result<HttpTokenEndpoint, Failure> {
+    HttpTokenEndpoint::new(&TokenEndpointSettings {
+        api_base: base.clone(),
+        application: config.discord.application_id,
+        secret: secrets.client_secret.clone(),
+        redirect_uri: config.discord.redirect_uri.clone(),
+        exchange_timeout: config.stages.exchange.timeout,
+        revoke_timeout: config.stages.revoke.timeout,
+    })
+    .map_err(no_client)
 }
 
 /// Opens the store and starts its thread; answers what it held and the key under which codes are remembered.

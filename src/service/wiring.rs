@@ -60,7 +60,7 @@ pub struct Outside {
     pub notes: mpsc::Receiver<GatewayNote>,
     /// The wall clock; the actors' own is set by it once.
     pub clock: SharedClock,
-    /// Every part's chance comes from here.
+    /// The source of every random value.
     pub random: StdRng,
 }
 
@@ -74,7 +74,7 @@ pub struct Journalled {
     pub code_hash_key: Key,
 }
 
-/// Who is callbacks what.
+/// What the service calls when something happens.
 pub struct Callbacks {
     /// A gateway session began.
     pub on_ready: Rc<dyn Fn()>,
@@ -88,9 +88,9 @@ pub struct Actors {
     pub journal: Addr<Journal>,
     /// The governor.
     pub governor: Addr<Governor>,
-    /// The actors' keeper: `Shutdown` drains.
+    /// Supervises the actors; `Shutdown` drains.
     pub pipeline: Addr<Pipeline>,
-    /// The token endpoint with its eye on the clock.
+    /// The token endpoint, whose answers correct the clock.
     pub endpoint: Rc<dyn TokenEndpoint>,
     /// Why it ended by itself, once it has.
     pub ended: watch::Receiver<Option<Ended>>,
