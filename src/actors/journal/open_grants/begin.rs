@@ -146,12 +146,11 @@ impl OpenGrants {
         if !person::revocation_may_begin(theirs.iter().copied(), unknown, now) {
             return None;
         }
-        // On the disk a token may be in use whose fetch has ended in memory. After a crash it is used again, so it must not
-        // be dead: the revocation waits for whatever of that person's is on its way to the disk.
-        if theirs
-            .iter()
-            .any(|g| g.id != grant.id && self.entries[&g.id].pending > 0)
-        {
+        // On the disk a token may be in use whose fetch has ended in memory, or a code be presented whose answer was cut
+        // off. After a crash either goes on, so the revocation waits for whatever of that person's is on its way to the
+        // disk; while draining too, for what counts as received in memory alone.
+        let is_under_way = |g: &Grant| g.id != grant.id && self.entries[&g.id].pending > 0;
+        if self.grants_of(person).any(is_under_way) {
             return None;
         }
         if self.doubtful.contains(&person) {

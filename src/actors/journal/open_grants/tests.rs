@@ -197,6 +197,38 @@ fn a_revocation_waits_until_no_token_of_that_person_is_in_use_on_the_disk() {
     assert!(matches!(open_grants.begin(ids[0], Task::Revoke, now), (Begun::Go, _)));
 }
 
+/// While draining, a waiting code holds no revocation up. One whose answer was cut off waits in memory alone until that is
+/// on the disk: the revocation once left before, while the disk still had the code presented.
+#[test]
+fn a_revocation_waits_while_draining_until_a_cut_off_answer_is_on_the_disk() {
+    let mut open_grants = open_grants();
+    let (_, received) = open_grants.append(vec![approved(1), approved(2)], NOW);
+    open_grants.durable(&received.grants, &received.source_messages, NOW);
+    let ids: Vec<GrantId> = open_grants.claim(Task::Exchange, 2, NOW).iter().map(|g| g.id).collect();
+    let token = Token {
+        access: AccessToken::new("token"),
+        scopes: Vec::new(),
+    };
+    let exchanged = step(&mut open_grants, ids[0], Task::Exchange, Event::Exchanged(token), None);
+    open_grants.durable(&exchanged.grants, &exchanged.source_messages, NOW);
+    assert_eq!(open_grants.claim(Task::Fetch, 1, NOW).len(), 1);
+    let fetched = Event::Fetched {
+        person: UserId(7),
+        missing: Vec::new(),
+    };
+    let data = Some(PersonalData::new("{}"));
+    let fetched = step(&mut open_grants, ids[0], Task::Fetch, fetched, data);
+    open_grants.durable(&fetched.grants, &fetched.source_messages, NOW);
+    open_grants.drain(NOW);
+    let cut_off = step(&mut open_grants, ids[1], Task::Exchange, Event::CutOff, None);
+    assert_eq!(open_grants.claim(Task::Revoke, 1, NOW).len(), 1);
+    let begun = open_grants.begin(ids[0], Task::Revoke, NOW);
+    assert!(matches!(begun, (Begun::Stale, _)), "not before it is on the disk");
+    open_grants.durable(&cut_off.grants, &cut_off.source_messages, NOW);
+    assert_eq!(open_grants.claim(Task::Revoke, 1, NOW).len(), 1);
+    assert!(matches!(open_grants.begin(ids[0], Task::Revoke, NOW), (Begun::Go, _)));
+}
+
 /// Somebody else had approved the second link, and the fetch that would have told failed. The first one's revocation once
 /// settled it as well: it was of the same person by its state, and its token stayed alive.
 #[test]
