@@ -3,16 +3,22 @@
 use std::io;
 use std::net::SocketAddr;
 use std::os::unix::fs::PermissionsExt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use actix::Addr;
-use actix_web::dev::ServerHandle;
+use actix_http::{HttpService, Protocol};
+use actix_service::{IntoServiceFactory as _, map_config};
+use actix_web::dev::{AppConfig, Service as _, ServiceFactory as _};
 use actix_web::http::StatusCode;
-use actix_web::{App, HttpRequest, HttpResponse, HttpServer, web};
+use actix_web::{App, HttpRequest, HttpResponse, web};
 use serde::Deserialize;
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::{TcpListener, UnixListener};
+use tokio::task::JoinSet;
 
 use super::ask::{Ask, Refusal, verified};
 use crate::actors::governor::{Governor, Inspect};
@@ -25,6 +31,9 @@ use crate::ids::GrantId;
 use crate::metrics;
 use crate::secret::ControlToken;
 use crate::store::CommitterHandle;
+
+/// After a connection that could not be taken, as when all file descriptors are in use.
+const NEXT_CONNECTION_AFTER: Duration = Duration::from_millis(500);
 
 /// What the server is made of.
 pub struct ControlSettings {
@@ -46,9 +55,9 @@ pub struct ControlSettings {
     pub callbacks: Option<Arc<Counts>>,
 }
 
-/// A running control server.
+/// A running control server. Dropping it ends every connection.
 pub struct ControlServer {
-    handles: Vec<ServerHandle>,
+    listening: JoinSet<()>,
     socket: Option<PathBuf>,
 }
 
@@ -114,25 +123,14 @@ impl ControlServer {
             callbacks: settings.callbacks.clone(),
             token,
         };
-        let mut handles = Vec::new();
+        let mut listening = JoinSet::new();
         if let Some(path) = &settings.socket {
-            let app = live(None);
-            let make = || {
-                if let Some(folder) = path.parent() {
-                    std::fs::create_dir_all(folder)?;
-                }
-                let server =
-                    HttpServer::new(move || App::new().app_data(web::Data::new(app.clone())).configure(routes))
-                        .workers(1)
-                        .disable_signals()
-                        .bind_uds(path)?;
-                std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o600))?;
-                Ok(server.run())
-            };
-            handles.push(serve(make().map_err(|source| CannotOpen::Socket {
+            let bound = bind(path).map_err(|source| CannotOpen::Socket {
                 path: path.clone(),
                 source,
-            })?));
+            })?;
+            let accept = async move || Ok(bound.accept().await?.0);
+            listening.spawn_local(serve(accept, live(None)));
         }
         if let Some(address) = settings.listen {
             let token = settings
@@ -140,38 +138,75 @@ impl ControlServer {
                 .as_ref()
                 .map(|t| Arc::new(Sha256::digest(t.expose().as_bytes()).into()));
             let token = token.ok_or(CannotOpen::NoToken)?;
-            let app = live(Some(token));
-            let server = HttpServer::new(move || App::new().app_data(web::Data::new(app.clone())).configure(routes))
-                .workers(1)
-                .disable_signals()
-                .bind(address)
-                .map_err(|source| CannotOpen::Port { address, source })?;
-            handles.push(serve(server.run()));
+            let bound = bind_tcp(address).map_err(|source| CannotOpen::Port { address, source })?;
+            let accept = async move || Ok(bound.accept().await?.0);
+            listening.spawn_local(serve(accept, live(Some(token))));
         }
         Ok(Self {
-            handles,
+            listening,
             socket: settings.socket,
         })
     }
 
     /// Ends it and removes the socket.
-    pub async fn stop(self) {
-        for handle in self.handles {
-            handle.stop(false).await;
-        }
+    pub async fn stop(mut self) {
+        self.listening.shutdown().await;
         if let Some(path) = self.socket {
             let _ = std::fs::remove_file(path);
         }
     }
 }
 
-fn serve(server: actix_web::dev::Server) -> ServerHandle {
-    let handle = server.handle();
-    let serving = async move {
-        let _ = server.await;
+fn bind(path: &Path) -> io::Result<UnixListener> {
+    if let Some(folder) = path.parent() {
+        std::fs::create_dir_all(folder)?;
+    }
+    match std::fs::remove_file(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+        _ => {}
+    }
+    let bound = UnixListener::bind(path)?;
+    std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o600))?;
+    Ok(bound)
+}
+
+fn bind_tcp(address: SocketAddr) -> io::Result<TcpListener> {
+    let bound = std::net::TcpListener::bind(address)?;
+    bound.set_nonblocking(true)?;
+    TcpListener::from_std(bound)
+}
+
+/// Takes connections. `HttpServer` would keep a thread, and wake it twice a second for the `Date` header, while nobody
+/// asks anything; here only a connection does.
+async fn serve<S>(mut accept: impl AsyncFnMut() -> io::Result<S>, live: Live)
+where
+    S: AsyncRead + AsyncWrite + Unpin + 'static,
+{
+    let mut connections = JoinSet::new();
+    loop {
+        match accept().await {
+            Ok(connection) => drop(connections.spawn_local(answer(connection, live.clone()))),
+            Err(error) => {
+                tracing::warn!(%error, "the control interface could not take a connection");
+                tokio::time::sleep(NEXT_CONNECTION_AFTER).await;
+            }
+        }
+        while connections.try_join_next().is_some() {}
+    }
+}
+
+async fn answer<S>(connection: S, live: Live)
+where
+    S: AsyncRead + AsyncWrite + Unpin + 'static,
+{
+    let app = App::new().app_data(web::Data::new(live)).configure(routes);
+    let app = map_config(app.into_factory(), |()| AppConfig::default());
+    let Ok(service) = HttpService::build().finish(app).new_service(()).await else {
+        return;
     };
-    tokio::task::spawn_local(serving);
-    handle
+    if let Err(error) = service.call((connection, Protocol::Http1, None)).await {
+        tracing::debug!(%error, "a connection to the control interface failed");
+    }
 }
 
 fn routes(config: &mut web::ServiceConfig) {
