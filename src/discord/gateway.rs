@@ -24,7 +24,8 @@ use serenity::model::gateway::{GatewayIntents, ShardInfo};
 use serenity::model::id::ShardId;
 use serenity::model::user::OnlineStatus;
 use serenity::prelude::{Context, RawEventHandler, RwLock, TypeMap};
-use tokio::sync::{Mutex, Notify, mpsc, oneshot, watch};
+use tokio::runtime::RuntimeMetrics;
+use tokio::sync::{Mutex, mpsc, oneshot, watch};
 use tokio::time::{Instant, sleep, timeout};
 use url::Url;
 
@@ -44,7 +45,7 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 const CLOSE_TIMEOUT: Duration = Duration::from_millis(1500);
 /// For the thread to end, whatever serenity is doing.
 const SHUTDOWN_TIMEOUT: Duration = Duration::from_millis(2500);
-/// A runtime that does not answer for this long is kept from it by a runner that spins.
+/// A runtime whose thread has not rested for this long is kept from it by a runner that spins.
 const STALL: Duration = Duration::from_secs(1);
 
 /// What a session is made from.
@@ -162,63 +163,42 @@ enum End {
 /// The thread's whole life.
 fn run(session: Session, messengers: watch::Receiver<Option<ShardMessenger>>, ending: oneshot::Sender<()>) {
     let notes = session.notes.clone();
-    let pulse = Arc::new(Pulse::default());
     let over = Arc::new(AtomicBool::new(false));
-    let watchdog = {
-        let (pulse, over) = (Arc::clone(&pulse), Arc::clone(&over));
-        let body = move || watch_for_spinning(&pulse, &over, &messengers);
-        thread::Builder::new().name("gateway watchdog".to_owned()).spawn(body)
-    };
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-    match (watchdog, runtime) {
-        (Ok(watchdog), Ok(runtime)) => {
-            runtime.block_on(async {
-                tokio::select! {
-                    () = session.supervise() => {}
-                    () = pulse.answer() => {}
-                }
-            });
-            over.store(true, Ordering::Relaxed);
-            watchdog.thread().unpark();
-            // Not dropped: that would wait for a name being looked up.
-            runtime.shutdown_background();
-        }
-        _ => {
-            over.store(true, Ordering::Relaxed);
-            // A full channel has a reader, who will find it closed.
-            let _ = notes.try_send(GatewayNote::Fatal { code: None });
-        }
+    let watched = runtime.and_then(|runtime| {
+        let (metrics, over) = (runtime.metrics(), Arc::clone(&over));
+        let body = move || watch_for_spinning(&metrics, &over, &messengers);
+        let watchdog = thread::Builder::new().name("gateway watchdog".to_owned()).spawn(body)?;
+        Ok((runtime, watchdog))
+    });
+    if let Ok((runtime, watchdog)) = watched {
+        runtime.block_on(session.supervise());
+        over.store(true, Ordering::Relaxed);
+        watchdog.thread().unpark();
+        // Not dropped: that would wait for a name being looked up.
+        runtime.shutdown_background();
+    } else {
+        // A full channel has a reader, who will find it closed.
+        let _ = notes.try_send(GatewayNote::Fatal { code: None });
     }
     let _ = ending.send(());
 }
 
-/// The watchdog asks and the runtime answers, so that neither has a timer of its own that wakes the process.
-#[derive(Default)]
-struct Pulse {
-    asked: Notify,
-    answers: AtomicU64,
-}
-
-impl Pulse {
-    async fn answer(&self) {
-        loop {
-            self.asked.notified().await;
-            self.answers.fetch_add(1, Ordering::Relaxed);
-        }
-    }
-}
-
 /// Orders a spinning runner to send something: that fails on an ended stream, and the failure ends the runner. On a
-/// stream that lives after all (a machine that was suspended) it is an idle presence update.
-fn watch_for_spinning(pulse: &Pulse, over: &AtomicBool, messengers: &watch::Receiver<Option<ShardMessenger>>) {
+/// stream that lives after all (a machine that was suspended) it is an idle presence update. A runner that waits parks
+/// its thread twice a second, so the watchdog counts that and wakes nobody.
+fn watch_for_spinning(
+    metrics: &RuntimeMetrics,
+    over: &AtomicBool,
+    messengers: &watch::Receiver<Option<ShardMessenger>>,
+) {
     loop {
-        let before = pulse.answers.load(Ordering::Relaxed);
-        pulse.asked.notify_one();
+        let before = metrics.worker_park_count(0);
         thread::park_timeout(STALL);
         if over.load(Ordering::Relaxed) {
             return;
         }
-        if pulse.answers.load(Ordering::Relaxed) == before
+        if metrics.worker_park_count(0) == before
             && let Some(messenger) = &*messengers.borrow()
         {
             messenger.set_status(OnlineStatus::Online);
