@@ -66,6 +66,7 @@ pub struct Journal {
     failed: Option<StoreError>,
     /// The disk is nearly full: nothing is taken in until it has room again.
     room_is_low: bool,
+    looks_left_out: u8,
     /// Set while draining: no code is claimed any more. Nothing clears it.
     draining: bool,
     /// Our credentials were refused: no code is claimed until a probe is answered.
@@ -89,6 +90,7 @@ impl Journal {
             watchers: BTreeMap::new(),
             failed: None,
             room_is_low: false,
+            looks_left_out: 0,
             draining: false,
             exchange_paused: false,
             timer: None,
@@ -194,7 +196,7 @@ impl Actor for Journal {
         }
         ctx.run_interval(Duration::from_mins(1), Self::maintain);
         self.look_for_room(ctx);
-        ctx.run_interval(room::LOOK_EVERY, Self::look_for_room);
+        ctx.run_interval(room::LOOK_EVERY, Self::look_for_room_in_time);
         self.offer_work(ctx);
     }
 }

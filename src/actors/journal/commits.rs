@@ -38,6 +38,8 @@ pub(super) struct Commits {
     /// Exchanges that could begin beyond those that were claimed: what the stage asked for last, less what it got.
     free_slots: usize,
     timer_set: bool,
+    /// Something has left since this was last asked for.
+    has_left: bool,
 }
 
 /// What became of a commit.
@@ -83,6 +85,11 @@ impl Commits {
         self.free_slots = slots - given;
         self.awaited = self.awaited.min(given);
         self.awaited > 0
+    }
+
+    /// Whether something has left since the last call.
+    pub(super) fn has_left(&mut self) -> bool {
+        std::mem::take(&mut self.has_left)
     }
 
     /// The stage died with its slots.
@@ -152,6 +159,7 @@ impl Journal {
         if changed.changes.is_empty() {
             return;
         }
+        self.commits.has_left = true;
         let waiting = std::mem::take(&mut self.commits.waiting);
         let durable = self.settings.store.commit(changed.changes);
         self.commits.under_way.start(async move {

@@ -10,9 +10,20 @@ use crate::store::Room;
 
 /// Well before what a disk can write between two looks would use up `Room::INTAKE_FLOOR`.
 pub(super) const LOOK_EVERY: Duration = Duration::from_secs(1);
+/// A look wakes the store's thread, so one in five is enough while nothing is committed.
+const IDLE_LOOKS: u8 = 5;
 
 impl Journal {
+    pub(super) fn look_for_room_in_time(&mut self, ctx: &mut Context<Self>) {
+        self.looks_left_out += 1;
+        let committed = self.commits.has_left();
+        if committed || self.room_is_low || self.looks_left_out >= IDLE_LOOKS {
+            self.look_for_room(ctx);
+        }
+    }
+
     pub(super) fn look_for_room(&mut self, ctx: &mut Context<Self>) {
+        self.looks_left_out = 0;
         let room = self.settings.store.room();
         ctx.spawn(room.into_actor(self).map(|room, journal, _| {
             // The pipeline learns of a store that fails; one that was closed needs no more looks.
