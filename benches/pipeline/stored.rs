@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 
 use codeferry::grant::state::{
@@ -109,7 +110,7 @@ pub fn keep_open(data: &Path, codes: &[Approved], results: u64) -> anyhow::Resul
                 attempts: 0,
                 not_before: now,
             }),
-            Change::PutGrant(Box::new(grant)),
+            Change::PutGrant(Arc::new(grant)),
         ])?;
     }
     for n in (codes.len() as u64..).take(results as usize) {
@@ -137,7 +138,7 @@ pub fn keep_open(data: &Path, codes: &[Approved], results: u64) -> anyhow::Resul
         let grant = grant(&person, n, now, None, state);
         let id = grant.id;
         let data = PersonalData::new(user);
-        filling.put([Change::PutGrant(Box::new(grant)), Change::PutData { grant: id, data }])?;
+        filling.put([Change::PutGrant(Arc::new(grant)), Change::PutData { grant: id, data }])?;
     }
     filling.flush()
 }

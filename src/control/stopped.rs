@@ -1,5 +1,6 @@
 //! The same answers from the store of a service that does not run.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use serde_json::{Value, json};
@@ -125,7 +126,7 @@ impl<'a> StoppedStore<'a> {
             .map_err(|e| Refusal::new(409, e.to_string()))?;
         let (change, view) = match &next.state {
             State::Closed(closed) => (Change::Close(closed.clone()), GrantView::of_closed(closed)),
-            _ => (Change::PutGrant(Box::new(next.clone())), GrantView::of(&next)),
+            _ => (Change::PutGrant(Arc::new(next.clone())), GrantView::of(&next)),
         };
         let mut changes = vec![change];
         if !grant.is_spent() && next.is_spent() {

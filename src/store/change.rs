@@ -1,6 +1,7 @@
 //! What the journal asks of a store: typed changes, and what a store gives back when it is opened.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
@@ -15,7 +16,7 @@ use crate::time::Timestamp;
 #[derive(Debug, Clone)]
 pub enum Change {
     /// Writes an open grant's record, sealed.
-    PutGrant(Box<Grant>),
+    PutGrant(Arc<Grant>),
     /// Writes the data fetched for an open grant, sealed, in pieces.
     PutData {
         /// The grant it belongs to.

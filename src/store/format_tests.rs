@@ -179,7 +179,7 @@ fn place() -> HeldPlace {
 
 fn changes() -> Vec<Change> {
     let message = MessageId(1_536_343_372_988_416_001);
-    let mut changes: Vec<_> = grants().into_iter().map(|g| Change::PutGrant(Box::new(g))).collect();
+    let mut changes: Vec<_> = grants().into_iter().map(|g| Change::PutGrant(Arc::new(g))).collect();
     changes.extend((0..).zip(Outcome::ALL).map(|(n, o)| Change::Close(closed(n, o))));
     changes.extend([
         Change::PutData {

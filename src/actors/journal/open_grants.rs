@@ -12,7 +12,7 @@ mod index;
 mod messages;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
-use std::rc::Rc;
+use std::sync::Arc;
 
 use rand::rngs::StdRng;
 
@@ -67,8 +67,8 @@ pub struct OpenGrantsRules {
 
 #[derive(Debug)]
 struct Entry {
-    /// Shared, since others read it while it is replaced: a copy would copy its secrets as well.
-    grant: Rc<Grant>,
+    /// Shared with the stages and with the commits under way: a copy would copy its secrets as well.
+    grant: Arc<Grant>,
     /// Changes of it that are not durable yet.
     pending: u32,
 }
@@ -84,8 +84,8 @@ pub struct OpenGrants {
     schedule: Schedule,
     leases: HashSet<(GrantId, Task)>,
     expiring: BTreeSet<(Timestamp, GrantId)>,
-    by_person: HashMap<UserId, BTreeSet<GrantId>>,
-    by_nonce: HashMap<[u8; 8], BTreeSet<GrantId>>,
+    by_person: BTreeSet<(UserId, GrantId)>,
+    by_nonce: BTreeSet<([u8; 8], GrantId)>,
     unknown_in_flight: BTreeSet<GrantId>,
     /// Revocations on the wire: the grants whose token was on disk before the request left.
     revoking: HashMap<UserId, (GrantId, Vec<GrantId>)>,
@@ -128,8 +128,8 @@ impl OpenGrants {
             schedule: Schedule::default(),
             leases: HashSet::new(),
             expiring: BTreeSet::new(),
-            by_person: HashMap::new(),
-            by_nonce: HashMap::new(),
+            by_person: BTreeSet::new(),
+            by_nonce: BTreeSet::new(),
             unknown_in_flight: BTreeSet::new(),
             revoking: HashMap::new(),
             doubtful: HashSet::new(),
@@ -155,9 +155,9 @@ impl OpenGrants {
             // The outcome of a call that was under way when the process ended is not known.
             let interrupted = matches!(grant.state, State::Exchanging { .. } | State::Settling(_));
             open_grants.reindex(id, None, Some(&grant));
-            let before = Rc::new(grant);
+            let before = Arc::new(grant);
             let entry = Entry {
-                grant: Rc::clone(&before),
+                grant: Arc::clone(&before),
                 pending: 0,
             };
             open_grants.entries.insert(id, entry);
@@ -175,13 +175,13 @@ impl OpenGrants {
     }
 
     /// Leases up to `slots` grants that want this task done.
-    pub fn claim(&mut self, task: Task, slots: usize, now: Timestamp) -> Vec<Rc<Grant>> {
+    pub fn claim(&mut self, task: Task, slots: usize, now: Timestamp) -> Vec<Arc<Grant>> {
         let mut claimed = Vec::new();
         while claimed.len() < slots {
             let Some(id) = self.schedule.take(task, now) else { break };
             let Some(entry) = self.entries.get(&id) else { continue };
             self.leases.insert((id, task));
-            claimed.push(Rc::clone(&entry.grant));
+            claimed.push(Arc::clone(&entry.grant));
         }
         claimed
     }
@@ -202,7 +202,7 @@ impl OpenGrants {
             state: "gone",
             event: event.name(),
         };
-        let grant = self.entries.get(&id).map(|e| Rc::clone(&e.grant)).ok_or(gone)?;
+        let grant = self.entries.get(&id).map(|e| Arc::clone(&e.grant)).ok_or(gone)?;
         let mut also = Vec::new();
         let revoked = matches!(event, Event::Revoked);
         if task == Task::Revoke
@@ -291,7 +291,7 @@ impl OpenGrants {
             state: "gone",
             event: event.name(),
         };
-        let grant = self.entries.get(&id).map(|e| Rc::clone(&e.grant)).ok_or(gone)?;
+        let grant = self.entries.get(&id).map(|e| Arc::clone(&e.grant)).ok_or(gone)?;
         let next = grant.apply(event, self.policy.at(now))?;
         let mut changed = Changed::default();
         self.replace(next, now, &mut changed);
@@ -335,7 +335,7 @@ impl OpenGrants {
 
     fn replace(&mut self, next: Grant, now: Timestamp, changed: &mut Changed) {
         let id = next.id;
-        let before = self.entries.get(&id).map(|e| Rc::clone(&e.grant));
+        let before = self.entries.get(&id).map(|e| Arc::clone(&e.grant));
         if let Some(before) = &before {
             for due in before.due(self.policy.at(now)) {
                 self.schedule.remove(id, due.task);
@@ -363,10 +363,10 @@ impl OpenGrants {
             changed.changes.push(Change::Close(closed.clone()));
             changed.closed.push(closed.clone());
         } else {
-            changed.changes.push(Change::PutGrant(Box::new(next.clone())));
+            let grant = Arc::new(next);
+            changed.changes.push(Change::PutGrant(Arc::clone(&grant)));
             changed.grants.push(id);
             let pending = self.entries.get(&id).map_or(0, |e| e.pending) + 1;
-            let grant = Rc::new(next);
             let runs_ahead = match grant.state {
                 // Its intent is committed after it, in order. A code that the relay's clock calls dead is presented only once,
                 // so a crash between intent and request would end it as `lost`: it is not hurried.

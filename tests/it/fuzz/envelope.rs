@@ -1,5 +1,7 @@
 //! What stands in the store: envelopes and their records.
 
+use std::sync::Arc;
+
 use codeferry::store::engine::Engine as _;
 use codeferry::store::sled_engine::SledEngine;
 use codeferry::store::{Change, Disk, StoreOptions, Sync, read_values};
@@ -38,8 +40,8 @@ pub fn values() {
     };
     let mut changes = vec![
         test_support::put(1),
-        Change::PutGrant(Box::new(test_support::exchanged(2))),
-        Change::PutGrant(Box::new(test_support::settling(3, 60))),
+        Change::PutGrant(Arc::new(test_support::exchanged(2))),
+        Change::PutGrant(Arc::new(test_support::settling(3, 60))),
         test_support::data(3, 9_000),
         Change::PutSpending {
             channel: test_support::CHANNEL,

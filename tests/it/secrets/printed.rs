@@ -1,6 +1,7 @@
 //! Everything that holds a secret, printed as a panic or an error would print it.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use codeferry::config::{self, Environment, Locator, Secrets};
 use codeferry::discord::api_base::ApiBase;
@@ -68,7 +69,7 @@ fn shown() -> Vec<String> {
         format!("{received:?} {received:#?}"),
         format!("{settling:?}"),
         format!("{:?}", Event::Exchanged(token())),
-        format!("{:?}", Change::PutGrant(Box::new(received.clone()))),
+        format!("{:?}", Change::PutGrant(Arc::new(received.clone()))),
         format!(
             "{:?}",
             Change::PutData {

@@ -4,6 +4,7 @@ use codeferry::grant::Outcome;
 use codeferry::ids::{GrantId, Lane};
 use codeferry::store::{Change, SeenCode, SeenMessage, SourceMessage, Store, UsedNonce};
 use codeferry::time::Timestamp;
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::test_support::*;
@@ -68,7 +69,7 @@ fn every_change_reads_back_after_a_clean_end_and_after_a_kill() {
     commit(
         &mut store,
         &[
-            Change::PutGrant(Box::new(exchanged(1))),
+            Change::PutGrant(Arc::new(exchanged(1))),
             Change::RemoveSourceMessage(message(2)),
             Change::Forget {
                 messages: vec![message(2)],
@@ -116,7 +117,7 @@ fn large_records_are_stored_in_pieces_and_shrink_again() {
     let large = settling(1, 60);
     commit(
         &mut store,
-        &[Change::PutGrant(Box::new(large.clone())), data(1, 100_000)],
+        &[Change::PutGrant(Arc::new(large.clone())), data(1, 100_000)],
     );
     for length in [679, 680, 681, 1_360, 50_000] {
         commit(&mut store, &[data(1, length)]);
@@ -156,7 +157,7 @@ fn the_last_change_of_a_record_in_a_batch_wins() {
         &[
             data(1, 50),
             put(1),
-            Change::PutGrant(Box::new(exchanged(1))),
+            Change::PutGrant(Arc::new(exchanged(1))),
             put(2),
             data(2, 50),
             Change::Close(closed(2, Outcome::Expired, NOON)),
@@ -176,7 +177,7 @@ fn a_closed_state_closes_and_data_without_an_open_grant_is_not_kept() {
     let mut store = opened(dir.path()).store;
     let mut ended = grant(1);
     ended.state = codeferry::grant::State::Closed(closed(1, Outcome::Expired, NOON));
-    commit(&mut store, &[put(1), Change::PutGrant(Box::new(ended))]);
+    commit(&mut store, &[put(1), Change::PutGrant(Arc::new(ended))]);
     commit(&mut store, &[data(1, 50), data(2, 50)]);
     assert_eq!(store.data(id(1)).expect("reads"), None);
     assert_eq!(store.data(id(2)).expect("reads"), None);
@@ -271,9 +272,9 @@ fn nothing_secret_or_personal_stands_in_the_files() {
     let mut store = opened(dir.path()).store;
     commit(
         &mut store,
-        &[put(1), Change::PutGrant(Box::new(settling(2, 3))), data(2, 9000)],
+        &[put(1), Change::PutGrant(Arc::new(settling(2, 3))), data(2, 9000)],
     );
-    commit(&mut store, &[Change::PutGrant(Box::new(exchanged(1)))]);
+    commit(&mut store, &[Change::PutGrant(Arc::new(exchanged(1)))]);
     drop(store);
     let mut files = 0;
     let mut folders = vec![dir.path().to_owned()];
@@ -337,7 +338,7 @@ fn keys_are_destroyed_after_the_hours_last_grant_has_closed_and_at_the_end() {
     let keys = || std::fs::read_dir(dir.path().join("keys/seal")).expect("listed").count();
     commit(&mut store, &[put(1), put(2)]);
     let late = grant_at(NOON + hour, 3);
-    commit(&mut store, &[Change::PutGrant(Box::new(late.clone()))]);
+    commit(&mut store, &[Change::PutGrant(Arc::new(late.clone()))]);
     store.maintain().expect("maintains");
     assert_eq!(keys(), 2);
     commit(&mut store, &[Change::Close(closed(1, Outcome::Completed, NOON))]);

@@ -172,7 +172,7 @@ pub fn closed(n: u64, outcome: Outcome, closed_at: Timestamp) -> ClosedGrant {
 }
 
 pub fn put(n: u64) -> Change {
-    Change::PutGrant(Box::new(grant(n)))
+    Change::PutGrant(Arc::new(grant(n)))
 }
 
 pub fn data(n: u64, length: usize) -> Change {

@@ -1,7 +1,7 @@
 //! Whether a claimed step may begin now: the deadline, the one-person rule and the consent it comes from are looked at again,
 //! because between claim and beginning other grants move.
 
-use std::rc::Rc;
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::{Changed, OpenGrants};
@@ -25,7 +25,7 @@ impl OpenGrants {
     /// Whether a claimed step may begin now, and what must be durable first: for an exchange, its intent.
     pub fn begin(&mut self, id: GrantId, task: Task, now: Timestamp) -> (Begun, Changed) {
         let mut changed = Changed::default();
-        let Some(grant) = self.entries.get(&id).map(|e| Rc::clone(&e.grant)) else {
+        let Some(grant) = self.entries.get(&id).map(|e| Arc::clone(&e.grant)) else {
             self.leases.remove(&(id, task));
             return (Begun::Stale, changed);
         };
@@ -78,15 +78,14 @@ impl OpenGrants {
     /// A person whose other code of the same consent was completed needs no link; while one is under way the invitation
     /// waits. The error is the event that ends the task.
     fn may_invite(&self, grant: &Grant) -> Result<Begun, Event> {
-        let Some(nonce) = &grant.requested.nonce else {
+        let Some(nonce) = grant.requested.nonce else {
             return Ok(Begun::Go);
         };
-        if self.nonces.contains_key(nonce) {
+        if self.nonces.contains_key(&nonce) {
             return Err(Event::Superseded);
         }
-        let others = self.by_nonce.get(nonce).into_iter().flatten();
-        let on_the_way = |id: &GrantId| *id != grant.id && !matches!(self.entries[id].grant.state, State::Settling(_));
-        if others.into_iter().any(on_the_way) {
+        let on_the_way = |other: &Grant| other.id != grant.id && !matches!(other.state, State::Settling(_));
+        if self.grants_of_consent(nonce).any(on_the_way) {
             Ok(Begun::Stale)
         } else {
             Ok(Begun::Go)
@@ -98,23 +97,15 @@ impl OpenGrants {
         if now >= grant.deadline {
             return Err(Event::Expired);
         }
-        if let Some(nonce) = &grant.requested.nonce {
-            if self.nonces.contains_key(nonce) {
+        if let Some(nonce) = grant.requested.nonce {
+            if self.nonces.contains_key(&nonce) {
                 return Err(Event::Superseded);
             }
-            let same_consent = self
-                .by_nonce
-                .get(nonce)
-                .into_iter()
-                .flatten()
-                .filter(|other| **other != grant.id);
-            let in_flight = |id: &GrantId| {
-                matches!(
-                    self.entries[id].grant.state,
-                    State::Exchanging { .. } | State::Exchanged { .. }
-                )
+            let in_flight = |other: &Grant| {
+                let in_flight = matches!(other.state, State::Exchanging { .. } | State::Exchanged { .. });
+                other.id != grant.id && in_flight
             };
-            if same_consent.into_iter().any(in_flight) {
+            if self.grants_of_consent(nonce).any(in_flight) {
                 return Ok(Begun::Stale);
             }
         }

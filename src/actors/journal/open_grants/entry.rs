@@ -198,7 +198,7 @@ impl OpenGrants {
     fn has_come(&self, nonce: Option<[u8; 8]>) -> bool {
         nonce.is_some_and(|nonce| {
             self.nonces.contains_key(&nonce)
-                || self.by_nonce.contains_key(&nonce)
+                || self.grants_of_consent(nonce).next().is_some()
                 || self.codes.contains_key(&death_of(nonce))
         })
     }

@@ -21,7 +21,7 @@ fn two_codes_of_one_consent() -> (OpenGrants, Vec<GrantId>) {
 #[test]
 fn nobody_is_invited_while_another_code_of_the_same_consent_may_yet_come_through_or_has() {
     let (mut open_grants, ids) = two_codes_of_one_consent();
-    let grant = Rc::clone(&open_grants.entries[&ids[0]].grant);
+    let grant = Arc::clone(&open_grants.entries[&ids[0]].grant);
     // The first one dies: its person is owed a link, unless the second one makes it.
     let next = grant
         .apply(Event::Expired, open_grants.policy.at(NOW))
