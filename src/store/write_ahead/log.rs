@@ -73,10 +73,14 @@ impl LogFile {
             base: 0,
             acknowledged: 0,
         };
-        let mut bytes = vec![0; length.max(FRAMES_AT + ALIGN)];
-        let whole = bytes.len();
-        bytes[..HEADER].copy_from_slice(&header_bytes(header, whole));
-        file.write_all_at(&bytes, 0)
+        let whole = length.max(FRAMES_AT + ALIGN);
+        file.write_all_at(&header_bytes(header, whole), 0)?;
+        // In pieces: once one block of this size is freed, glibc keeps up to twice as much of what is freed later.
+        let zeros = [0; 16 * 1024];
+        for at in (HEADER..whole).step_by(zeros.len()) {
+            file.write_all_at(&zeros[..zeros.len().min(whole - at)], at as u64)?;
+        }
+        Ok(())
     }
 
     /// Opens the file and reads what it holds. `epoch` is the one that the engine names: with it a header that is missing is
