@@ -1,9 +1,15 @@
-//! Secret values. Each is zeroized when dropped, has no `Display`, and prints as `[redacted]`.
+//! Secret values. Each is zeroized when dropped, has no `Display`, and prints as `[redacted]`. And the files of keys.
 
 use std::fmt;
+use std::fs::{self, DirBuilder, File, OpenOptions};
+use std::io::{self, Write as _};
+use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
+use std::path::Path;
 
+use rand::TryRng as _;
+use rand::rngs::SysRng;
 use serde::{Deserialize, Serialize};
-use zeroize::{Zeroize, ZeroizeOnDrop};
+use zeroize::{Zeroize, ZeroizeOnDrop, Zeroizing};
 
 macro_rules! secrets {
     ($($(#[$doc:meta])* $name:ident),* $(,)?) => {$(
@@ -102,6 +108,36 @@ impl fmt::Debug for PersonalData {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "PersonalData([redacted], {} bytes)", self.0.len())
     }
+}
+
+/// A new key's bytes, from the operating system.
+pub fn random_bytes() -> io::Result<Zeroizing<[u8; 32]>> {
+    let mut bytes = Zeroizing::new([0; 32]);
+    SysRng.try_fill_bytes(&mut bytes[..]).map_err(io::Error::other)?;
+    Ok(bytes)
+}
+
+/// Makes a file, and its folder, for their owner alone; both are synced. A file that is there stays.
+pub fn make_once(path: &Path, content: &[u8]) -> io::Result<()> {
+    let folder = path.parent().unwrap_or(Path::new("."));
+    DirBuilder::new().recursive(true).mode(0o700).create(folder)?;
+    // Its own name for each process: two that start at once must not write into one file.
+    let mine = path.with_added_extension(format!("{}.new", std::process::id()));
+    let mut file = OpenOptions::new()
+        .write(true)
+        .create(true)
+        .truncate(true)
+        .mode(0o600)
+        .open(&mine)?;
+    let written = file.write_all(content).and_then(|()| file.sync_all());
+    // A link, not a rename: of two processes the first one's file stays, and the second reads it.
+    let linked = written.and_then(|()| match fs::hard_link(&mine, path) {
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
+        other => other,
+    });
+    fs::remove_file(&mine)?;
+    linked?;
+    File::open(folder)?.sync_all()
 }
 
 #[cfg(test)]

@@ -18,7 +18,7 @@ use tracing_subscriber::registry::LookupSpan;
 use tracing_subscriber::util::SubscriberInitExt as _;
 use tracing_subscriber::{Registry, reload};
 
-use crate::config::{LogConfig, LogFormat, LogLevel};
+use crate::config::{LogConfig, LogFormat};
 
 /// Crates whose logs print message content, tokens or request targets. Seen with the gateway library: a missed sequence
 /// number logs the whole event at WARN, and the WebSocket library logs the IDENTIFY with its token at TRACE.
@@ -57,7 +57,7 @@ impl fmt::Debug for Telemetry {
 impl Telemetry {
     /// Starts logging to stderr for the whole process. `level` (`--log-level`) goes before `directives`
     /// (`CODEFERRY_LOG`, such as `codeferry=debug,info`); both go before the configuration.
-    pub fn start(level: Option<LogLevel>, directives: Option<&str>) -> Result<Self, ParseError> {
+    pub fn start(level: Option<LevelFilter>, directives: Option<&str>) -> Result<Self, ParseError> {
         let (subscriber, telemetry) = build(level, directives, io::stderr, io::stderr().is_terminal())?;
         // A second start in one process, as in tests, keeps the first.
         let _ = subscriber.try_init();
@@ -76,22 +76,14 @@ impl Telemetry {
 }
 
 /// A level for our own events; other crates are heard from WARN on at most.
-fn filter(level: LogLevel) -> Targets {
-    let own = match level {
-        LogLevel::Off => LevelFilter::OFF,
-        LogLevel::Error => LevelFilter::ERROR,
-        LogLevel::Warn => LevelFilter::WARN,
-        LogLevel::Info => LevelFilter::INFO,
-        LogLevel::Debug => LevelFilter::DEBUG,
-        LogLevel::Trace => LevelFilter::TRACE,
-    };
+fn filter(own: LevelFilter) -> Targets {
     Targets::new()
         .with_default(own.min(LevelFilter::WARN))
         .with_target("codeferry", own)
 }
 
 fn build<W>(
-    level: Option<LogLevel>,
+    level: Option<LevelFilter>,
     directives: Option<&str>,
     writer: W,
     colour: bool,
@@ -102,7 +94,7 @@ where
     let first = match (level, directives) {
         (Some(level), _) => filter(level),
         (None, Some(directives)) => directives.parse()?,
-        (None, None) => filter(LogLevel::Info),
+        (None, None) => filter(LevelFilter::INFO),
     };
     let (filter, handle) = reload::Layer::new(first);
     let json = Arc::new(AtomicBool::new(false));
@@ -246,7 +238,7 @@ mod tests {
     use crate::testing::Captured;
 
     #[track_caller]
-    fn logged(level: Option<LogLevel>, directives: Option<&str>, act: impl FnOnce(&Telemetry)) -> String {
+    fn logged(level: Option<LevelFilter>, directives: Option<&str>, act: impl FnOnce(&Telemetry)) -> String {
         let captured = Captured::default();
         let writer = captured.clone();
         let (subscriber, telemetry) =
@@ -266,7 +258,7 @@ mod tests {
     #[test]
     fn silent_targets_stay_silent_whatever_is_asked_for() {
         let asked = [
-            (Some(LogLevel::Trace), None),
+            (Some(LevelFilter::TRACE), None),
             (None, Some("trace")),
             (
                 None,
@@ -281,7 +273,7 @@ mod tests {
 
     #[test]
     fn other_crates_are_heard_from_warn_on() {
-        let text = logged(Some(LogLevel::Trace), None, |_| {
+        let text = logged(Some(LevelFilter::TRACE), None, |_| {
             tracing::trace!(target: "codeferry::x", "ours");
             tracing::info!(target: "somebody", "chatter");
             tracing::warn!(target: "somebody", "trouble");
@@ -298,9 +290,9 @@ mod tests {
         let speak = |telemetry: &Telemetry| {
             tracing::debug!(target: "codeferry", "one");
             let _span = tracing::info_span!(target: "codeferry", "work", id = 7).entered();
-            telemetry.apply(&config(LogLevel::Debug, LogFormat::Json));
+            telemetry.apply(&config(LevelFilter::DEBUG, LogFormat::Json));
             tracing::debug!(target: "codeferry", n = 2, "two");
-            telemetry.apply(&config(LogLevel::Error, LogFormat::Text));
+            telemetry.apply(&config(LevelFilter::ERROR, LogFormat::Text));
             tracing::warn!(target: "codeferry", "three");
         };
         let text = logged(None, None, speak);
@@ -309,7 +301,7 @@ mod tests {
         assert_eq!(line["spans"], json!([{ "name": "work", "fields": "id=7" }]));
         assert_eq!(line["level"], "DEBUG");
 
-        let text = logged(Some(LogLevel::Info), None, speak);
+        let text = logged(Some(LevelFilter::INFO), None, speak);
         assert!(!text.contains("two") && text.contains("three"), "{text}");
     }
 }

@@ -4,9 +4,10 @@ use std::path::PathBuf;
 
 use clap::builder::{PossibleValuesParser, TypedValueParser as _};
 use clap::{Parser, Subcommand};
+use tracing::level_filters::LevelFilter;
 
 use super::{config, debug, demo, hookdeck, link, out, relay, run, simulate, worker};
-use crate::config::{Config, ConfigErrors, Environment, Locator, LogLevel, Secrets, from_word, words};
+use crate::config::{Config, ConfigErrors, Environment, LOG_LEVELS, Locator, Secrets};
 use crate::lifecycle::{Exit, Failure};
 use crate::telemetry::Telemetry;
 
@@ -33,9 +34,9 @@ struct Flags {
     #[arg(long, global = true, value_name = "FILE")]
     config: Option<PathBuf>,
     /// Log level on stderr; overrides the configuration
-    #[arg(long, global = true, value_name = "LEVEL", value_parser = PossibleValuesParser::new(words::<LogLevel>())
-        .map(|word| from_word::<LogLevel>(&word).expect("the parser lets known words through")))]
-    log_level: Option<LogLevel>,
+    #[arg(long, global = true, value_name = "LEVEL", value_parser = PossibleValuesParser::new(LOG_LEVELS)
+        .map(|word| word.parse::<LevelFilter>().expect("the parser lets known words through")))]
+    log_level: Option<LevelFilter>,
     /// Print machine-readable JSON
     #[arg(long, global = true)]
     json: bool,

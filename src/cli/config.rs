@@ -6,7 +6,7 @@ use clap::Subcommand;
 use serde_json::{Map, Value, json};
 
 use super::{Global, out};
-use crate::config::{self, Config, ConfigErrors, Location, Locator, Origin, RelayConfig, SinkKind};
+use crate::config::{self, Config, ConfigErrors, Location, Locator, RelayConfig, SinkKind};
 use crate::lifecycle::Exit;
 
 /// Arguments of `config`.
@@ -162,14 +162,14 @@ fn show(locator: &Locator, json: bool) -> anyhow::Result<Exit> {
     if json {
         let mut values = Map::new();
         for value in values_in_force {
-            let mut shown = json!({ "value": serde_json::to_value(&value.value)?, "from": value.origin.layer() });
-            match &value.origin {
-                Origin::Default => {}
-                Origin::File(path, line) => {
+            let mut shown = json!({ "value": serde_json::to_value(&value.value)?, "from": value.place.layer() });
+            match &value.place {
+                Location::Nowhere => {}
+                Location::File(path, line) => {
                     shown["file"] = path.display().to_string().into();
                     shown["line"] = (*line).into();
                 }
-                Origin::Environment(name) => shown["variable"] = name.as_str().into(),
+                Location::Variable(name) => shown["variable"] = name.as_str().into(),
             }
             values.insert(value.key, shown);
         }
@@ -182,10 +182,10 @@ fn show(locator: &Locator, json: bool) -> anyhow::Result<Exit> {
     }
     let mut text = String::new();
     for value in values_in_force {
-        let from = match &value.origin {
-            Origin::Default => "default".to_owned(),
-            Origin::File(path, line) => format!("file {}:{line}", path.display()),
-            Origin::Environment(name) => format!("environment {name}"),
+        let from = match &value.place {
+            Location::Nowhere => "default".to_owned(),
+            place @ Location::File(..) => format!("file {place}"),
+            place @ Location::Variable(_) => place.to_string(),
         };
         let assigned = format!("{} = {}", value.key, value.value);
         writeln!(text, "{assigned:<60}  # {from}")?;

@@ -2,8 +2,6 @@
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use rand::TryRng as _;
-use rand::rngs::SysRng;
 use serde_json::json;
 
 use super::{Global, out};
@@ -14,7 +12,7 @@ use crate::relay::hookdeck::plan::{self, AccountState, Change};
 use crate::relay::hookdeck::trial::{self, TrialError};
 use crate::relay::hookdeck::wanted::HookdeckSettings;
 use crate::relay::script;
-use crate::secret::Key;
+use crate::secret::{Key, random_bytes};
 use crate::time::{Clock as _, SystemClock};
 
 /// Arguments of `hookdeck`.
@@ -142,9 +140,7 @@ fn settings(config: &Config, secrets: &HookdeckSecrets) -> HookdeckSettings {
 
 /// A random key for the test run.
 fn random_key() -> anyhow::Result<Key> {
-    let mut bytes = [0_u8; 32];
-    SysRng.try_fill_bytes(&mut bytes)?;
-    Ok(Key::new(URL_SAFE_NO_PAD.encode(bytes)))
+    Ok(Key::new(URL_SAFE_NO_PAD.encode(random_bytes()?)))
 }
 
 fn names_hookdeck(config: &Config) -> bool {

@@ -2,10 +2,12 @@
 
 use std::path::Path;
 
-use super::error::{ConfigErrors, Location};
+use toml::Value;
+
+use super::error::ConfigErrors;
 use super::layers::Layers;
 use super::shape::below;
-use super::tree::{Data, Node, for_example};
+use super::tree::{for_example, items, text};
 use crate::ids::Lane;
 
 /// Collects faults while values are read. A reader that answers `None` has named a fault, now or before.
@@ -25,19 +27,15 @@ impl<'a> Checker<'a> {
     /// A place of the tree, whether something stands there or not.
     pub(super) fn at(&mut self, path: &str) -> At<'_, 'a> {
         At {
-            node: self.layers.root.get(path),
+            node: self.layers.get(path),
             path: path.to_owned(),
             check: self,
         }
     }
 
-    /// Names a fault at a key: where its value came from; for an absent one where its table did, else the file.
+    /// Names a fault at a key.
     pub(super) fn bad(&mut self, key: &str, problem: impl Into<String>, cure: impl Into<String>) {
-        let place = match (self.layers.root.nearest(key).origin.place(), &self.layers.file) {
-            (Location::Nowhere, Some(path)) => Location::File(path.clone(), None),
-            (place, _) => place,
-        };
-        self.faults.name(place, Some(key), problem, cure);
+        self.faults.name(self.layers.place(key), Some(key), problem, cure);
     }
 
     /// Names a required key that is missing, unless what stood there was at fault already.
@@ -52,7 +50,7 @@ impl<'a> Checker<'a> {
 pub(super) struct At<'c, 'a> {
     pub check: &'c mut Checker<'a>,
     pub path: String,
-    pub node: Option<&'c Node>,
+    pub node: Option<&'c Value>,
 }
 
 impl<'c, 'a> At<'c, 'a> {
@@ -78,8 +76,13 @@ impl<'c, 'a> At<'c, 'a> {
     }
 
     /// The elements of this list. An absent list has none.
-    pub(super) fn items(&self) -> &'c [Node] {
-        self.node.map_or(&[], Node::items)
+    pub(super) fn items(&self) -> &'c [Value] {
+        items(self.node)
+    }
+
+    /// The text here; an id that was written as an integer too.
+    pub(super) fn text(&self) -> Option<String> {
+        text(self.node)
     }
 
     /// Names this key as missing.
@@ -88,31 +91,16 @@ impl<'c, 'a> At<'c, 'a> {
         None
     }
 
-    /// The text here; an id that was written as an integer too.
-    pub(super) fn text(&mut self) -> Option<String> {
-        self.given().and_then(Node::text)
-    }
-
-    /// The value here; names it as missing where there is none.
-    pub(super) fn scalar(&mut self) -> Option<&'c toml::Value> {
-        match &self.given()?.data {
-            Data::Scalar(value) => Some(value),
-            _ => None,
-        }
-    }
-
-    fn given(&mut self) -> Option<&'c Node> {
-        if self.node.is_none() {
-            let cure = self.example();
-            self.check.missing(&self.path, cure);
-        }
-        self.node
-    }
-
     /// Names a fault here.
     pub(super) fn bad<T>(&mut self, problem: impl Into<String>, cure: impl Into<String>) -> Option<T> {
         self.check.bad(&self.path, problem, cure);
         None
+    }
+
+    /// Names a fault here, with a right value as its cure.
+    pub(super) fn unlike_example<T>(&mut self, problem: impl Into<String>) -> Option<T> {
+        let cure = self.example();
+        self.bad(problem, cure)
     }
 
     /// A right value for this key, as a cure.

@@ -3,12 +3,13 @@
 use std::fmt::Write as _;
 
 use serde_json::{Map, Value, json};
+use toml::Value as Toml;
 
 use super::environment::SECRETS;
 use super::rules::quoted;
 use super::shape::{Key, Shape, below};
 use super::table::ROOT;
-use super::tree::Node;
+use super::tree;
 
 /// What stands at the head of the commented defaults.
 const HEAD: &str = "\
@@ -22,13 +23,13 @@ const HEAD: &str = "\
 
 /// The configuration's JSON schema (draft 2020-12), with the defaults filled in.
 pub fn schema() -> Value {
-    let mut schema = of_shape(&ROOT, Some(&defaults()));
+    let mut schema = of_shape(&ROOT, Some(&tree::defaults(&ROOT)));
     schema["$schema"] = "https://json-schema.org/draft/2020-12/schema".into();
     schema["title"] = "codeferry".into();
     schema
 }
 
-fn of_shape(shape: &Shape, default: Option<&Node>) -> Value {
+fn of_shape(shape: &Shape, default: Option<&Toml>) -> Value {
     match shape {
         Shape::Text(_) => json!({ "type": "string" }),
         Shape::Words(words) => json!({ "type": "string", "enum": words }),
@@ -42,16 +43,16 @@ fn of_shape(shape: &Shape, default: Option<&Node>) -> Value {
     }
 }
 
-fn of_keys(keys: &[Key], defaults: Option<&Node>) -> Value {
+fn of_keys(keys: &[Key], defaults: Option<&Toml>) -> Value {
     let properties = keys.iter().map(|key| {
         let default = match defaults {
             Some(defaults) => defaults.get(key.name).cloned(),
-            None => key.default.map(Node::of_toml),
+            None => key.default.map(tree::of_toml),
         };
         let mut schema = of_shape(&key.shape, default.as_ref());
         schema["description"] = help(key, default.is_some()).into();
         if let (Some(default), false) = (default, matches!(key.shape, Shape::Table(_))) {
-            schema["default"] = serde_json::to_value(default.to_value()).unwrap_or_default();
+            schema["default"] = serde_json::to_value(default).unwrap_or_default();
         }
         (key.name.to_owned(), schema)
     });
@@ -91,11 +92,11 @@ pub fn default_file() -> String {
         &mut text,
         &format!("Secrets never stand here but in the environment: {secrets}, or each with _FILE."),
     );
-    write_table(&mut text, "", ROOT.keys().unwrap_or_default(), &defaults());
+    write_table(&mut text, "", ROOT.keys().unwrap_or_default(), &tree::defaults(&ROOT));
     text
 }
 
-fn write_table(text: &mut String, path: &str, keys: &[Key], defaults: &Node) {
+fn write_table(text: &mut String, path: &str, keys: &[Key], defaults: &Toml) {
     let is_table = |shape: &Shape| match shape {
         Shape::Table(_) => true,
         Shape::List(of) => of.keys().is_some(),
@@ -105,7 +106,7 @@ fn write_table(text: &mut String, path: &str, keys: &[Key], defaults: &Node) {
         let default = key
             .default
             .map(str::to_owned)
-            .or_else(|| defaults.get(key.name).map(|node| node.to_value().to_string()));
+            .or_else(|| defaults.get(key.name).map(ToString::to_string));
         write_comment(text, &help(key, default.is_some()));
         let (sign, value) = match default {
             Some(value) => ("", value),
@@ -133,14 +134,14 @@ fn write_table(text: &mut String, path: &str, keys: &[Key], defaults: &Node) {
 /// One block for each example, each key explained where it comes first.
 fn write_examples(text: &mut String, path: &str, keys: &[Key], example: Option<&str>) {
     let mut explained = Vec::new();
-    for block in Node::of_toml(example.unwrap_or("[]")).items() {
+    for block in tree::items(Some(&tree::of_toml(example.unwrap_or("[]")))) {
         let _ = writeln!(text, "#[[{path}]]");
         for (key, value) in keys.iter().filter_map(|key| Some((key, block.get(key.name)?))) {
             if !explained.contains(&key.name) {
                 explained.push(key.name);
                 write_comment(text, &help(key, key.default.is_some()));
             }
-            let _ = writeln!(text, "#{} = {}", key.name, value.to_value());
+            let _ = writeln!(text, "#{} = {}", key.name, value);
         }
     }
 }
@@ -156,10 +157,6 @@ fn write_comment(text: &mut String, words: &str) {
         let _ = write!(line, " {word}");
     }
     let _ = writeln!(text, "{line}");
-}
-
-fn defaults() -> Node {
-    Node::defaults(ROOT.keys().unwrap_or_default())
 }
 
 #[cfg(test)]

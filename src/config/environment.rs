@@ -67,10 +67,9 @@ impl Environment {
 
 impl<N: Into<String>, V: Into<String>> FromIterator<(N, V)> for Environment {
     fn from_iter<I: IntoIterator<Item = (N, V)>>(variables: I) -> Self {
+        let variables = variables.into_iter().map(|(name, value)| (name.into(), value.into()));
         Self(
             variables
-                .into_iter()
-                .map(|(name, value)| (name.into(), value.into()))
                 .filter(|(name, _): &(String, String)| name.starts_with(PREFIX))
                 .collect(),
         )

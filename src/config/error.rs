@@ -6,15 +6,26 @@ use std::path::PathBuf;
 
 use crate::lifecycle::Exit;
 
-/// Where a fault is.
+/// Where a value or a fault is.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Location {
     /// A file, with the line if it can be had, from 1.
     File(PathBuf, Option<usize>),
     /// An environment variable.
     Variable(String),
-    /// There is no file, and no variable says it either.
+    /// Neither: a default, or nothing at all.
     Nowhere,
+}
+
+impl Location {
+    /// The layer's name: `default`, `file` or `environment`.
+    pub const fn layer(&self) -> &'static str {
+        match self {
+            Self::File(..) => "file",
+            Self::Variable(_) => "environment",
+            Self::Nowhere => "default",
+        }
+    }
 }
 
 impl fmt::Display for Location {
@@ -100,11 +111,6 @@ impl ConfigErrors {
 
     /// Whether a fault was named at this key, above it or below it.
     pub(super) fn touch(&self, key: &str) -> bool {
-        let within = |inner: &str, outer: &str| {
-            inner
-                .strip_prefix(outer)
-                .is_some_and(|rest| rest.is_empty() || rest.starts_with(['.', '[']))
-        };
         self.errors
             .iter()
             .filter_map(|e| e.key.as_deref())
@@ -132,12 +138,6 @@ impl ConfigErrors {
             last.cure.push_str(words);
         }
     }
-
-    pub(super) fn extend(&mut self, others: Self) {
-        for error in others.errors {
-            self.push(error);
-        }
-    }
 }
 
 impl fmt::Display for ConfigErrors {
@@ -153,6 +153,12 @@ impl fmt::Display for ConfigErrors {
 }
 
 impl std::error::Error for ConfigErrors {}
+
+/// Whether a dotted path is another one, or lies below it.
+pub(super) fn within(inner: &str, outer: &str) -> bool {
+    let rest = inner.strip_prefix(outer);
+    rest.is_some_and(|rest| rest.is_empty() || rest.starts_with(['.', '[']))
+}
 
 /// A short text in back-ticks, or only its length: what is long may be a secret in the wrong place.
 pub(super) fn shown(text: &str) -> String {

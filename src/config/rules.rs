@@ -2,27 +2,31 @@
 //! Rules about several keys stand in `relations`.
 
 use std::fmt;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::time::Duration;
 
+use ipnet::IpNet;
 use serde::de::value::{Error as AnyError, StrDeserializer};
 use serde::de::{self, DeserializeOwned, IntoDeserializer as _};
-use url::{Host, Url};
+use tracing::level_filters::LevelFilter;
+use url::Url;
 
 use super::check::At;
 use super::error::{nearest, shown};
 use super::section::{Changes, Section};
 use super::shape::Shape;
-use super::tree::Node;
-use crate::intake::network::Network;
+use super::tree::text as text_of;
+use crate::http::is_loopback;
 
 /// What may stand at a key.
 pub(super) struct Rule<T> {
     pub shape: Shape,
     /// Whether the key must be there.
     pub required: bool,
+    /// What is said where it is missing; an example, if nothing.
+    or_say: Option<String>,
     /// Whether a running service applies a change without a restart.
     live: bool,
     read: Box<Read<T>>,
@@ -38,6 +42,7 @@ impl<T: PartialEq + 'static> Rule<T> {
         Self {
             shape,
             required: true,
+            or_say: None,
             live: false,
             read: Box::new(read),
             compare: |old, new, path, changes| {
@@ -68,20 +73,19 @@ impl<T: PartialEq + 'static> Rule<T> {
     }
 
     /// What is said where the key is missing, instead of an example.
-    pub(super) fn or_say(self, cure: &'static str) -> Self {
-        let read = self.read;
-        let read = move |at: &mut At<'_, '_>| match at.node {
-            Some(_) => read(at),
-            None => at.missing(cure),
-        };
-        Self {
-            read: Box::new(read),
-            ..self
-        }
+    pub(super) fn or_say(self, cure: impl Into<String>) -> Self {
+        let or_say = Some(cure.into());
+        Self { or_say, ..self }
     }
 
     pub(super) fn read(&self, at: &mut At<'_, '_>) -> Option<T> {
-        (self.read)(at)
+        match at.node {
+            None if self.required => {
+                let cure = self.or_say.clone().unwrap_or_else(|| at.example());
+                at.missing(cure)
+            }
+            _ => (self.read)(at),
+        }
     }
 
     pub(super) fn differences(&self, old: &T, new: &T, path: &str, changes: &mut Changes) {
@@ -118,7 +122,7 @@ pub(super) fn optional<T: PartialEq + 'static>(rule: Rule<T>) -> Rule<Option<T>>
 pub(super) fn or_none<T: PartialEq + 'static>(rule: Rule<T>) -> Rule<Option<T>> {
     let read = rule.read;
     Rule::new(rule.shape, move |at| {
-        if at.node.and_then(Node::text).as_deref() == Some("") {
+        if at.text().as_deref() == Some("") {
             return Some(None);
         }
         let value = read(at);
@@ -131,15 +135,13 @@ pub(super) fn or_none<T: PartialEq + 'static>(rule: Rule<T>) -> Rule<Option<T>> 
 
 /// `"off"` or a table of keys.
 pub(super) fn limit<T: Section + PartialEq + 'static>() -> Rule<Option<T>> {
-    Rule::new(Shape::Limit(T::keys()), |at| {
-        match at.node.and_then(Node::text).as_deref() {
-            Some("off") => Some(None),
-            Some(word) => {
-                let cure = format!("{}, or use \"off\"", at.example());
-                at.bad(format!("is {}, neither a limit nor \"off\"", shown(word)), cure)
-            }
-            None => T::read(at).map(Some),
+    Rule::new(Shape::Limit(T::keys()), |at| match at.text().as_deref() {
+        Some("off") => Some(None),
+        Some(word) => {
+            let cure = format!("{}, or use \"off\"", at.example());
+            at.bad(format!("is {}, neither a limit nor \"off\"", shown(word)), cure)
         }
+        None => T::read(at).map(Some),
     })
 }
 
@@ -147,7 +149,7 @@ pub(super) fn limit<T: Section + PartialEq + 'static>() -> Rule<Option<T>> {
 pub(super) fn list<T: PartialEq + 'static>(what: &'static str, rule: Rule<T>) -> Rule<Vec<T>> {
     let read = rule.read;
     Rule::new(Shape::List(Box::new(rule.shape)), move |at| {
-        let texts: Vec<_> = at.items().iter().map(Node::text).collect();
+        let texts: Vec<_> = at.items().iter().map(|item| text_of(Some(item))).collect();
         at.once(&texts, "", what);
         at.each(&read).into_iter().collect()
     })
@@ -157,14 +159,10 @@ pub(super) fn list<T: PartialEq + 'static>(what: &'static str, rule: Rule<T>) ->
 pub(super) fn some_of<T: PartialEq + 'static>(what: &'static str, most: usize, rule: Rule<T>) -> Rule<Vec<T>> {
     let any = list(what, rule);
     let read = any.read;
-    Rule::new(any.shape, move |at| {
-        let cure = at.example();
-        match at.items().len() {
-            _ if at.node.is_none() => at.missing(cure),
-            0 => at.bad("is empty", cure),
-            n if n > most => at.bad(format!("has {n} {what}s, not 1 to {most}"), cure),
-            _ => read(at),
-        }
+    Rule::new(any.shape, move |at| match at.items().len() {
+        0 => at.unlike_example("is empty"),
+        n if n > most => at.unlike_example(format!("has {n} {what}s, not 1 to {most}")),
+        _ => read(at),
     })
 }
 
@@ -181,7 +179,7 @@ pub(super) fn lanes<T: Section + PartialEq + 'static>(
             return at.bad(problem, "a state carries the lane in one byte");
         }
         for (key, what) in distinct {
-            let values: Vec<_> = lanes.iter().map(|lane| lane.get(key)?.text()).collect();
+            let values: Vec<_> = lanes.iter().map(|lane| text_of(lane.get(key))).collect();
             at.once(&values, &format!(".{key}"), what);
         }
         at.each(T::read).into_iter().collect()
@@ -193,15 +191,14 @@ pub(super) fn lanes<T: Section + PartialEq + 'static>(
 pub(super) fn id<T: FromStr + PartialEq + 'static>() -> Rule<T> {
     Rule::new(Shape::Id, |at| {
         let id = at.text()?.parse().ok();
-        let cure = at.example();
-        id.or_else(|| at.bad("is not an id: Discord's ids are 17 to 20 digits", cure))
+        id.or_else(|| at.unlike_example("is not an id: Discord's ids are 17 to 20 digits"))
     })
 }
 
 /// A whole number within bounds.
 pub(super) fn whole<T: TryFrom<u64> + PartialEq + 'static>(least: u64, most: u64) -> Rule<T> {
     Rule::new(Shape::Whole(least, most), move |at| {
-        let number = u64::try_from(at.scalar()?.as_integer()?).ok()?;
+        let number = u64::try_from(at.node?.as_integer()?).ok()?;
         let problem = match number {
             n if n < least => format!("is {n}, less than {least}"),
             n if n > most => format!("is {n}, more than {most}"),
@@ -213,7 +210,7 @@ pub(super) fn whole<T: TryFrom<u64> + PartialEq + 'static>(least: u64, most: u64
 
 /// True or false.
 pub(super) fn switch() -> Rule<bool> {
-    Rule::new(Shape::Switch, |at| at.scalar()?.as_bool())
+    Rule::new(Shape::Switch, |at| at.node?.as_bool())
 }
 
 /// A share in thousandths, so that it can be compared.
@@ -223,25 +220,36 @@ pub struct Permille(pub u16);
 /// A share above 0, up to 1.
 pub(super) fn share() -> Rule<Permille> {
     Rule::new(Shape::Number, |at| {
-        let value = at.scalar()?;
+        let value = at.node?;
         let share = value.as_float().or_else(|| value.as_integer().map(|n| n as f64))?;
         if (0.001..=1.0).contains(&share) {
             return Some(Permille((share * 1000.0).round() as u16));
         }
-        let cure = at.example();
-        at.bad(format!("is {share}, not above 0 and at most 1"), cure)
+        at.unlike_example(format!("is {share}, not above 0 and at most 1"))
     })
 }
 
 /// One of an enum's words, which are serde's names of its variants.
 pub(super) fn word<T: DeserializeOwned + PartialEq + 'static>() -> Rule<T> {
-    Rule::new(Shape::Words(words::<T>()), |at| match at.node {
-        None => at.missing(format!("use {}", quoted(words::<T>()))),
-        Some(node) => {
-            let text = node.text()?;
-            from_word(&text).or_else(|| one_of(&text, words::<T>(), at))
-        }
-    })
+    one_word(words::<T>(), from_word)
+}
+
+/// The levels of the log, from nothing to everything.
+pub const LOG_LEVELS: [&str; 6] = ["off", "error", "warn", "info", "debug", "trace"];
+
+/// A level of the log.
+pub(super) fn log_level() -> Rule<LevelFilter> {
+    one_word(&LOG_LEVELS, |word| word.parse().ok())
+}
+
+/// One of some words.
+fn one_word<T: PartialEq + 'static>(known: &'static [&'static str], read: fn(&str) -> Option<T>) -> Rule<T> {
+    let rule = Rule::new(Shape::Words(known), move |at| {
+        let word = at.text()?;
+        let read = Some(word.as_str()).filter(|word| known.contains(word)).and_then(read);
+        read.or_else(|| one_of(&word, known, at))
+    });
+    rule.or_say(format!("use {}", quoted(known)))
 }
 
 /// Names a word that is none of those known.
@@ -254,13 +262,13 @@ pub(super) fn one_of<T>(text: &str, known: &[&str], at: &mut At<'_, '_>) -> Opti
 }
 
 /// What a word means.
-pub fn from_word<T: DeserializeOwned>(word: &str) -> Option<T> {
+pub(super) fn from_word<T: DeserializeOwned>(word: &str) -> Option<T> {
     let word: StrDeserializer<'_, AnyError> = word.into_deserializer();
     T::deserialize(word).ok()
 }
 
 /// Every word of an enum: serde's derive lists the variants it knows when it meets one that it does not.
-pub fn words<T: DeserializeOwned>() -> &'static [&'static str] {
+fn words<T: DeserializeOwned>() -> &'static [&'static str] {
     #[derive(Debug, thiserror::Error)]
     #[error("{0:?}")]
     struct Known(&'static [&'static str]);
@@ -296,33 +304,34 @@ pub(super) fn text<T: PartialEq + 'static>(
     })
 }
 
-/// A text of which a test holds.
-pub(super) fn tested(bounds: &'static str, problem: &'static str, test: fn(&str) -> bool) -> Rule<String> {
+/// A text that `read` accepts; what else stands there is `problem`. The cure is what the bounds say, or an own one.
+pub(super) fn parsed<T: PartialEq + 'static>(
+    bounds: &'static str,
+    problem: &'static str,
+    cure: Option<&'static str>,
+    read: fn(&str) -> Option<T>,
+) -> Rule<T> {
+    let cure = cure.map_or_else(|| format!("use {bounds}"), str::to_owned);
     text(bounds, move |text, at| {
-        if test(text) {
-            return Some(text.to_owned());
-        }
-        at.bad(format!("is {}, {problem}", shown(text)), format!("use {bounds}"))
+        let problem = || format!("is {}, {problem}", shown(text));
+        read(text).or_else(|| at.bad(problem(), cure.as_str()))
     })
 }
 
 /// A name.
 pub(super) fn name() -> Rule<String> {
-    tested("1 to 32 of a-z, 0-9, `_` and `-`", "not a valid name", |text| {
+    parsed("1 to 32 of a-z, 0-9, `_` and `-`", "not a valid name", None, |text| {
         let fits = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'_' || b == b'-';
-        (1..=32).contains(&text.len()) && text.bytes().all(fits)
+        ((1..=32).contains(&text.len()) && text.bytes().all(fits)).then(|| text.to_owned())
     })
 }
 
 /// An OAuth2 scope: visible ASCII without quote and backslash (RFC 6749 section 3.3).
 pub(super) fn scope() -> Rule<String> {
-    text("", |text, at| {
+    let cure = "write one scope an element, as in `[\"identify\", \"guilds\"]`";
+    parsed("", "not a valid scope", Some(cure), |text| {
         let fits = |b: u8| b.is_ascii_graphic() && b != b'"' && b != b'\\';
-        if !text.is_empty() && text.bytes().all(fits) {
-            return Some(text.to_owned());
-        }
-        let cure = "write one scope an element, as in `[\"identify\", \"guilds\"]`";
-        at.bad(format!("is {}, not a valid scope", shown(text)), cure)
+        (!text.is_empty() && text.bytes().all(fits)).then(|| text.to_owned())
     })
 }
 
@@ -343,28 +352,26 @@ pub(super) fn span(least: Duration, most: Duration) -> Rule<Duration> {
 /// An address with its port.
 pub(super) fn address() -> Rule<SocketAddr> {
     let cure = "write for example \"127.0.0.1:8080\" or \"[::1]:8080\"";
-    text("", move |text, at| {
-        let read = text.parse().ok();
-        read.or_else(|| at.bad(format!("is {}, not an IP address with a port", shown(text)), cure))
+    parsed("", "not an IP address with a port", Some(cure), |text| {
+        text.parse().ok()
     })
 }
 
 /// A list of addresses and networks.
-pub(super) fn proxies() -> Rule<Vec<Network>> {
+pub(super) fn proxies() -> Rule<Vec<IpNet>> {
     let cure = "write for example \"127.0.0.1\" or \"10.0.0.0/8\"";
-    let one = text("", move |text, at| {
-        let read = text.parse().ok();
-        read.or_else(|| at.bad(format!("is {}, neither an address nor a network", shown(text)), cure))
+    let network = parsed("", "neither an address nor a network", Some(cure), |text| {
+        let address = || text.parse().ok().map(IpAddr::into);
+        text.parse().ok().or_else(address)
     });
-    list("network", one)
+    list("network", network)
 }
 
 /// A path, from the configuration file's folder.
 pub(super) fn path() -> Rule<PathBuf> {
     text("", |text, at| {
         if text.is_empty() || text.contains('\0') {
-            let cure = at.example();
-            return at.bad("is not a path", cure);
+            return at.unlike_example("is not a path");
         }
         // `components` takes out `.` and doubled slashes; `..` stays, since a symbolic link may stand before it.
         Some(at.check.layers.base.join(Path::new(text)).components().collect())
@@ -400,21 +407,11 @@ fn read_url(text: &str, at: &mut At<'_, '_>) -> Option<Url> {
         Ok(_) | Err(url::ParseError::RelativeUrlWithoutBase) => {
             return at.bad("is not a URL", "write it in full, with `https://`");
         }
-        Err(error) => {
-            let cure = at.example();
-            return at.bad(format!("is not a URL: {error}"), cure);
-        }
-    };
-    let loopback = match url.host() {
-        Some(Host::Ipv4(ip)) => ip.is_loopback(),
-        Some(Host::Ipv6(ip)) => ip.is_loopback(),
-        // RFC 6761 section 6.3: it always means loopback.
-        Some(Host::Domain(name)) => name == "localhost",
-        None => false,
+        Err(error) => return at.unlike_example(format!("is not a URL: {error}")),
     };
     match url.scheme() {
         "https" => {}
-        "http" if loopback => {}
+        "http" if is_loopback(&url) => {}
         "http" => {
             let host = url.host_str().unwrap_or_default();
             let problem = format!("is plain http to `{host}`, which is not a loopback address");

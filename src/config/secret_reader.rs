@@ -15,18 +15,13 @@ use crate::secret::{CallbackSecret, Key, WebhookToken};
 
 pub(super) struct Reader<'a> {
     environment: &'a Environment,
-    /// The configuration in whose data folder missing keys are made; none while nothing may be written.
-    config: Option<&'a Config>,
+    /// Every fault so far, the configuration's too.
     pub faults: ConfigErrors,
 }
 
 impl<'a> Reader<'a> {
-    pub(super) fn new(environment: &'a Environment, config: Option<&'a Config>) -> Self {
-        Self {
-            environment,
-            config,
-            faults: ConfigErrors::default(),
-        }
+    pub(super) fn new(environment: &'a Environment, faults: ConfigErrors) -> Self {
+        Self { environment, faults }
     }
 
     /// A secret's text and the variable it came from. An empty variable counts as not given: composition files pass those.
@@ -53,10 +48,8 @@ impl<'a> Reader<'a> {
             },
             (None, None) => {
                 if let Some(why) = needed {
-                    let cure = SECRETS
-                        .iter()
-                        .find(|(secret, _)| *secret == name)
-                        .map_or("set it", |(_, cure)| cure);
+                    let cure = SECRETS.iter().find(|(secret, _)| *secret == name);
+                    let cure = cure.map_or("set it", |(_, cure)| cure);
                     let cure = format!("{cure} ({file} may name a file instead)");
                     self.fault(name, &format!("is not set: {why}"), &cure);
                 }
@@ -89,20 +82,12 @@ impl<'a> Reader<'a> {
         None
     }
 
-    /// A key that is made once in `<data>/keys` if it is not given.
-    pub(super) fn given_or_made(&mut self, name: &str) -> Option<Key> {
-        let before = self.faults.errors().len();
-        let given = self.key(name, None);
-        if given.is_some() || self.faults.errors().len() > before {
-            return given;
-        }
-        let file = if name == "CODEFERRY_STATE_KEY" {
-            "state.key"
-        } else {
-            "pkce.key"
-        };
-        let made = load_or_make(&self.config?.data_folder().join("keys"), file);
-        made.map_err(|error| self.faults.push(error)).ok()
+    /// A key that is made once in the data folder of `config` if it is not given. Without `config` nothing may be written.
+    pub(super) fn given_or_made(&mut self, given: Option<Key>, config: Option<&Config>, file: &str) -> Option<Key> {
+        given.or_else(|| {
+            let made = load_or_make(&config?.data_folder().join("keys").join(file));
+            made.map_err(|error| self.faults.push(error)).ok()
+        })
     }
 
     pub(super) fn callback_secret(&mut self, needed: Option<&str>) -> Option<CallbackSecret> {
@@ -126,16 +111,10 @@ impl<'a> Reader<'a> {
         let form = "`webhook_id:token`, separated by commas; both stand in the webhook's URL";
         let mut tokens = BTreeMap::new();
         let (text, from) = self.text(name, None).unwrap_or_default();
-        for (i, entry) in text
-            .split([',', '\n'])
-            .map(str::trim)
-            .enumerate()
-            .filter(|(_, e)| !e.is_empty())
-        {
-            let pair = entry
-                .split_once(':')
-                .and_then(|(id, token)| Some((id.parse::<WebhookId>().ok()?, token)));
-            match pair {
+        let entries = text.split([',', '\n']).map(str::trim).enumerate();
+        for (i, entry) in entries.filter(|(_, entry)| !entry.is_empty()) {
+            let pair = entry.split_once(':');
+            match pair.and_then(|(id, token)| Some((id.parse::<WebhookId>().ok()?, token))) {
                 Some((id, token)) if !token.is_empty() && token.bytes().all(|b| b.is_ascii_graphic() && b != b'/') => {
                     if tokens.insert(id, WebhookToken::new(token)).is_some() {
                         self.fault(&from, &format!("has two tokens for webhook {id}"), "keep one");

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use super::environment::Environment;
 use super::error::ConfigErrors;
-use super::relations::Needs;
+use super::layers::Layers;
 use super::secret_reader::Reader;
 use super::table::{Config, LaneConfig};
 use crate::ids::{Lane, WebhookId};
@@ -33,44 +33,58 @@ pub struct Secrets {
 }
 
 impl Secrets {
-    /// What is wrong with the secrets, as far as that needs no writing.
-    pub(super) fn check(needs: &Needs, environment: &Environment) -> ConfigErrors {
-        Self::read(needs, Reader::new(environment, None)).1
-    }
-
-    /// The secrets of a configuration in which all else is right. For commands that may write: state and PKCE keys that
-    /// are not given are made, once.
-    pub(super) fn load(needs: &Needs, environment: &Environment, config: &Config) -> Result<Self, ConfigErrors> {
-        let (secrets, faults) = Self::read(needs, Reader::new(environment, Some(config)));
-        faults.or(secrets)
-    }
-
-    fn read(needs: &Needs, mut read: Reader<'_>) -> (Option<Self>, ConfigErrors) {
-        let bot_token = read.token("CODEFERRY_BOT_TOKEN", needs.bot_token);
+    /// Reads those that a tree asks for, even one that has faults. State and PKCE keys that are not given are made,
+    /// once, if all else is right and there is a `config`.
+    pub(super) fn read(tree: &Layers, read: &mut Reader<'_>, config: Option<&Config>) -> Option<Self> {
+        let kinds = tree.texts("delivery", "kind");
+        let has_sink = |kind: &str| kinds.iter().flatten().any(|k| k == kind);
+        let has_lanes = !tree.items("intake.lanes").is_empty();
+        let is_signed = tree
+            .items("intake.accept")
+            .iter()
+            .any(|word| word.as_str() == Some("v1"));
+        let bots_own = [
+            (has_lanes, "the bot that reads the lanes needs it"),
+            (
+                has_sink("discord_webhook"),
+                "the bot reads back what a webhook sink has posted",
+            ),
+            (
+                tree.is_filled("commands.connect"),
+                "the command of `commands.connect` is the bot's",
+            ),
+            (
+                tree.is_true("reinvite.enabled"),
+                "the bot sends the messages of `reinvite`",
+            ),
+        ];
+        let needed = bots_own.into_iter().find_map(|(needed, why)| needed.then_some(why));
+        let bot_token = read.token("CODEFERRY_BOT_TOKEN", needed);
         let client_secret = read.token("CODEFERRY_CLIENT_SECRET", Some("exchanging codes needs it"));
-        let relay_key = read.key("CODEFERRY_RELAY_KEY", needs.relay_key);
-        let state_key = read.given_or_made("CODEFERRY_STATE_KEY");
-        let pkce_key = read.given_or_made("CODEFERRY_PKCE_KEY");
-        let callback_secret = read.callback_secret(needs.callback_secret);
-        let of_sinks = needs.webhooks.iter().filter_map(|(id, sink)| {
-            let id = id.parse().ok()?;
-            Some((id, format!("which sink `{sink}` posts to")))
-        });
-        let webhook_tokens = read.webhook_tokens(of_sinks);
-        let control_token = read.token("CODEFERRY_CONTROL_TOKEN", needs.control_token);
-        let build = || {
-            Some(Self {
-                bot_token: bot_token.map(|t| BotToken::new(t.as_str())),
-                client_secret: ClientSecret::new(client_secret?.as_str()),
-                relay_key,
-                state_key: state_key?,
-                pkce_key: pkce_key?,
-                callback_secret,
-                webhook_tokens,
-                control_token: control_token.map(|t| ControlToken::new(t.as_str())),
-            })
-        };
-        (build(), read.faults)
+        let needed = "`intake.accept` has \"v1\", whose messages are signed with it";
+        let relay_key = read.key("CODEFERRY_RELAY_KEY", (has_lanes && is_signed).then_some(needed));
+        let needed = has_sink("http").then_some("a sink of kind `http` signs with it");
+        let callback_secret = read.callback_secret(needed);
+        let sinks = tree.texts("delivery", "webhook_id").into_iter();
+        let sinks = sinks.zip(tree.texts("delivery", "name")).zip(&kinds);
+        let webhook_tokens = read.webhook_tokens(sinks.filter_map(|((id, name), kind)| {
+            let id = id.filter(|_| kind.as_deref() == Some("discord_webhook"))?;
+            Some((id.parse().ok()?, format!("which sink `{}` posts to", name?)))
+        }));
+        let needed = "`control.listen` opens a TCP port that needs it";
+        let needed = tree.is_filled("control.listen").then_some(needed);
+        let control_token = read.token("CODEFERRY_CONTROL_TOKEN", needed);
+        let LinkKeys { state_key, pkce_key } = LinkKeys::read(read, config)?;
+        Some(Self {
+            bot_token: bot_token.map(|t| BotToken::new(t.as_str())),
+            client_secret: ClientSecret::new(client_secret?.as_str()),
+            relay_key,
+            state_key,
+            pkce_key,
+            callback_secret,
+            webhook_tokens,
+            control_token: control_token.map(|t| ControlToken::new(t.as_str())),
+        })
     }
 }
 
@@ -86,11 +100,20 @@ pub struct LinkKeys {
 impl LinkKeys {
     /// Reads the two keys alone, making those that are not given. For commands that may write.
     pub fn load(config: &Config, environment: &Environment) -> Result<Self, ConfigErrors> {
-        let mut read = Reader::new(environment, Some(config));
-        let state_key = read.given_or_made("CODEFERRY_STATE_KEY");
-        let keys = state_key.zip(read.given_or_made("CODEFERRY_PKCE_KEY"));
-        read.faults
-            .or(keys.map(|(state_key, pkce_key)| Self { state_key, pkce_key }))
+        let mut read = Reader::new(environment, ConfigErrors::default());
+        let keys = Self::read(&mut read, Some(config));
+        read.faults.or(keys)
+    }
+
+    fn read(read: &mut Reader<'_>, config: Option<&Config>) -> Option<Self> {
+        let state_key = read.key("CODEFERRY_STATE_KEY", None);
+        let pkce_key = read.key("CODEFERRY_PKCE_KEY", None);
+        let config = config.filter(|_| read.faults.errors().is_empty());
+        let state_key = read.given_or_made(state_key, config, "state.key");
+        let pkce_key = read.given_or_made(pkce_key, config, "pkce.key");
+        state_key
+            .zip(pkce_key)
+            .map(|(state_key, pkce_key)| Self { state_key, pkce_key })
     }
 }
 
@@ -106,21 +129,18 @@ pub struct RelaySecrets {
 }
 
 impl RelaySecrets {
-    pub(super) fn read(webhooks: &[WebhookId], environment: &Environment) -> (Option<Self>, ConfigErrors) {
-        let mut read = Reader::new(environment, None);
-        let relay_key = read.key(
-            "CODEFERRY_RELAY_KEY",
-            Some("messages to the service are signed with it"),
-        );
+    pub(super) fn read(tree: &Layers, read: &mut Reader<'_>) -> Option<Self> {
+        let needed = "messages to the service are signed with it";
+        let relay_key = read.key("CODEFERRY_RELAY_KEY", Some(needed));
         let state_key = read.key("CODEFERRY_STATE_KEY", Some("links are checked with it"));
-        let lanes = webhooks.iter().map(|id| (*id, "which is in `relay.lanes`".to_owned()));
-        let webhook_tokens = read.webhook_tokens(lanes);
-        let secrets = relay_key.zip(state_key).map(|(relay_key, state_key)| Self {
-            relay_key,
-            state_key,
+        let lanes = tree.texts("relay.lanes", "webhook_id").into_iter();
+        let ids = lanes.filter_map(|id| id?.parse().ok());
+        let webhook_tokens = read.webhook_tokens(ids.map(|id| (id, "which is in `relay.lanes`".to_owned())));
+        Some(Self {
+            relay_key: relay_key?,
+            state_key: state_key?,
             webhook_tokens,
-        });
-        (secrets, read.faults)
+        })
     }
 }
 
@@ -140,15 +160,18 @@ pub struct HookdeckSecrets {
 impl HookdeckSecrets {
     /// Reads them; every fault is named at once.
     pub fn load(config: &Config, environment: &Environment) -> Result<Self, ConfigErrors> {
-        let mut read = Reader::new(environment, None);
+        let mut read = Reader::new(environment, ConfigErrors::default());
+        let secrets = Self::read(&mut read, config);
+        read.faults.or(secrets)
+    }
+
+    fn read(read: &mut Reader<'_>, config: &Config) -> Option<Self> {
         let api_key = read.token("CODEFERRY_HOOKDECK_KEY", Some("the project is set up with it"));
         let relay_key = read.key("CODEFERRY_RELAY_KEY", Some("Hookdeck signs messages with it"));
-        read.given_or_made("CODEFERRY_STATE_KEY");
+        let state_key = read.key("CODEFERRY_STATE_KEY", None);
         let lanes = &config.intake.lanes;
-        let of_lanes = lanes
-            .iter()
-            .map(|lane| (lane.webhook_id, format!("which lane {} posts through", lane.lane)));
-        let tokens = read.webhook_tokens(of_lanes);
+        let needed = |lane: &LaneConfig| (lane.webhook_id, format!("which lane {} posts through", lane.lane));
+        let tokens = read.webhook_tokens(lanes.iter().map(needed));
         if lanes.is_empty() {
             read.fault(
                 "CODEFERRY_WEBHOOK_TOKENS",
@@ -163,20 +186,14 @@ impl HookdeckSecrets {
                 "set `state.mode = \"signed\"`",
             );
         }
-        read.faults.or(Some(()))?;
-        // Only now that all else is right, since it may be made.
-        let mut read = Reader::new(environment, Some(config));
-        let state_key = read.given_or_made("CODEFERRY_STATE_KEY");
+        let may_write = Some(config).filter(|_| read.faults.errors().is_empty());
+        let state_key = read.given_or_made(state_key, may_write, "state.key");
         let with_token = |lane: &LaneConfig| Some((lane.lane, lane.webhook_id, tokens.get(&lane.webhook_id)?.clone()));
-        let built = api_key
-            .zip(relay_key)
-            .zip(state_key)
-            .map(|((api_key, relay_key), state_key)| Self {
-                api_key: HookdeckKey::new(api_key.as_str()),
-                relay_key,
-                state_key,
-                lanes: lanes.iter().filter_map(with_token).collect(),
-            });
-        read.faults.or(built)
+        Some(Self {
+            api_key: HookdeckKey::new(api_key?.as_str()),
+            relay_key: relay_key?,
+            state_key: state_key?,
+            lanes: lanes.iter().filter_map(with_token).collect(),
+        })
     }
 }

@@ -9,6 +9,7 @@ use super::check::At;
 use super::rules::{Rule, from_word, id, name, optional, path, url, whole, word};
 use super::section::{Changes, Section, keys};
 use super::shape::{Key, Shape, below};
+use super::tree::text;
 use crate::ids::WebhookId;
 
 /// One `[[delivery]]`.
@@ -81,15 +82,14 @@ enum Kind {
 
 /// The sinks, at least one.
 pub(super) fn sinks() -> Rule<Vec<SinkConfig>> {
-    Rule::new(Shape::List(Box::new(Shape::Table(AnySink::keys()))), |at| {
+    let cure = "results must go somewhere: add `[[delivery]]` with `name = \"results\"`, `kind = \"jsonl\"` and \
+                `path = \"data/results.jsonl\"`";
+    let rule = Rule::new(Shape::List(Box::new(Shape::Table(AnySink::keys()))), move |at| {
         let items = at.items();
         if items.is_empty() {
-            return at.missing(
-                "results must go somewhere: add `[[delivery]]` with `name = \"results\"`, `kind = \"jsonl\"` and \
-                 `path = \"data/results.jsonl\"`",
-            );
+            return at.missing(cure);
         }
-        let names: Vec<_> = items.iter().map(|item| item.get("name")?.text()).collect();
+        let names: Vec<_> = items.iter().map(|item| text(item.get("name"))).collect();
         at.once(&names, ".name", "name");
         let sinks = at.each(sink);
         let file = |sink: &Option<SinkConfig>| match &sink.as_ref()?.kind {
@@ -98,12 +98,13 @@ pub(super) fn sinks() -> Rule<Vec<SinkConfig>> {
         };
         at.once(&sinks.iter().map(file).collect::<Vec<_>>(), ".path", "file");
         sinks.into_iter().collect()
-    })
+    });
+    rule.or_say(cure)
 }
 
 fn sink(at: &mut At<'_, '_>) -> Option<SinkConfig> {
     let any = AnySink::read(at);
-    let word = at.node.and_then(|node| node.get("kind")?.text()).unwrap_or_default();
+    let word = at.key("kind").text().unwrap_or_default();
     // Of an unknown kind it cannot be said which keys it has.
     let kind = from_word(&word)?;
     let keys: &[&str] = match kind {

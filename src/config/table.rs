@@ -4,19 +4,20 @@
 //! A line reads `name: Type = default, rule, example value;`. Default and example are TOML; a key without a default is
 //! required unless its rule is `optional`. The comment above a key is its help, to which the rule adds its bounds.
 
-use std::fmt;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::LazyLock;
 use std::time::Duration;
 
-use serde::{Deserialize, Serialize};
+use ipnet::IpNet;
+use serde::Deserialize;
+use tracing::level_filters::LevelFilter;
 use url::Url;
 
 use super::check::At;
 use super::rules::{
-    Permille, Rule, address, base_url, id, lanes, limit, list, name, optional, or_none, path, proxies, scope, section,
-    share, some_of, span, switch, verbatim_url, whole, word,
+    Permille, Rule, address, base_url, id, lanes, limit, list, log_level, name, optional, or_none, path, proxies,
+    scope, section, share, some_of, span, switch, verbatim_url, whole, word,
 };
 use super::section::{Changes, Section, keys};
 use super::shape::{Key, Shape, below};
@@ -24,7 +25,6 @@ use super::sinks::{SinkConfig, sinks};
 use super::texts::{command_name, message, texts};
 use crate::ids::{ApplicationId, ChannelId, GuildId, Lane, UserId, WebhookId};
 use crate::intake::message::AfterReceipt;
-use crate::intake::network::Network;
 use crate::intake::state::StateMode;
 use crate::port::discord::Resource;
 use crate::rate::limits::{Limits, RateLimit, WebhookLimit};
@@ -138,7 +138,7 @@ keys! {
         /// speaks plain HTTP: put a reverse proxy with TLS before it. `state.mode` must be "signed".
         listen: Option<SocketAddr> = "", or_none(address());
         /// Addresses and networks of the proxies whose X-Forwarded-For is trusted, such as "10.0.0.0/8".
-        trusted_proxies: Vec<Network> = [], proxies();
+        trusted_proxies: Vec<IpNet> = [], proxies();
         /// Folder with pages of your own, such as success.html or denied.de.html; "" = none. docs/relays.md explains them.
         pages: Option<PathBuf> = "", or_none(path());
     }
@@ -148,7 +148,7 @@ keys! {
         /// Address and port that takes redirects; plain HTTP, as for [intake.http].
         listen: SocketAddr = "127.0.0.1:8080", address();
         /// Addresses and networks of the proxies whose X-Forwarded-For is trusted.
-        trusted_proxies: Vec<Network> = [], proxies();
+        trusted_proxies: Vec<IpNet> = [], proxies();
         /// Folder of the relay's own journal, with its keys.
         journal: PathBuf = "data/relay", path();
         /// Folder with pages of your own; "" = none.
@@ -289,7 +289,7 @@ keys! {
     /// `[log]`
     pub struct LogConfig {
         /// The least important level that is written.
-        level: LogLevel = "info", word();
+        level: LevelFilter = "info", log_level();
         /// "text" for people, "json" for machines: one object a line.
         format: LogFormat = "text", word();
     }
@@ -330,30 +330,6 @@ pub enum WireVersion {
     V0,
     /// Ours, with a MAC.
     V1,
-}
-
-/// A log level.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum LogLevel {
-    /// Nothing.
-    Off,
-    /// What failed for good.
-    Error,
-    /// What an operator should look at.
-    Warn,
-    /// What an operator wants to see.
-    Info,
-    /// What a developer wants to see.
-    Debug,
-    /// Everything.
-    Trace,
-}
-
-impl fmt::Display for LogLevel {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.serialize(f)
-    }
 }
 
 /// The format of a log line.

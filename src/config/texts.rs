@@ -1,10 +1,12 @@
 //! The texts of the slash command and of invitations: their rules, and those that are built in.
 
+use toml::{Table, Value};
+
 use super::check::At;
-use super::rules::{Rule, one_of, tested, text};
+use super::rules::{Rule, one_of, parsed, text};
 use super::section::{Changes, Section, keys};
 use super::shape::{Key, Shape, below};
-use super::tree::{Data, Node};
+use super::tree::{items, of_toml, text as text_of};
 use crate::text::{BASE, LONGEST_LABEL, LONGEST_MESSAGE, Phrases, Template, language};
 
 /// The longest description of a command, in characters (Discord Docs/Interactions/Application Commands).
@@ -69,23 +71,26 @@ pub(super) fn texts() -> Rule<Vec<Phrases>> {
     let rule = Rule::new(Shape::List(Box::new(Shape::Table(Phrases::keys()))), |at| {
         let given: Vec<_> = at.items().iter().map(locale_of).collect();
         at.once(&given, ".locale", "language");
-        let blocks = at.each(|at| {
-            let mut node = built_in_for(at.node.and_then(locale_of));
-            node.lay(at.node?.clone());
-            read(at, &node)
+        let mut texts = at.each(|at| {
+            let node = at.node?;
+            let mut texts = built_in_for(locale_of(node));
+            texts.extend(node.as_table()?.clone());
+            read(at, &Value::Table(texts))
         });
-        let mut texts: Vec<_> = blocks.into_iter().collect::<Option<_>>()?;
-        let built_in = Node::of_toml(BUILT_IN);
-        for node in built_in.items().iter().filter(|node| !given.contains(&locale_of(node))) {
-            texts.push(read(at, node)?);
+        let built_in = of_toml(BUILT_IN);
+        for node in items(Some(&built_in)) {
+            if !given.contains(&locale_of(node)) {
+                texts.push(read(at, node));
+            }
         }
+        let mut texts: Vec<_> = texts.into_iter().collect::<Option<_>>()?;
         texts.sort_by(|a: &Phrases, b| (a.locale != BASE, &a.locale).cmp(&(b.locale != BASE, &b.locale)));
         Some(texts)
     });
     rule.not_required()
 }
 
-fn read(at: &mut At<'_, '_>, node: &Node) -> Option<Phrases> {
+fn read(at: &mut At<'_, '_>, node: &Value) -> Option<Phrases> {
     Phrases::read(&mut At {
         check: at.check,
         path: at.path.clone(),
@@ -93,27 +98,24 @@ fn read(at: &mut At<'_, '_>, node: &Node) -> Option<Phrases> {
     })
 }
 
-fn locale_of(node: &Node) -> Option<String> {
-    node.get("locale")?.text()
+fn locale_of(node: &Value) -> Option<String> {
+    text_of(node.get("locale"))
 }
 
 /// What a block of this language may leave out.
-fn built_in_for(locale: Option<String>) -> Node {
-    let all = Node::of_toml(BUILT_IN);
+fn built_in_for(locale: Option<String>) -> Table {
+    let all = of_toml(BUILT_IN);
     let of = |language: &str| {
-        all.items()
-            .iter()
-            .find(|node| locale_of(node).as_deref() == Some(language))
+        let mut all = items(Some(&all)).iter().filter_map(Value::as_table);
+        all.find(|texts| texts["locale"].as_str() == Some(language))
     };
     let known = locale.filter(|locale| LOCALES.contains(&locale.as_str()));
     let own = known.as_deref().map(language).and_then(of);
-    let mut node = own.or(of(BASE)).expect("English is built in").clone();
-    if let Data::Table(texts) = &mut node.data {
-        // Of a language that is not known nothing is called missing.
-        let partly = known.is_some() && own.is_none();
-        texts.retain(|name, _| name != "locale" && (!partly || LATER.contains(&name.as_str())));
-    }
-    node
+    let mut texts = own.or(of(BASE)).expect("English is built in").clone();
+    // Of a language that is not known nothing is called missing.
+    let partly = known.is_some() && own.is_none();
+    texts.retain(|name, _| name != "locale" && (!partly || LATER.contains(&name)));
+    texts
 }
 
 fn locale() -> Rule<String> {
@@ -126,9 +128,10 @@ fn locale() -> Rule<String> {
 /// A command's name in Discord.
 pub(super) fn command_name() -> Rule<String> {
     let bounds = "1 to 32 letters and digits of any script, `-` and `_`, in lower case and without the slash";
-    tested(bounds, "not a valid command name", |name| {
+    parsed(bounds, "not a valid command name", None, |name| {
         let fits = |c: char| c.is_alphanumeric() || c == '-' || c == '_';
-        (1..=32).contains(&name.chars().count()) && name.chars().all(fits) && name.to_lowercase() == name
+        let fits = (1..=32).contains(&name.chars().count()) && name.chars().all(fits) && name.to_lowercase() == name;
+        fits.then(|| name.to_owned())
     })
 }
 
@@ -144,10 +147,9 @@ pub(super) fn message(knows: &'static [&'static str], most: usize) -> Rule<Templ
             });
             sample.collect::<Vec<_>>()
         });
-        let cure = at.example();
         let template = Template::parse(text, &samples.each_ref().map(Vec::as_slice), most);
         template
-            .map_err(|error| at.bad::<()>(format!("cannot be used: {error}"), cure))
+            .map_err(|error| at.unlike_example::<()>(format!("cannot be used: {error}")))
             .ok()
     })
 }

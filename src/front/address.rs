@@ -4,12 +4,12 @@ use std::hash::{BuildHasher, RandomState};
 use std::net::{IpAddr, Ipv6Addr};
 use std::time::Duration;
 
-use crate::intake::network::Network;
+use ipnet::IpNet;
 
 /// The address a request came from. `forwarded` (the values of `X-Forwarded-For`, in order) is believed only as far as
 /// trusted proxies wrote it: from its end, up to the first address that is no proxy of ours.
-pub fn client<'h>(peer: IpAddr, forwarded: impl DoubleEndedIterator<Item = &'h str>, trusted: &[Network]) -> IpAddr {
-    let is_ours = |address: IpAddr| trusted.iter().any(|network| network.contains(address));
+pub fn client<'h>(peer: IpAddr, forwarded: impl DoubleEndedIterator<Item = &'h str>, trusted: &[IpNet]) -> IpAddr {
+    let is_ours = |address: IpAddr| trusted.iter().any(|network| network.contains(&address));
     let mut nearest = peer.to_canonical();
     let hops = forwarded.flat_map(|value| value.split(','));
     let mut hops: Vec<&str> = hops.map(str::trim).collect();
@@ -96,13 +96,13 @@ mod tests {
         text.parse().expect("an address")
     }
 
-    fn networks(texts: &[&str]) -> Vec<Network> {
+    fn networks(texts: &[&str]) -> Vec<IpNet> {
         texts.iter().map(|t| t.parse().expect("a network")).collect()
     }
 
     #[test]
     fn only_what_trusted_proxies_wrote_is_believed() {
-        let trusted = networks(&["127.0.0.1", "10.0.0.0/8"]);
+        let trusted = networks(&["127.0.0.1/32", "10.0.0.0/8"]);
         let from = |peer: &str, forwarded: &[&str]| client(ip(peer), forwarded.iter().copied(), &trusted).to_string();
         assert_eq!(from("203.0.113.9", &["1.2.3.4"]), "203.0.113.9");
         assert_eq!(from("127.0.0.1", &[]), "127.0.0.1");
@@ -117,6 +117,7 @@ mod tests {
         assert_eq!(from("10.0.0.1", &["[2001:db8::7]:443"]), "2001:db8::7");
         assert_eq!(from("::ffff:10.0.0.1", &["1.2.3.4:5678"]), "1.2.3.4");
         assert_eq!(from("10.0.0.1", &["2001:db8::7"]), "2001:db8::7");
+        assert_eq!(from("11.0.0.1", &["1.2.3.4"]), "11.0.0.1");
     }
 
     #[test]

@@ -12,6 +12,7 @@ use std::time::Duration;
 use actix_web::dev::{Server, ServerHandle};
 use actix_web::http::{Method, StatusCode, header};
 use actix_web::{App, HttpRequest, HttpResponse, HttpServer, web};
+use ipnet::IpNet;
 use serde_json::json;
 use tokio::time::Instant;
 
@@ -20,7 +21,6 @@ use super::counts::Counts;
 use super::page::Page;
 use super::pages::Pages;
 use crate::intake::callback::{CallbackRules, Refusal};
-use crate::intake::network::Network;
 use crate::port::callback_intake::{CallbackAnswer, CallbackIntake};
 use crate::time::SharedClock;
 
@@ -42,7 +42,7 @@ pub struct FrontSettings {
     /// The pages.
     pub pages: Pages,
     /// Whose `X-Forwarded-For` is believed.
-    pub trusted_proxies: Vec<Network>,
+    pub trusted_proxies: Vec<IpNet>,
     /// Where good callbacks go.
     pub intake: Arc<dyn CallbackIntake>,
     /// What is counted.
@@ -53,7 +53,7 @@ struct Shared {
     rules: CallbackRules,
     clock: SharedClock,
     pages: Pages,
-    trusted_proxies: Vec<Network>,
+    trusted_proxies: Vec<IpNet>,
     intake: Arc<dyn CallbackIntake>,
     counts: Arc<Counts>,
     started: Instant,

@@ -7,7 +7,6 @@ pub mod hash;
 pub mod link;
 pub mod message;
 pub mod mint;
-pub mod network;
 pub mod pkce;
 pub mod state;
 pub mod v0;

@@ -2,7 +2,7 @@
 
 use crate::ids::ChannelId;
 
-/// The limits in force. `None` switches a limit off.
+/// The limits in force. `None` switches a limit off. Its `Default` reads the configuration's table.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Limits {
     /// Webhook posts, for each channel.
@@ -14,27 +14,6 @@ pub struct Limits {
     /// Answers of 401, 403 and 429 within ten minutes at which everything stops; 0 never stops. Discord bans an address at
     /// 10,000 ([Discord Docs/Rate Limits](https://docs.discord.com/developers/topics/rate-limits#invalid-request-limit-aka-cloudflare-bans)).
     pub invalid_requests: u32,
-}
-
-impl Default for Limits {
-    /// The shipped defaults: 30 posts a minute a channel, 45 calls a second, 10 of them OAuth2.
-    fn default() -> Self {
-        Self {
-            webhook: Some(WebhookLimit {
-                per_minute: 30,
-                burst: 5,
-            }),
-            global: Some(RateLimit {
-                per_second: 45,
-                burst: 5,
-            }),
-            oauth: Some(RateLimit {
-                per_second: 10,
-                burst: 10,
-            }),
-            invalid_requests: 5000,
-        }
-    }
 }
 
 /// A strict total: never more than `per_minute` in any closed 60 s, of which `burst` may go at once.

@@ -8,14 +8,12 @@ use std::fs::{self, OpenOptions};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
-use rand::TryRng;
-use rand::rngs::SysRng;
 use zeroize::Zeroizing;
 
-use crate::secret::Key;
+use crate::secret::{Key, make_once, random_bytes};
 use crate::time::Timestamp;
 
-use super::disk::{Disk, Sync, make_private_dir, parent};
+use super::disk::{Disk, make_private_dir, parent};
 use super::error::StoreError;
 use super::seal::SealKey;
 
@@ -48,37 +46,19 @@ pub fn hour_of(at: Timestamp) -> i64 {
     at.as_millis().div_euclid(3_600_000)
 }
 
-/// The key under which codes are hashed; made by chance once, in `<data>/keys/code-hash`.
+/// The key under which codes are hashed; made by chance at its first use, in `<data>/keys/code-hash`.
 pub fn code_hash_key(data_dir: &Path) -> Result<Key, KeyError> {
-    made_once(data_dir, "code-hash")
-}
-
-/// A key of 32 random bytes that is made at its first use, in `<data>/keys/<name>`, readable by its owner alone.
-pub fn made_once(data_dir: &Path, name: &str) -> Result<Key, KeyError> {
-    let path = data_dir.join("keys").join(name);
+    let path = data_dir.join("keys/code-hash");
     let failed = |what| {
         let path = path.clone();
         move |source| KeyError::Io { what, path, source }
     };
-    if let Some(key) = read_key(&path)? {
-        return Ok(Key::new(key.to_vec()));
+    if !path.exists() {
+        let made = random_bytes().and_then(|key| make_once(&path, &key[..]));
+        made.map_err(failed("make"))?;
     }
-    make_private_dir(parent(&path)).map_err(failed("make the folder of"))?;
-    let key = random_key().map_err(failed("make"))?;
-    // Two commands may run for the first time at once. A link never replaces, so the first one's key is both's.
-    let mine = path.with_added_extension(format!("{}.new", std::process::id()));
-    let disk = Disk::new(Sync::Real, None);
-    disk.write_whole(&mine, &key[..]).map_err(failed("write"))?;
-    let linked = fs::hard_link(&mine, &path);
-    fs::remove_file(&mine).map_err(failed("write"))?;
-    match linked {
-        Err(e) if e.kind() != io::ErrorKind::AlreadyExists => return Err(failed("write")(e)),
-        _ => disk.sync_dir(parent(&path)).map_err(failed("sync"))?,
-    }
-    match read_key(&path)? {
-        Some(key) => Ok(Key::new(key.to_vec())),
-        None => Err(failed("read")(io::ErrorKind::NotFound.into())),
-    }
+    let key = read_key(&path)?.ok_or_else(|| failed("read")(io::ErrorKind::NotFound.into()))?;
+    Ok(Key::new(key.to_vec()))
 }
 
 impl From<KeyError> for StoreError {
@@ -178,7 +158,7 @@ impl KeyStore for KeyRing {
                 path: path.clone(),
                 source,
             };
-            let key = random_key().map_err(failed)?;
+            let key = random_bytes().map_err(failed)?;
             self.disk.write_whole(&path, &key[..]).map_err(failed)?;
             self.on_disk.insert(hour);
             self.loaded.insert(hour, key);
@@ -195,7 +175,7 @@ impl KeyStore for KeyRing {
                 Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(()),
                 other => other?,
             };
-            file.write_all(&random_key()?[..])?;
+            file.write_all(&random_bytes()?[..])?;
             self.disk.sync_data(&file)?;
             fs::remove_file(&path)?;
             self.disk.sync_dir(&self.dir)
@@ -235,15 +215,10 @@ fn read_key(path: &Path) -> Result<Option<SealKey>, KeyError> {
     }
 }
 
-fn random_key() -> io::Result<SealKey> {
-    let mut key = Zeroizing::new([0; 32]);
-    SysRng.try_fill_bytes(&mut key[..]).map_err(io::Error::other)?;
-    Ok(key)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::store::disk::Sync;
     use std::os::unix::fs::PermissionsExt;
 
     fn ring(dir: &Path) -> KeyRing {
@@ -255,7 +230,8 @@ mod tests {
         let dir = tempfile::tempdir().expect("folder");
         let one = code_hash_key(dir.path()).expect("made");
         assert_eq!(code_hash_key(dir.path()).expect("read"), one);
-        assert_ne!(made_once(dir.path(), "state").expect("made"), one);
+        let other = tempfile::tempdir().expect("folder");
+        assert_ne!(code_hash_key(other.path()).expect("made"), one);
         let mode = |p: PathBuf| fs::metadata(p).expect("there").permissions().mode() & 0o777;
         assert_eq!(mode(dir.path().join("keys/code-hash")), 0o600);
         assert_eq!(mode(dir.path().join("keys")), 0o700);

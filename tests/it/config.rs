@@ -13,8 +13,9 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use codeferry::config::{self, Config, ConfigErrors, Environment, LinkKeys, Locator, LogLevel, Secrets, SinkKind};
+use codeferry::config::{self, Config, ConfigErrors, Environment, LinkKeys, Locator, Secrets, SinkKind};
 use codeferry::lifecycle::Exit;
+use tracing::level_filters::LevelFilter;
 
 const FILE: &str = "/etc/codeferry/codeferry.toml";
 

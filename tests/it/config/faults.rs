@@ -172,6 +172,38 @@ fn direct_intake_needs_no_lane() {
 }
 
 #[test]
+fn proxies_are_addresses_or_networks() {
+    let listed = |text: &str| {
+        read(
+            &good_but(&[("[intake.http]", &format!("trusted_proxies = [{text}]"))]),
+            [],
+        )
+    };
+    let config = listed("\"192.168.1.7\", \"10.0.0.0/8\", \"::1\", \"2001:db8::/32\"").expect("good");
+    let proxies: Vec<_> = config
+        .intake
+        .http
+        .trusted_proxies
+        .iter()
+        .map(ToString::to_string)
+        .collect();
+    assert_eq!(proxies, ["192.168.1.7/32", "10.0.0.0/8", "::1/128", "2001:db8::/32"]);
+    for bad in [
+        "",
+        "10.0.0.0/33",
+        "::/129",
+        "10.0.0.0/+8",
+        "10.0.0.0/",
+        "proxy",
+        "10.0.0/8",
+    ] {
+        let errors = rendered(&listed(&format!("\"{bad}\"")).expect_err(bad));
+        let problem = format!("`intake.http.trusted_proxies[0]` is `{bad}`, neither an address nor a network");
+        assert!(errors[0].contains(&problem), "{errors:?}");
+    }
+}
+
+#[test]
 fn plain_http_is_for_loopback_addresses_only() {
     let discord = |base: &str| {
         format!(

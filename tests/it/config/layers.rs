@@ -11,7 +11,7 @@ fn the_environment_goes_before_the_file_and_the_file_before_the_defaults() {
     ]);
     let file = read(&text, []).expect("good");
     assert_eq!(file.limits.oauth.map(|l| (l.per_second, l.burst)), Some((3, 4)));
-    assert_eq!((file.limits.global, file.log.level), (None, LogLevel::Warn));
+    assert_eq!((file.limits.global, file.log.level), (None, LevelFilter::WARN));
     assert_eq!(file.limits.webhook.map(|l| (l.per_minute, l.burst)), Some((30, 5)));
 
     let both = read(
@@ -35,7 +35,7 @@ fn the_environment_goes_before_the_file_and_the_file_before_the_defaults() {
     .expect("good");
     assert_eq!(both.limits.oauth.map(|l| (l.per_second, l.burst)), Some((5, 6)));
     assert_eq!(both.limits.global.map(|l| (l.per_second, l.burst)), Some((7, 8)));
-    assert_eq!((both.limits.webhook, both.log.level), (None, LogLevel::Debug));
+    assert_eq!((both.limits.webhook, both.log.level), (None, LevelFilter::DEBUG));
     assert_eq!(both.state.purposes, ["c"]);
     assert_eq!(both.discord.application_id.0, u64::MAX);
     assert_eq!(both.data_folder(), Path::new("/var/lib/codeferry"));
@@ -93,15 +93,15 @@ fn the_file_is_the_named_one_or_the_usual_one() {
     let at = |p: &str| folder.path().join(p);
     assert_eq!(
         level(None, Environment::default()),
-        Ok((LogLevel::Error, at("data/journal")))
+        Ok((LevelFilter::ERROR, at("data/journal")))
     );
     assert_eq!(
         level(None, variable.clone()),
-        Ok((LogLevel::Warn, at("by/data/journal")))
+        Ok((LevelFilter::WARN, at("by/data/journal")))
     );
     assert_eq!(
         level(Some("by/flag.toml"), variable),
-        Ok((LogLevel::Debug, at("by/data/journal")))
+        Ok((LevelFilter::DEBUG, at("by/data/journal")))
     );
     let gone = level(Some("gone.toml"), Environment::default()).expect_err("it is not there");
     assert_eq!(
