@@ -13,7 +13,7 @@
 //! after the one before it was synced, so a crash can tear the last frame alone.
 
 use std::fs::{File, OpenOptions};
-use std::io;
+use std::io::{self, Read as _, Seek as _, SeekFrom};
 use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
@@ -28,6 +28,8 @@ const HEADER: usize = 52;
 const FRAMES_AT: usize = 2 * SLOT as usize;
 const FRAME_HEAD: usize = 32;
 const ALIGN: usize = 64;
+/// Read and written at once where it is much.
+const PIECE: usize = 16 * 1024;
 /// The length that says that a key is removed.
 const REMOVED: u32 = u32::MAX;
 
@@ -76,7 +78,7 @@ impl LogFile {
         let whole = length.max(FRAMES_AT + ALIGN);
         file.write_all_at(&header_bytes(header, whole), 0)?;
         // In pieces: once one block of this size is freed, glibc keeps up to twice as much of what is freed later.
-        let zeros = [0; 16 * 1024];
+        let zeros = [0; PIECE];
         for at in (HEADER..whole).step_by(zeros.len()) {
             file.write_all_at(&zeros[..zeros.len().min(whole - at)], at as u64)?;
         }
@@ -89,15 +91,16 @@ impl LogFile {
         let unread = |e| StoreError::io(format!("failed to read `{}`", path.display()), &e);
         let damaged = |what: String| StoreError::damaged(format!("high_water_mark: `{}` {what}", path.display()));
         let file = OpenOptions::new().read(true).write(true).open(path).map_err(unread)?;
-        let bytes = std::fs::read(path).map_err(unread)?;
-        let slots = [0, 1].map(|slot: usize| read_header(bytes.get(slot * SLOT as usize..)?));
+        let bytes = file.metadata().map_err(unread)?.len();
+        let heads = read(&file, 0, FRAMES_AT).map_err(unread)?;
+        let slots = [0, 1].map(|slot: usize| read_header(heads.get(slot * SLOT as usize..)?));
         let newest = |slot: &usize| slots[*slot].map(|(header, _)| (header.epoch, header.acknowledged));
         let slot = usize::from(newest(&1) > newest(&0));
         let Some((header, length)) = slots[slot] else {
             return Err(damaged("has no sound header".to_owned()));
         };
-        if bytes.len() as u64 != length {
-            return Err(damaged(format!("has {} bytes where it had {length}", bytes.len())));
+        if bytes != length {
+            return Err(damaged(format!("has {bytes} bytes where it had {length}")));
         }
         let mut found = Found {
             header,
@@ -105,21 +108,18 @@ impl LogFile {
             writes: Writes::new(),
         };
         let mut end = FRAMES_AT;
-        while let Some((frame, payload)) = read_frame(&bytes, end)
+        while let Some((frame, payload)) = read_frame(&file, end).map_err(unread)?
             && (frame.epoch, frame.commit) == (header.epoch, found.last + 1)
         {
-            decode(payload, &mut found.writes)
+            decode(&payload, &mut found.writes)
                 .ok_or_else(|| damaged(format!("holds a commit {} that cannot be read", frame.commit)))?;
             found.last = frame.commit;
             end = frame.end;
         }
-        let later = (end..bytes.len())
-            .step_by(ALIGN)
-            .filter_map(|at| read_frame(&bytes, at));
-        if let Some((frame, _)) = later.into_iter().find(|(frame, _)| frame.epoch >= header.epoch) {
+        if let Some(commit) = commit_behind(&file, end, header.epoch).map_err(unread)? {
             return Err(damaged(format!(
-                "ends with commit {}, and commit {} stands behind it",
-                found.last, frame.commit
+                "ends with commit {}, and commit {commit} stands behind it",
+                found.last
             )));
         }
         if found.last < header.acknowledged {
@@ -138,7 +138,7 @@ impl LogFile {
         let log = Self {
             file,
             path: path.to_owned(),
-            length: bytes.len(),
+            length: length as usize,
             header,
             slot: 1 - slot as u64,
             end,
@@ -255,24 +255,59 @@ struct Frame {
     end: usize,
 }
 
-fn read_frame(bytes: &[u8], at: usize) -> Option<(Frame, &[u8])> {
-    let frame = bytes.get(at..)?;
-    let head = frame.first_chunk::<FRAME_HEAD>()?;
-    if head[..4] != *FRAME_MAGIC {
-        return None;
-    }
-    let length = u32::from_be_bytes(head[8..12].try_into().ok()?) as usize;
-    let payload = frame.get(FRAME_HEAD..FRAME_HEAD.checked_add(length)?)?;
-    let sum = crc32fast::hash(&frame[8..FRAME_HEAD + length]);
-    let end = at + (FRAME_HEAD + length).next_multiple_of(ALIGN);
-    (head[4..8] == sum.to_be_bytes()).then_some((
-        Frame {
+/// So many bytes from a place on, or what there is of them. Nothing reads the whole file: see [`LogFile::create`].
+fn read(mut file: &File, at: usize, most: usize) -> io::Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    file.seek(SeekFrom::Start(at as u64))?;
+    file.take(most as u64).read_to_end(&mut bytes)?;
+    Ok(bytes)
+}
+
+/// The sound frame that begins here.
+fn read_frame(file: &File, at: usize) -> io::Result<Option<(Frame, Vec<u8>)>> {
+    let head = read(file, at, FRAME_HEAD)?;
+    let Some(length) = payload_length(&head) else {
+        return Ok(None);
+    };
+    let payload = read(file, at + FRAME_HEAD, length)?;
+    let mut sum = crc32fast::Hasher::new();
+    sum.update(&head[8..]);
+    sum.update(&payload);
+    let sound = payload.len() == length && head[4..8] == sum.finalize().to_be_bytes();
+    let frame = || {
+        Some(Frame {
             epoch: number(&head[16..])?,
             commit: number(&head[24..])?,
-            end,
-        },
-        payload,
-    ))
+            end: at + (FRAME_HEAD + length).next_multiple_of(ALIGN),
+        })
+    };
+    Ok(sound.then(frame).flatten().map(|frame| (frame, payload)))
+}
+
+fn payload_length(head: &[u8]) -> Option<usize> {
+    let head = head.first_chunk::<FRAME_HEAD>()?;
+    let length = u32::from_be_bytes(head[8..12].try_into().ok()?);
+    (head[..4] == *FRAME_MAGIC).then_some(length as usize)
+}
+
+/// The commit of a sound frame of this epoch or a later one, anywhere from here on.
+fn commit_behind(file: &File, end: usize, epoch: u64) -> io::Result<Option<u64>> {
+    let mut from = end;
+    loop {
+        let piece = read(file, from, PIECE)?;
+        for at in (0..piece.len()).step_by(ALIGN) {
+            if piece[at..].starts_with(FRAME_MAGIC)
+                && let Some((frame, _)) = read_frame(file, from + at)?
+                && frame.epoch >= epoch
+            {
+                return Ok(Some(frame.commit));
+            }
+        }
+        if piece.len() < PIECE {
+            return Ok(None);
+        }
+        from += PIECE;
+    }
 }
 
 fn number(bytes: &[u8]) -> Option<u64> {
