@@ -238,6 +238,10 @@ impl Engine for SledEngine {
 
 fn failed(what: &str, e: &sled::Error) -> StoreError {
     match e {
+        // What is not in its cache the engine reads when it needs it, and only then finds its file cut.
+        sled::Error::Io(e) if e.kind() == io::ErrorKind::UnexpectedEof => {
+            StoreError::damaged(format!("failed to {what}: the engine's file ends too early"))
+        }
         sled::Error::Io(e) => StoreError::io(what, e),
         sled::Error::Corruption { .. } => StoreError::damaged(format!("failed to {what}: the engine finds corruption")),
         other => StoreError::Io {
