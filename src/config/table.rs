@@ -223,7 +223,7 @@ keys! {
         /// Folder of the store. Its parent is the data folder: keys and the control socket live there too.
         path: PathBuf = "data/journal", path();
         /// Cache of the store in megabytes (10^6 bytes).
-        cache_mb: u64 = 16, whole(1, 4096);
+        cache_mb: u64 = 2, whole(1, 4096);
         /// Open grants at which intake stops until some close; codes wait in the channel.
         max_open: u64 = 100000, whole(1, 100_000_000);
         /// How long a closed grant's id, times and outcome are kept.

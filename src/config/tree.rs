@@ -78,7 +78,7 @@ fn of_keys(keys: &[Key], toml: fn(&Key) -> Option<&'static str>) -> Value {
     Value::Table(table)
 }
 
-/// A right value for a key, as a cure: "write for example `cache_mb = 16`".
+/// A right value for a key, as a cure: "write for example `cache_mb = 2`".
 pub(super) fn for_example(table: &Shape, path: &str) -> String {
     let examples = of_keys(table.keys().unwrap_or_default(), |key| key.default.or(key.example));
     let parts: Vec<_> = path

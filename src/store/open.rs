@@ -47,7 +47,7 @@ impl StoreOptions {
     pub fn new(path: impl Into<PathBuf>, clock: SharedClock) -> Self {
         Self {
             path: path.into(),
-            cache_mb: 16,
+            cache_mb: 2,
             clock,
             reserve_bytes: 8 * 1024 * 1024,
             log_bytes: 4 * 1024 * 1024,

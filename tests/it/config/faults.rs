@@ -81,7 +81,7 @@ fn wrong_types_say_what_would_be_right() {
             "cache_mb = \"16\"\nmax_open = -1\nclosed_retention = 24\nkeep_parked = true",
         )],
         &[
-            "12: `journal.cache_mb` is a text, not a whole number from 0; write for example `cache_mb = 16`",
+            "12: `journal.cache_mb` is a text, not a whole number from 0; write for example `cache_mb = 2`",
             "13: `journal.max_open` is a negative number, not a whole number from 0; write for example `max_open = 100000`",
             "14: `journal.closed_retention` is a whole number, not a text in quotes; write for example `closed_retention = \"24h\"`",
             "15: `journal.keep_parked` is a boolean, not a text in quotes; write for example `keep_parked = \"7d\"`",

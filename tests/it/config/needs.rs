@@ -92,7 +92,7 @@ fn bad_values_of_variables_name_the_variable() {
         &[
             "environment CODEFERRY_DELIVERY__3__NAME: `delivery[3].name` does not exist; elements count from 0, and the next that can be added is 1",
             "environment CODEFERRY_DISCORD__SCOPES: `discord.scopes` is not a list of texts: a text without quotes; write for example `scopes = [\"identify\"]`",
-            "environment CODEFERRY_JOURNAL__CACHE_MB: `journal.cache_mb` is not a whole number from 0; write for example `cache_mb = 16`",
+            "environment CODEFERRY_JOURNAL__CACHE_MB: `journal.cache_mb` is not a whole number from 0; write for example `cache_mb = 2`",
             "environment CODEFERRY_LIMITS__OAUTH__BURST: `limits.oauth.burst` is a text, not a whole number from 0; write for example `burst = 10`",
             "environment CODEFERRY_LIMITS__WEBHOOK: `limits.webhook` is not a table or \"off\": unclosed inline table, expected `}`; write for example `webhook = { burst = 5, per_minute = 30 }`",
             "environment CODEFERRY_LOG__LEVEL: `log.level` is `loud`, not a known value; use \"off\", \"error\", \"warn\", \"info\", \"debug\" or \"trace\"",
