@@ -3,8 +3,7 @@
 
 use std::collections::BTreeMap;
 
-use serde::{Deserialize, Deserializer, Serialize};
-use serde_json::Value;
+use serde::{Deserialize, Deserializer};
 
 use super::options::BotPermissions;
 use crate::ids::UserId;
@@ -19,7 +18,7 @@ fn maybe_id<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<u64>, D
 }
 
 /// Codes to issue without the consent page.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct CodeRequest {
     /// The user who approved.
@@ -31,15 +30,9 @@ pub struct CodeRequest {
     /// The PKCE challenge.
     #[serde(default)]
     pub code_challenge: Option<String>,
-    /// The redirect URI; by default the first registered one.
-    #[serde(default)]
-    pub redirect_uri: Option<String>,
     /// The number of codes.
     #[serde(default = "one")]
     pub count: usize,
-    /// Echoed in the answer over HTTP.
-    #[serde(default)]
-    pub state: Option<String>,
 }
 
 fn identify() -> Vec<String> {
@@ -57,9 +50,7 @@ impl CodeRequest {
             user_id,
             scopes: identify(),
             code_challenge: None,
-            redirect_uri: None,
             count: 1,
-            state: None,
         }
     }
 
@@ -83,7 +74,7 @@ impl CodeRequest {
 }
 
 /// A message that is posted without any limit or check.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct PostRequest {
     /// The channel; by default the webhook's own.
@@ -97,16 +88,10 @@ pub struct PostRequest {
     /// The name shown, for a webhook.
     #[serde(default)]
     pub username: Option<String>,
-    /// Message flags.
-    #[serde(default)]
-    pub flags: u64,
-    /// Who may be pinged.
-    #[serde(default)]
-    pub allowed_mentions: Option<Value>,
 }
 
 /// The author of a post.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum PostAuthor {
     /// A user.
@@ -127,8 +112,6 @@ impl PostRequest {
             author,
             content: content.into(),
             username: None,
-            flags: 0,
-            allowed_mentions: None,
         }
     }
 
@@ -142,7 +125,7 @@ impl PostRequest {
 }
 
 /// A user's use of a command.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct UseRequest {
     /// The command's name.
@@ -191,19 +174,13 @@ impl UseRequest {
 }
 
 /// A change in the developer portal; absent fields stay as they are.
-#[derive(Clone, Default, Serialize, Deserialize)]
+#[derive(Clone, Default, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct PortalChange {
     /// Application flags.
     pub flags: Option<u64>,
     /// Registered redirect URIs.
     pub redirect_uris: Option<Vec<String>>,
-    /// A new client secret.
-    pub client_secret: Option<String>,
-    /// A new bot token.
-    pub bot_token: Option<String>,
-    /// The lifetime of codes, which Discord's portal does not offer.
-    pub code_lifetime_ms: Option<u64>,
 }
 
 /// New permissions of the bot in a channel.

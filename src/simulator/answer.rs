@@ -1,14 +1,14 @@
 //! The answer to a request, and how its bytes are sent: whole, cut off, or one at a time. Decides nothing.
 
 use std::collections::VecDeque;
-use std::pin::Pin;
-use std::task::{Context, Poll};
+use std::io;
 use std::time::Duration;
 
 use actix_web::HttpResponse;
-use actix_web::body::{BodySize, BoxBody, MessageBody};
+use actix_web::body::SizedStream;
 use actix_web::http::StatusCode;
 use actix_web::web::Bytes;
+use futures_util::Stream;
 use serde_json::{Value, json};
 
 /// What an endpoint returns; both sides are answers, `Err` one that refuses.
@@ -123,6 +123,11 @@ impl Answer {
         Self::invalid_form(field, "BASE_TYPE_BAD_LENGTH", &message)
     }
 
+    /// `50035` for a field that is not a text.
+    pub fn not_a_text(field: &str, code: &str) -> Self {
+        Self::invalid_form(field, code, "Could not interpret as string.")
+    }
+
     /// `50035` for a field that is not a list.
     pub fn not_a_list(field: &str) -> Self {
         Self::invalid_form(field, "BASE_TYPE_INVALID", "Only iterables may be used in a ListType.")
@@ -189,19 +194,12 @@ impl Answer {
         }
         match (self.body, self.transport, self.watch) {
             (Body::Bytes(bytes), Transport::Whole, None) => response.body(bytes),
-            (body, transport, watch) => response.body(BoxBody::new(Outflow::new(body, transport, watch))),
+            (body, transport, watch) => {
+                let (length, flow) = outflow(body, transport, watch);
+                response.body(SizedStream::new(length, flow))
+            }
         }
     }
-}
-
-/// A body that reports whether all of it was sent, and that can be cut off or slowed down.
-struct Outflow {
-    chunks: VecDeque<Bytes>,
-    length: u64,
-    pause: Duration,
-    sleep: Option<Pin<Box<tokio::time::Sleep>>>,
-    cut: bool,
-    watch: Option<Watch>,
 }
 
 /// Lets the bytes written so far be sent before the connection is cut.
@@ -209,115 +207,88 @@ const PAUSE_BEFORE_CUT: Duration = Duration::from_millis(20);
 /// Big enough that a huge body costs few polls.
 const HUGE_CHUNK: usize = 64 * 1024;
 
-impl Outflow {
-    fn new(body: Body, transport: Transport, watch: Option<Watch>) -> Self {
-        let mut whole = match body {
-            Body::Bytes(bytes) => VecDeque::from([Bytes::from(bytes)]),
-            Body::Huge(megabytes) => {
-                let filler = Bytes::from(vec![b'x'; HUGE_CHUNK]);
-                let mut chunks = VecDeque::from([Bytes::from_static(b"{\"padding\":\"")]);
-                chunks.extend(std::iter::repeat_n(filler, megabytes * (1 << 20) / HUGE_CHUNK));
-                chunks.push_back(Bytes::from_static(b"\"}"));
-                chunks
-            }
-        };
-        let length = whole.iter().map(|c| c.len() as u64).sum();
-        let (chunks, pause, cut) = match transport {
-            Transport::Whole => (whole, Duration::ZERO, false),
-            Transport::CutBeforeAnyByte => (VecDeque::new(), Duration::ZERO, true),
-            Transport::CutInBody => {
-                whole.truncate(whole.len().div_ceil(2));
-                if let Some(last) = whole.back_mut() {
-                    last.truncate(last.len() / 2);
-                }
-                (whole, PAUSE_BEFORE_CUT, true)
-            }
-            Transport::Drip(pause) => {
-                let byte_by_byte = whole.iter().flat_map(|c| (0..c.len()).map(|i| c.slice(i..=i)));
-                (byte_by_byte.collect(), pause, false)
-            }
-        };
-        Self {
-            chunks,
-            length,
-            pause,
-            sleep: None,
-            cut,
-            watch,
-        }
-    }
+/// Reports once whether all of a body was written; if it is dropped before, it was not.
+struct Report(Option<Watch>);
 
-    fn report(&mut self, written: bool) {
-        if let Some(watch) = self.watch.take() {
-            watch(written);
+impl Report {
+    fn written(&mut self, whole: bool) {
+        if let Some(watch) = self.0.take() {
+            watch(whole);
         }
     }
 }
 
-impl MessageBody for Outflow {
-    type Error = std::io::Error;
-
-    fn size(&self) -> BodySize {
-        BodySize::Sized(self.length)
-    }
-
-    fn poll_next(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes, Self::Error>>> {
-        let this = self.get_mut();
-        if let Some(sleep) = this.sleep.as_mut() {
-            if sleep.as_mut().poll(cx).is_pending() {
-                return Poll::Pending;
-            }
-            this.sleep = None;
-        }
-        match this.chunks.pop_front() {
-            Some(chunk) => {
-                if !this.pause.is_zero() {
-                    this.sleep = Some(Box::pin(tokio::time::sleep(this.pause)));
-                }
-                Poll::Ready(Some(Ok(chunk)))
-            }
-            // actix drops the connection when a body fails; bytes not yet flushed, even the head, are never sent.
-            None if this.cut => {
-                this.report(false);
-                Poll::Ready(Some(Err(std::io::Error::other("cut off by a fault"))))
-            }
-            None => {
-                this.report(true);
-                Poll::Ready(None)
-            }
-        }
-    }
-}
-
-impl Drop for Outflow {
+impl Drop for Report {
     fn drop(&mut self) {
-        self.report(false);
+        self.written(false);
     }
+}
+
+/// A body that is watched, cut off or slowed down; with its whole length.
+fn outflow(body: Body, transport: Transport, watch: Option<Watch>) -> (u64, impl Stream<Item = io::Result<Bytes>>) {
+    let mut whole = match body {
+        Body::Bytes(bytes) => VecDeque::from([Bytes::from(bytes)]),
+        Body::Huge(megabytes) => {
+            let filler = Bytes::from(vec![b'x'; HUGE_CHUNK]);
+            let mut chunks = VecDeque::from([Bytes::from_static(b"{\"padding\":\"")]);
+            chunks.extend(std::iter::repeat_n(filler, megabytes * (1 << 20) / HUGE_CHUNK));
+            chunks.push_back(Bytes::from_static(b"\"}"));
+            chunks
+        }
+    };
+    let length = whole.iter().map(|c| c.len() as u64).sum();
+    let (chunks, pause, cut) = match transport {
+        Transport::Whole => (whole, Duration::ZERO, false),
+        Transport::CutBeforeAnyByte => (VecDeque::new(), Duration::ZERO, true),
+        Transport::CutInBody => {
+            whole.truncate(whole.len().div_ceil(2));
+            if let Some(last) = whole.back_mut() {
+                last.truncate(last.len() / 2);
+            }
+            (whole, PAUSE_BEFORE_CUT, true)
+        }
+        Transport::Drip(pause) => {
+            let byte_by_byte = whole.iter().flat_map(|c| (0..c.len()).map(|i| c.slice(i..=i)));
+            (byte_by_byte.collect(), pause, false)
+        }
+    };
+    let begin = (chunks, Report(watch));
+    let flow = futures_util::stream::unfold(begin, move |(mut chunks, mut report)| async move {
+        if !pause.is_zero() {
+            tokio::time::sleep(pause).await;
+        }
+        match chunks.pop_front() {
+            Some(chunk) => Some((Ok(chunk), (chunks, report))),
+            // actix drops the connection when a body fails; bytes not yet flushed, even the head, are never sent.
+            None if cut => Some((Err(io::Error::other("cut off by a fault")), (chunks, report))),
+            None => {
+                report.written(true);
+                None
+            }
+        }
+    });
+    (length, flow)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use futures_util::StreamExt as _;
     use std::cell::Cell;
     use std::rc::Rc;
 
     fn drain(body: Body, transport: Transport) -> (Vec<u8>, Option<bool>, u64) {
         let reported = Rc::new(Cell::new(None));
         let watch = reported.clone();
-        let mut flow = Outflow::new(body, transport, Some(Box::new(move |w| watch.set(Some(w)))));
-        let length = flow.length;
+        let (length, flow) = outflow(body, transport, Some(Box::new(move |w| watch.set(Some(w)))));
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_time()
             .start_paused(true)
             .build()
             .expect("a runtime");
-        let mut out = Vec::new();
-        runtime.block_on(async {
-            while let Some(Ok(chunk)) = std::future::poll_fn(|cx| Pin::new(&mut flow).poll_next(cx)).await {
-                out.extend_from_slice(&chunk);
-            }
-        });
-        drop(flow);
+        let parts = flow.take_while(|part| std::future::ready(part.is_ok())).collect();
+        let parts: Vec<_> = runtime.block_on(parts);
+        let out = parts.into_iter().flatten().flatten().collect();
         (out, reported.get(), length)
     }
 

@@ -10,9 +10,6 @@ use super::world::Code;
 /// Scopes that an ordinary application may ask for (Discord Docs/Topics/OAuth2).
 const SCOPES: &str = "identify email connections guilds guilds.join guilds.members.read guilds.channels.read gdm.join \
                       role_connections.write webhook.incoming bot applications.commands applications.entitlements openid";
-/// The parameters that the consent page's form carries on.
-const CARRIED: &str = "client_id redirect_uri response_type scope state code_challenge code_challenge_method";
-
 /// A valid authorization request.
 #[derive(Debug)]
 pub struct Request {
@@ -31,22 +28,18 @@ pub fn page(inner: &mut Inner, call: &Call<'_>) -> Reply {
     let name = escaped(&inner.world.application.name);
     let mut people: Vec<_> = inner.world.people.values().collect();
     people.sort_by_key(|p| p.id);
-    let (mut options, mut hidden) = (String::new(), String::new());
+    let mut options = String::new();
     for person in people.iter().take(100) {
         let (id, name) = (person.id, escaped(&person.username));
         let _ = write!(options, "<option value=\"{id}\">{name}</option>");
     }
-    for field in CARRIED.split(' ') {
-        if let Some(value) = call.query.get(field).map(escaped) {
-            let _ = write!(hidden, "<input type=\"hidden\" name=\"{field}\" value=\"{value}\">");
-        }
-    }
+    // The form goes to the page's own URL, which has the parameters of the request.
     Ok(Answer::html(
         200,
         &format!(
             "<!DOCTYPE html><html lang=\"en\"><head><meta charset=\"utf-8\"><title>Authorize {name}</title></head><body>\
              <h1>{name} wants to access your account</h1><p>Scopes: {}</p>\
-             <form method=\"post\" action=\"/oauth2/authorize\">{hidden}<label>You are <select name=\"user_id\">{options}</select></label> \
+             <form method=\"post\"><label>You are <select name=\"user_id\">{options}</select></label> \
              <button name=\"action\" value=\"approve\">Authorize</button> <button name=\"action\" value=\"deny\">Cancel</button></form>\
              <p>This is a simulated Discord.</p></body></html>",
             escaped(&request.scope)

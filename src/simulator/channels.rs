@@ -9,57 +9,23 @@ use super::request::Call;
 use super::state::Inner;
 use super::world::Channel;
 
-/// A permission that a call requires, always together with the one to view the channel.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Permission {
-    /// `VIEW_CHANNEL`.
-    View,
-    /// `READ_MESSAGE_HISTORY`.
-    ReadHistory,
-    /// `SEND_MESSAGES`.
-    Send,
-    /// `MANAGE_MESSAGES`.
-    ManageMessages,
-    /// `MANAGE_WEBHOOKS`.
-    ManageWebhooks,
-    /// `READ_MESSAGE_HISTORY` and `ADD_REACTIONS`.
-    React,
-}
-
-/// The channel, if it exists and the bot has the permission there: else 404 `10003`, 403 `50001`, 403 `50013`.
-pub fn visible(inner: &Inner, channel_id: u64, required: Permission) -> Result<&Channel, Answer> {
+/// The channel, if it exists and the bot may view it and holds the permission there: else 404 `10003`, 403 `50001`,
+/// 403 `50013`.
+pub fn visible(inner: &Inner, channel_id: u64, required: fn(&BotPermissions) -> bool) -> Result<&Channel, Answer> {
     let channel = inner.world.channels.get(&channel_id);
     let channel = channel.ok_or_else(|| Answer::error(404, 10003, "Unknown Channel"))?;
-    let held = if channel.recipient.is_some() {
-        BotPermissions {
-            manage_messages: false,
-            manage_webhooks: false,
-            ..BotPermissions::default()
-        }
-    } else {
-        channel.permissions
-    };
-    if !held.view {
-        return Err(Answer::error(403, 50001, "Missing Access"));
-    }
-    let may = match required {
-        Permission::View => true,
-        Permission::ReadHistory => held.read_history,
-        Permission::Send => held.send,
-        Permission::ManageMessages => held.manage_messages,
-        Permission::ManageWebhooks => held.manage_webhooks,
-        Permission::React => held.read_history && held.add_reactions,
-    };
-    if may {
-        Ok(channel)
-    } else {
+    if !channel.permissions.view {
+        Err(Answer::error(403, 50001, "Missing Access"))
+    } else if !required(&channel.permissions) {
         Err(Answer::error(403, 50013, "Missing Permissions"))
+    } else {
+        Ok(channel)
     }
 }
 
 /// `GET /channels/{id}`.
 pub fn channel(inner: &mut Inner, call: &Call<'_>) -> Reply {
-    let channel = visible(inner, call.ids[0], Permission::View)?;
+    let channel = visible(inner, call.ids[0], |held| held.view)?;
     Ok(Answer::json(200, &object::channel(&inner.world, channel)))
 }
 
@@ -82,10 +48,15 @@ pub fn open_dm(inner: &mut Inner, call: &Call<'_>) -> Reply {
         Some(channel) => channel.id,
         None => {
             let id = world.mint(call.now_us);
-            world.add_channel(id, "", Some(recipient), BotPermissions::default());
+            let permissions = BotPermissions {
+                manage_messages: false,
+                manage_webhooks: false,
+                ..BotPermissions::default()
+            };
+            world.add_channel(id, "", Some(recipient), permissions);
             id
         }
     };
-    let channel = visible(inner, id, Permission::View)?;
+    let channel = visible(inner, id, |held| held.view)?;
     Ok(Answer::json(200, &object::channel(&inner.world, channel)))
 }

@@ -1,150 +1,92 @@
 //! The control interface for tests and demonstrations over HTTP, `/_sim/…`. Discord has nothing like it.
 
-use std::fmt::Display;
-
-use actix_web::error::{InternalError, JsonPayloadError};
-use actix_web::web::{self, Data, Json, JsonConfig, ServiceConfig};
-use actix_web::{HttpResponse, Responder};
+use actix_web::web::{Bytes, Data};
+use actix_web::{HttpRequest, HttpResponse};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
-use super::action::{ChannelChange, CodeRequest, PortalChange, PostRequest, UseRequest, WebhookChange};
+use super::action::{ChannelChange, CodeRequest, WebhookChange};
+use super::answer::Answer;
 use super::faults::FaultRule;
-use super::gateway::GatewayFault;
-use super::limits::LimitSettings;
-use super::person::Person;
 use super::state::State;
 
-/// The routes below `/_sim`. Bodies are JSON whatever their content type says.
-pub fn routes(config: &mut ServiceConfig) {
-    let json = JsonConfig::default()
-        .content_type(|_| true)
-        .content_type_required(false)
-        .error_handler(|error, _| match error {
-            JsonPayloadError::Deserialize(error) => malformed(error),
-            other => malformed(other),
-        });
-    config
-        .app_data(json)
-        .service(
-            web::resource("/faults")
-                .route(web::post().to(add_faults))
-                .route(web::get().to(|s: Shared| async move { Json(s.faults().list()) }))
-                .route(web::delete().to(clear_faults)),
-        )
-        .service(
-            web::resource("/gateway")
-                .route(web::post().to(gateway_fault))
-                .route(web::get().to(|s: Shared| async move { Json(s.gateway().status()) })),
-        )
-        .service(
-            web::resource("/limits")
-                .route(web::put().to(set_limits))
-                .route(web::delete().to(reset_limits)),
-        )
-        .route("/ledger", web::get().to(|s: Shared| async move { Json(s.ledger()) }))
-        .route("/summary", web::get().to(|s: Shared| async move { Json(s.summary()) }))
-        .route(
-            "/describe",
-            web::get().to(|s: Shared| async move { Json(s.describe()) }),
-        )
-        .route("/post", web::post().to(post))
-        .route("/codes", web::post().to(codes))
-        .route("/use", web::post().to(use_command))
-        .route("/interactions/{id}", web::get().to(interaction))
-        .route("/people", web::post().to(person))
-        .route("/permissions", web::post().to(permissions))
-        .route("/portal", web::post().to(portal))
-        .route("/webhook", web::post().to(webhook));
+/// Answers one request. Bodies are JSON whatever their content type says.
+pub async fn serve(state: Data<State>, request: HttpRequest, body: Bytes) -> HttpResponse {
+    let path = request.path().trim_start_matches("/_sim");
+    control(&state, request.method().as_str(), path, &body).unwrap_or_else(Answer::into_response)
 }
 
-type Shared = Data<State>;
-
-fn malformed(error: impl Display) -> actix_web::Error {
-    let body = json!({"message": format!("cannot read the body: {error}")});
-    InternalError::from_response("", HttpResponse::BadRequest().json(body)).into()
+fn control(state: &State, method: &str, path: &str, body: &[u8]) -> Result<HttpResponse, Answer> {
+    match (method, path) {
+        ("GET", "/faults") => return shown(state.faults().list()),
+        ("POST", "/faults") => {
+            for rule in rules(body)? {
+                state.faults().add(rule);
+            }
+        }
+        ("DELETE", "/faults") => state.faults().clear(),
+        ("GET", "/gateway") => return shown(state.gateway_status()),
+        ("POST", "/gateway") => state.gateway_fault(read(body)?),
+        ("PUT", "/limits") => state.set_limits(read(body)?),
+        ("DELETE", "/limits") => state.lock().limits.reset(),
+        ("GET", "/ledger") => return shown(state.ledger()),
+        ("GET", "/summary") => return shown(state.summary()),
+        ("GET", "/describe") => return shown(state.describe()),
+        ("POST", "/post") => {
+            let id = state.post(read(body)?).ok_or_else(missing)?;
+            return shown(json!({"id": id.to_string()}));
+        }
+        ("POST", "/codes") => {
+            let request: CodeRequest = read(body)?;
+            return shown(json!({"codes": state.mint_codes(&request)}));
+        }
+        ("POST", "/use") => return shown(json!({"id": state.use_command(&read(body)?).to_string()})),
+        ("GET", interaction) if interaction.starts_with("/interactions/") => {
+            let id = interaction["/interactions/".len()..].parse().map_err(|_| missing())?;
+            let found = state.interaction(id).ok_or_else(missing)?;
+            return shown(json!({"answer": found.answer, "refused": found.refused}));
+        }
+        ("POST", "/people") => state.set_person(read(body)?),
+        ("POST", "/permissions") => {
+            let change: ChannelChange = read(body)?;
+            present(state.permit(change.channel_id, change.permissions))?;
+        }
+        ("POST", "/portal") => state.change_portal(read(body)?),
+        ("POST", "/webhook") => {
+            let change: WebhookChange = read(body)?;
+            present(state.change_webhook(change.webhook_id, change.move_to))?;
+        }
+        _ => return Err(missing()),
+    }
+    Ok(HttpResponse::NoContent().finish())
 }
 
-fn done() -> HttpResponse {
-    HttpResponse::NoContent().finish()
-}
-
-fn missing(what: &str) -> HttpResponse {
-    HttpResponse::NotFound().json(json!({"message": format!("no such {what}")}))
-}
-
-fn unless_missing(found: bool) -> HttpResponse {
-    if found { done() } else { missing("channel or webhook") }
+fn read<T: DeserializeOwned>(body: &[u8]) -> Result<T, Answer> {
+    serde_json::from_slice(body).map_err(|error| {
+        let message = format!("cannot read the body: {error}");
+        Answer::json(400, &json!({"message": message}))
+    })
 }
 
 /// One rule, or a list of them.
-async fn add_faults(state: Shared, body: Json<Value>) -> actix_web::Result<HttpResponse> {
-    let rules = match body.into_inner() {
-        Value::Array(rules) => rules,
-        one => vec![one],
-    };
-    let rules: Result<Vec<FaultRule>, _> = rules.into_iter().map(serde_json::from_value).collect();
-    for rule in rules.map_err(malformed)? {
-        state.faults().add(rule);
-    }
-    Ok(done())
-}
-
-async fn clear_faults(state: Shared) -> impl Responder {
-    state.faults().clear();
-    done()
-}
-
-async fn gateway_fault(state: Shared, fault: Json<GatewayFault>) -> impl Responder {
-    state.gateway().fault(fault.into_inner());
-    done()
-}
-
-async fn set_limits(state: Shared, settings: Json<LimitSettings>) -> impl Responder {
-    state.set_limits(settings.into_inner());
-    done()
-}
-
-async fn reset_limits(state: Shared) -> impl Responder {
-    state.lock().limits.reset();
-    done()
-}
-
-async fn post(state: Shared, request: Json<PostRequest>) -> HttpResponse {
-    match state.post(request.into_inner()) {
-        Some(id) => HttpResponse::Ok().json(json!({"id": id.to_string()})),
-        None => missing("channel or webhook"),
+fn rules(body: &[u8]) -> Result<Vec<FaultRule>, Answer> {
+    match read(body)? {
+        Value::Array(_) => read(body),
+        _ => Ok(vec![read(body)?]),
     }
 }
 
-async fn codes(state: Shared, request: Json<CodeRequest>) -> impl Responder {
-    Json(json!({"codes": state.mint_codes(&request), "state": request.state}))
+#[expect(clippy::unnecessary_wraps, reason = "it ends an arm of the table")]
+fn shown(value: impl Serialize) -> Result<HttpResponse, Answer> {
+    Ok(HttpResponse::Ok().json(value))
 }
 
-async fn use_command(state: Shared, request: Json<UseRequest>) -> impl Responder {
-    Json(json!({"id": state.use_command(&request).to_string()}))
+fn missing() -> Answer {
+    let message = "no such path, channel, webhook or interaction";
+    Answer::json(404, &json!({"message": message}))
 }
 
-async fn interaction(state: Shared, id: web::Path<u64>) -> HttpResponse {
-    match state.interaction(*id) {
-        Some(found) => HttpResponse::Ok().json(json!({"answer": found.answer, "refused": found.refused})),
-        None => missing("interaction"),
-    }
-}
-
-async fn person(state: Shared, person: Json<Person>) -> impl Responder {
-    state.set_person(person.into_inner());
-    done()
-}
-
-async fn permissions(state: Shared, change: Json<ChannelChange>) -> impl Responder {
-    unless_missing(state.permit(change.channel_id, change.permissions))
-}
-
-async fn portal(state: Shared, change: Json<PortalChange>) -> impl Responder {
-    state.change_portal(change.into_inner());
-    done()
-}
-
-async fn webhook(state: Shared, change: Json<WebhookChange>) -> impl Responder {
-    unless_missing(state.change_webhook(change.webhook_id, change.move_to))
+fn present(found: bool) -> Result<(), Answer> {
+    found.then_some(()).ok_or_else(missing)
 }

@@ -1,6 +1,6 @@
 //! What a request wants to post, with Discord's refusals, and the message that it becomes. Posts nothing.
 
-use serde_json::{Map, Value};
+use serde_json::Value;
 
 use super::answer::Answer;
 
@@ -67,25 +67,22 @@ impl Draft {
 
     /// Reads a request's body, with Discord's refusals.
     pub fn read(body: &Value) -> Result<Self, Answer> {
-        let empty = || Answer::error(400, 50006, "Cannot send an empty message");
-        let fields = body.as_object().ok_or_else(empty)?;
-        let get = |name: &str| fields.get(name).filter(|v| !v.is_null());
         let draft = Self {
-            content: content(fields)?,
-            embeds: embeds(fields)?,
-            components: get("components").and_then(Value::as_array).cloned().unwrap_or_default(),
-            flags: get("flags").and_then(Value::as_u64).unwrap_or(0),
-            tts: get("tts").and_then(Value::as_bool).unwrap_or(false),
-            username: username(fields)?,
-            nonce: get("nonce").cloned(),
-            enforce_nonce: get("enforce_nonce").and_then(Value::as_bool).unwrap_or(false),
-            allowed_mentions: allowed_mentions(fields)?,
+            content: content(&body["content"])?,
+            embeds: embeds(&body["embeds"])?,
+            components: body["components"].as_array().cloned().unwrap_or_default(),
+            flags: body["flags"].as_u64().unwrap_or(0),
+            tts: body["tts"].as_bool().unwrap_or(false),
+            username: username(&body["username"])?,
+            nonce: Some(body["nonce"].clone()).filter(|nonce| !nonce.is_null()),
+            enforce_nonce: body["enforce_nonce"].as_bool().unwrap_or(false),
+            allowed_mentions: allowed_mentions(&body["allowed_mentions"])?,
         };
         let has_more = ["components", "attachments", "poll", "sticker_ids"]
             .iter()
-            .any(|name| get(name).is_some_and(|v| v.as_array().is_none_or(|a| !a.is_empty())));
+            .any(|name| !body[name].is_null() && body[name].as_array().is_none_or(|list| !list.is_empty()));
         if draft.content.trim().is_empty() && draft.embeds.is_empty() && !has_more {
-            return Err(empty());
+            return Err(Answer::error(400, 50006, "Cannot send an empty message"));
         }
         if draft.nonce.as_ref().map_or(0, length) > MAX_NONCE {
             let message = "Must be 25 or fewer in length.";
@@ -138,15 +135,12 @@ pub fn length(value: &Value) -> usize {
     value.as_str().map_or(0, |text| text.chars().count())
 }
 
-fn content(fields: &Map<String, Value>) -> Result<String, Answer> {
-    let content = match fields.get("content") {
-        None | Some(Value::Null) => String::new(),
-        Some(Value::String(text)) => text.clone(),
-        Some(Value::Number(number)) => number.to_string(),
-        Some(_) => {
-            let message = "Could not interpret as string.";
-            return Err(Answer::invalid_form("content", "STRING_TYPE_CONVERT", message));
-        }
+fn content(given: &Value) -> Result<String, Answer> {
+    let content = match given {
+        Value::Null => String::new(),
+        Value::String(text) => text.clone(),
+        Value::Number(number) => number.to_string(),
+        _ => return Err(Answer::not_a_text("content", "STRING_TYPE_CONVERT")),
     };
     if content.chars().count() > MAX_CONTENT {
         return Err(Answer::bad_length("content", "2000 or fewer"));
@@ -154,12 +148,12 @@ fn content(fields: &Map<String, Value>) -> Result<String, Answer> {
     Ok(content)
 }
 
-fn embeds(fields: &Map<String, Value>) -> Result<Vec<Value>, Answer> {
+fn embeds(given: &Value) -> Result<Vec<Value>, Answer> {
     let refused = |code, message| Err(Answer::invalid_form("embeds", code, message));
-    let embeds = match fields.get("embeds") {
-        None | Some(Value::Null) => return Ok(Vec::new()),
-        Some(Value::Array(embeds)) => embeds.clone(),
-        Some(_) => return Err(Answer::not_a_list("embeds")),
+    let embeds = match given {
+        Value::Null => return Ok(Vec::new()),
+        Value::Array(embeds) => embeds.clone(),
+        _ => return Err(Answer::not_a_list("embeds")),
     };
     if embeds.len() > 10 {
         return refused("BASE_TYPE_MAX_LENGTH", "Must be 10 or fewer in length.");
@@ -180,30 +174,24 @@ fn embed_length(embed: &Value) -> usize {
         + fields.map(|f| length(&f["name"]) + length(&f["value"])).sum::<usize>()
 }
 
-fn username(fields: &Map<String, Value>) -> Result<Option<String>, Answer> {
-    match fields.get("username") {
-        None | Some(Value::Null) => Ok(None),
-        Some(Value::String(name)) if (1..=80).contains(&name.chars().count()) => Ok(Some(name.clone())),
-        Some(Value::String(_)) => Err(Answer::bad_length("username", "between 1 and 80")),
-        Some(_) => {
-            let message = "Could not interpret as string.";
-            Err(Answer::invalid_form("username", "BASE_TYPE_INVALID", message))
-        }
+fn username(given: &Value) -> Result<Option<String>, Answer> {
+    match given {
+        Value::Null => Ok(None),
+        Value::String(name) if (1..=80).contains(&length(given)) => Ok(Some(name.clone())),
+        Value::String(_) => Err(Answer::bad_length("username", "between 1 and 80")),
+        _ => Err(Answer::not_a_text("username", "BASE_TYPE_INVALID")),
     }
 }
 
-fn allowed_mentions(fields: &Map<String, Value>) -> Result<Option<Value>, Answer> {
-    let Some(allowed) = fields.get("allowed_mentions").filter(|v| !v.is_null()) else {
-        return Ok(None);
-    };
-    if list(allowed, "parse").any(|p| p == "users") && list(allowed, "users").next().is_some() {
+fn allowed_mentions(given: &Value) -> Result<Option<Value>, Answer> {
+    if list(given, "parse").any(|p| p == "users") && list(given, "users").next().is_some() {
         return Err(Answer::invalid_form(
             "allowed_mentions",
             "MESSAGE_ALLOWED_MENTIONS_PARSE_EXCLUSIVE",
             "parse:[\"users\"] and users: [ids...] are mutually exclusive.",
         ));
     }
-    Ok(Some(allowed.clone()))
+    Ok(Some(given.clone()).filter(|given| !given.is_null()))
 }
 
 fn list<'a>(allowed: &'a Value, field: &str) -> impl Iterator<Item = &'a str> {

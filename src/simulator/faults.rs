@@ -61,56 +61,39 @@ impl Endpoint {
     }
 }
 
-/// What goes wrong.
+/// What goes wrong. `ms` are milliseconds, `retry_after` seconds.
+#[expect(missing_docs, reason = "a variant says what its fields are")]
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "fault", rename_all = "snake_case", deny_unknown_fields)]
 pub enum Fault {
     /// Answers with any status. With `after_work` the request is carried out all the same.
     Status {
-        /// The HTTP status.
         status: u16,
-        /// The body.
         #[serde(default)]
         body: FaultBody,
-        /// `Retry-After`, in seconds.
         #[serde(default)]
         retry_after: Option<u64>,
-        /// Whether the request is carried out first.
         #[serde(default)]
         after_work: bool,
     },
     /// 429 from Discord's API.
-    RateLimited {
-        /// Whose limit.
-        scope: Scope,
-        /// The wait, in milliseconds.
-        retry_after_ms: u64,
-    },
-    /// 429 from the edge: no `Via`, no rate-limit headers.
+    RateLimited { scope: Scope, retry_after_ms: u64 },
+    /// 429 from the edge: no `Via`, no rate-limit headers; a ban has no `retry_after`.
     Edge {
-        /// What it looks like.
         form: EdgeForm,
-        /// `Retry-After`, in seconds; a ban has none.
         #[serde(default)]
         retry_after: Option<u64>,
     },
     /// Waits before the request is handled.
-    Delay {
-        /// Milliseconds.
-        ms: u64,
-    },
+    Delay { ms: u64 },
     /// Carries the request out, then waits before it answers.
-    DelayAnswer {
-        /// Milliseconds.
-        ms: u64,
-    },
+    DelayAnswer { ms: u64 },
     /// Carries the request out; the connection is cut before any byte of the answer.
     LostAnswer,
     /// Carries the request out; the connection is cut in the middle of the body.
     CutAnswer,
-    /// Carries the request out; the body comes one byte at a time.
+    /// Carries the request out; the body comes one byte at a time, with a pause between two.
     Drip {
-        /// Milliseconds between two bytes.
         #[serde(default = "one_second")]
         ms: u64,
     },
@@ -119,22 +102,13 @@ pub enum Fault {
     /// Carries the request out; the JSON is truncated, though the HTTP answer is complete.
     TruncatedJson,
     /// Carries the request out; the body is a JSON object of this size.
-    HugeAnswer {
-        /// Megabytes.
-        megabytes: usize,
-    },
-    /// Redirects the client, without carrying the request out.
-    Redirect {
-        /// 302 or 307.
-        status: u16,
-        /// The target.
-        location: String,
-    },
+    HugeAnswer { megabytes: usize },
+    /// Redirects the client with 302 or 307, without carrying the request out.
+    Redirect { status: u16, location: String },
     /// Adds unknown fields to every object.
     UnknownFields,
     /// Sets the named fields to null; without names every field but `id`, `access_token` and `user`.
     NullFields {
-        /// The fields.
         #[serde(default)]
         fields: Vec<String>,
     },
@@ -143,15 +117,9 @@ pub enum Fault {
     /// 403 `50013`.
     Forbidden,
     /// Answers 401 to a token that is younger than this.
-    TransientUnauthorized {
-        /// Milliseconds.
-        ms: u64,
-    },
-    /// Refuses valid client credentials with this status.
-    InvalidClient {
-        /// 400 or 401.
-        status: u16,
-    },
+    TransientUnauthorized { ms: u64 },
+    /// Refuses valid client credentials with 400 or 401.
+    InvalidClient { status: u16 },
     /// An exchange that fails for another reason spends the code.
     FailedExchangeBurns,
     /// Presenting a spent code revokes the tokens issued from it (RFC 6749 section 4.1.2).
@@ -161,10 +129,7 @@ pub enum Fault {
     /// The Gateway brings the message twice.
     DeliverTwice,
     /// The Gateway brings the message late.
-    DeliverLate {
-        /// Milliseconds.
-        ms: u64,
-    },
+    DeliverLate { ms: u64 },
     /// The Gateway never brings the message; it is in the history.
     DeliverNever,
 }

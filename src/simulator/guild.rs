@@ -7,13 +7,11 @@
 use serde_json::{Value, json};
 
 use super::answer::{Answer, Reply};
+use super::gateway::SESSION_STARTS;
 use super::ids::{BOT_ROLE_ID, GUILD_ID, OWNER_ID};
 use super::object;
 use super::request::Call;
 use super::state::Inner;
-
-/// Identifications allowed in a day (Discord Docs/Events/Gateway).
-const SESSION_STARTS: u32 = 1_000;
 
 /// `GET /applications/@me`.
 pub fn application(inner: &mut Inner, _call: &Call<'_>) -> Reply {

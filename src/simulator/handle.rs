@@ -8,41 +8,35 @@ use super::action::{CodeRequest, PortalChange, PostAuthor, PostRequest, UseReque
 use super::authorize::{self, Request};
 use super::draft::{Author, Draft};
 use super::faults::FaultRule;
-use super::gateway::Dispatch;
+use super::gateway::{GatewayFault, GatewayStatus, intent};
 use super::ids::{
     FIRST_LANE_CHANNEL, FIRST_LANE_WEBHOOK, GUILD_ID, OTHER_BOT_ID, OWNER_ID, RESULT_CHANNEL, RESULT_WEBHOOK,
     STRANGE_WEBHOOK, nth_person_id,
 };
-use super::ledger::{Ledger, Revocation, Summary};
+use super::ledger::{Ledger, Summary};
 use super::limits::LimitSettings;
 use super::options::BotPermissions;
 use super::person::Person;
-use super::state::{State, intent};
+use super::state::State;
 use super::world::{Interaction, text};
 use super::{interactions, object, token};
 
 /// Everything needed to point a service at the simulator. Its secrets are valid in the simulator only.
+#[expect(missing_docs, reason = "the fields' names are those of the configuration")]
 #[derive(Clone, Serialize)]
 pub struct Description {
     /// `http://127.0.0.1:PORT`.
     pub base_url: String,
-    /// The API's root.
     pub api_base: String,
     /// The consent page.
     pub authorize_url: String,
-    /// The Gateway.
     pub gateway_url: String,
-    /// `client_id`.
     pub application_id: String,
-    /// The client secret.
     pub client_secret: String,
-    /// The bot's user id.
     pub bot_id: String,
-    /// The bot's token.
     pub bot_token: String,
     /// The first registered redirect URI.
     pub redirect_uri: String,
-    /// The guild.
     pub guild_id: String,
     /// The owner of guild and application.
     pub owner_id: String,
@@ -59,20 +53,18 @@ pub struct Description {
 }
 
 /// A channel and its webhook.
+#[expect(missing_docs, reason = "the names say it")]
 #[derive(Clone, Serialize)]
 pub struct LaneDescription {
-    /// The channel.
     pub channel_id: String,
-    /// Its webhook.
     pub webhook: WebhookDescription,
 }
 
 /// A webhook.
+#[expect(missing_docs, reason = "the names say it")]
 #[derive(Clone, Serialize)]
 pub struct WebhookDescription {
-    /// Its id.
     pub id: String,
-    /// Its token.
     pub token: String,
     /// The URL to post to, with the API version.
     pub url: String,
@@ -82,7 +74,7 @@ impl State {
     /// Ids, addresses and secrets.
     pub fn describe(&self) -> Description {
         let inner = self.lock();
-        let (world, base_url) = (&inner.world, self.base_url());
+        let (world, base_url) = (&inner.world, &inner.base_url);
         let webhook = |id: u64| {
             let token = world.webhooks.get(&id).map_or("", |webhook| &webhook.token).to_owned();
             WebhookDescription {
@@ -98,7 +90,7 @@ impl State {
         let exists = |id: &u64| world.webhooks.contains_key(id);
         let application = &world.application;
         Description {
-            base_url: base_url.to_owned(),
+            base_url: base_url.clone(),
             api_base: format!("{base_url}/api/v10"),
             authorize_url: format!("{base_url}/oauth2/authorize"),
             gateway_url: inner.gateway_url(),
@@ -127,6 +119,16 @@ impl State {
         Faults(self)
     }
 
+    /// Causes a fault of the Gateway.
+    pub fn gateway_fault(&self, fault: GatewayFault) {
+        self.lock().hub.fault(fault);
+    }
+
+    /// The Gateway's counts since the start.
+    pub fn gateway_status(&self) -> GatewayStatus {
+        self.lock().hub.status
+    }
+
     /// A copy of the ledger.
     pub fn ledger(&self) -> Ledger {
         self.lock().ledger.clone()
@@ -148,9 +150,8 @@ impl State {
     /// Issues codes without the consent page.
     pub fn mint_codes(&self, request: &CodeRequest) -> Vec<String> {
         self.act(|inner, now_us| {
-            let first = inner.world.application.redirect_uris.first().cloned();
             let approved = Request {
-                redirect_uri: request.redirect_uri.clone().or(first),
+                redirect_uri: inner.world.application.redirect_uris.first().cloned(),
                 state: None,
                 scope: request.scopes.join(" "),
                 challenge: request.code_challenge.clone(),
@@ -174,13 +175,8 @@ impl State {
             };
             let channel_id = request.channel_id.or(own_channel)?;
             inner.world.channels.get(&channel_id)?;
-            let draft = Draft {
-                flags: request.flags,
-                allowed_mentions: request.allowed_mentions,
-                ..Draft::text(request.content)
-            };
             // The ledger does not count it as an execution of the webhook, since no limit applied.
-            Some(inner.post(channel_id, author, draft, now_us))
+            Some(inner.post(channel_id, author, Draft::text(request.content), now_us))
         })
     }
 
@@ -230,11 +226,6 @@ impl State {
         self.lock().world.interactions.get(&id).cloned()
     }
 
-    /// The token of an interaction.
-    pub fn interaction_token(&self, id: u64) -> Option<String> {
-        self.interaction(id).map(|i| i.token)
-    }
-
     /// Adds or replaces a user.
     pub fn set_person(&self, person: Person) {
         self.lock().world.people.insert(person.id, person);
@@ -242,7 +233,7 @@ impl State {
 
     /// Withdraws a user's authorization, as users can in Discord's settings.
     pub fn withdraw(&self, user_id: u64) {
-        self.act(|inner, now_us| token::revoke_all(inner, user_id, Revocation::Withdrawn, now_us));
+        self.act(|inner, now_us| token::revoke_all(inner, user_id, now_us));
     }
 
     /// Changes the bot's permissions in a channel. False if the channel does not exist.
@@ -260,18 +251,11 @@ impl State {
 
     /// Changes settings of the developer portal.
     pub fn change_portal(&self, change: PortalChange) {
-        fn set<T>(place: &mut T, given: Option<T>) {
-            if let Some(given) = given {
-                *place = given;
-            }
+        let application = &mut self.lock().world.application;
+        application.flags = change.flags.unwrap_or(application.flags);
+        if let Some(uris) = change.redirect_uris {
+            application.redirect_uris = uris;
         }
-        let inner = &mut *self.lock();
-        let application = &mut inner.world.application;
-        set(&mut application.flags, change.flags);
-        set(&mut application.redirect_uris, change.redirect_uris);
-        set(&mut application.client_secret, change.client_secret);
-        set(&mut application.bot_token, change.bot_token);
-        set(&mut inner.options.code_lifetime_ms, change.code_lifetime_ms);
     }
 
     /// Deletes a webhook, or moves it to another channel. False if the webhook does not exist.
@@ -301,7 +285,7 @@ impl State {
     pub fn publish(&self, kind: &'static str, data: Value) {
         let is_message = kind.starts_with("MESSAGE_");
         let intents = if is_message { intent::GUILD_MESSAGES } else { 0 };
-        self.gateway().publish(Dispatch { kind, data, intents });
+        self.lock().dispatch(kind, data, intents);
     }
 }
 

@@ -185,22 +185,22 @@ fn is_name(name: &str) -> bool {
     (1..=32).contains(&name.chars().count()) && name.chars().all(fits) && name.to_lowercase() == name
 }
 
-/// Checks a description, and its translations.
-fn check_description(about: &Value) -> Result<(), Answer> {
-    let fits = |text: &Value| (1..=100).contains(&length(text));
-    if !fits(&about["description"]) {
-        return Err(Answer::bad_length("description", "between 1 and 100"));
-    }
-    check_translations(&about["description_localizations"])
+/// A description, a translation, or a choice: 1 to 100 characters.
+fn is_text(text: &Value) -> bool {
+    (1..=100).contains(&length(text))
 }
 
-fn check_translations(translations: &Value) -> Result<(), Answer> {
+/// Checks a description, if there has to be one, and its translations.
+fn check_description(about: &Value, required: bool) -> Result<(), Answer> {
+    if required && !is_text(&about["description"]) {
+        return Err(Answer::bad_length("description", "between 1 and 100"));
+    }
     let field = "description_localizations";
-    for (locale, text) in translations.as_object().into_iter().flatten() {
+    for (locale, text) in about[field].as_object().into_iter().flatten() {
         if !LOCALES.contains(&locale.as_str()) {
             return Err(Answer::invalid_form(field, "ENUM_TYPE_COERCE", "Not a valid locale."));
         }
-        if !(1..=100).contains(&length(text)) {
+        if !is_text(text) {
             return Err(Answer::bad_length(field, "between 1 and 100"));
         }
     }
@@ -223,10 +223,9 @@ fn check_options(given: &[Value]) -> Result<(), Answer> {
         if option["type"] != STRING {
             return bad("BASE_TYPE_CHOICES", "Only options of texts are simulated.");
         }
-        check_description(option)?;
+        check_description(option, true)?;
         let choices = option["choices"].as_array().map_or(&[][..], Vec::as_slice);
-        let fits = |text: &Value| (1..=100).contains(&length(text));
-        if choices.len() > MOST || !choices.iter().all(|c| fits(&c["name"]) && fits(&c["value"])) {
+        if choices.len() > MOST || !choices.iter().all(|c| is_text(&c["name"]) && is_text(&c["value"])) {
             return bad(
                 "BASE_TYPE_BAD_LENGTH",
                 "Must be 25 or fewer choices of 1 to 100 characters.",
@@ -250,11 +249,7 @@ fn put(inner: &mut Inner, body: &Value, now_us: i64) -> Result<(bool, Value), An
     }
     let kind = body.get("type").and_then(Value::as_u64).unwrap_or(1);
     // A command in a context menu has no description.
-    if kind == 1 {
-        check_description(body)?;
-    } else {
-        check_translations(&body["description_localizations"])?;
-    }
+    check_description(body, kind == 1)?;
     let options = body["options"].as_array().map_or(&[][..], Vec::as_slice);
     check_options(options)?;
     for (field, most) in [("contexts", 2), ("integration_types", 1)] {

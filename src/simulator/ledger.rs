@@ -84,33 +84,6 @@ pub struct TokenRecord {
     pub alive: bool,
     /// When it was revoked.
     pub revoked_at_us: Option<i64>,
-    /// Why it was revoked.
-    pub revoked_by: Option<Revocation>,
-    /// Every use.
-    pub uses: Vec<Use>,
-}
-
-/// Why a token was revoked.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Revocation {
-    /// The revocation endpoint, for this token or another one of the same user.
-    Revoked,
-    /// Its code was presented again.
-    CodeReused,
-    /// The user withdrew the authorization.
-    Withdrawn,
-}
-
-/// One use of a token.
-#[derive(Debug, Clone, Serialize, Deserialize)]
-pub struct Use {
-    /// When.
-    pub at_us: i64,
-    /// The endpoint.
-    pub endpoint: String,
-    /// The status answered.
-    pub status: u16,
 }
 
 /// One execution of a webhook.
@@ -233,34 +206,20 @@ impl Ledger {
             received: false,
             alive: true,
             revoked_at_us: None,
-            revoked_by: None,
-            uses: Vec::new(),
         });
     }
 
     /// Records that a token was revoked.
-    pub fn killed(&mut self, token: &str, by: Revocation, at_us: i64) {
+    pub fn killed(&mut self, token: &str, at_us: i64) {
         if let Some(record) = self.token_mut(token).filter(|r| r.alive) {
             record.alive = false;
             record.revoked_at_us = Some(at_us);
-            record.revoked_by = Some(by);
-        }
-    }
-
-    /// Records a use of a token.
-    pub fn used(&mut self, token: &str, endpoint: &str, status: u16, at_us: i64) {
-        if let Some(record) = self.token_mut(token) {
-            record.uses.push(Use {
-                at_us,
-                endpoint: endpoint.to_owned(),
-                status,
-            });
         }
     }
 
     /// Records an answer by endpoint and status.
-    pub fn count(&mut self, endpoint: &str, status: u16) {
-        let by_status = self.answers.entry(endpoint.to_owned()).or_default();
+    pub fn count(&mut self, endpoint: String, status: u16) {
+        let by_status = self.answers.entry(endpoint).or_default();
         *by_status.entry(status).or_default() += 1;
     }
 
@@ -373,7 +332,7 @@ mod tests {
         let summary = ledger.summary();
         assert_eq!((summary.presented, summary.presented_twice), (3, 1));
         assert_eq!((summary.tokens_left, summary.orphans), (1, 2));
-        ledger.killed("whole", Revocation::Revoked, 4);
+        ledger.killed("whole", 4);
         assert_eq!(ledger.summary().tokens_left, 0);
     }
 }

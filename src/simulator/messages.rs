@@ -5,13 +5,14 @@ use std::collections::BTreeSet;
 use serde_json::{Value, json};
 
 use super::answer::{Answer, Reply};
-use super::channels::{Permission, visible};
+use super::channels::visible;
 use super::draft::{Author, Draft};
+use super::gateway::intent;
 use super::ids::GUILD_ID;
 use super::interactions::check_components;
 use super::object;
 use super::request::Call;
-use super::state::{Inner, intent};
+use super::state::Inner;
 use crate::ids::snowflake_time;
 
 /// Messages older than this cannot be deleted in bulk.
@@ -22,7 +23,7 @@ const NONCE_REACH: usize = 100;
 /// `GET /channels/{id}/messages`: newest first; `before`, `after` and `around` exclude each other and the message they
 /// name (`around` includes it). Without `READ_MESSAGE_HISTORY` the list is empty.
 pub fn list(inner: &mut Inner, call: &Call<'_>) -> Reply {
-    let channel = visible(inner, call.ids[0], Permission::View)?;
+    let channel = visible(inner, call.ids[0], |held| held.view)?;
     let limit = call.limit(50, 100)?;
     let cursors = [
         call.snowflake("around")?,
@@ -33,7 +34,7 @@ pub fn list(inner: &mut Inner, call: &Call<'_>) -> Reply {
         let message = "Only one of around, before and after may be given.";
         return Err(Answer::invalid_form("_misc", "MUTUALLY_EXCLUSIVE", message));
     }
-    if visible(inner, call.ids[0], Permission::ReadHistory).is_err() {
+    if visible(inner, call.ids[0], |held| held.read_history).is_err() {
         return Ok(Answer::json(200, &json!([])));
     }
     let all = &channel.messages;
@@ -62,7 +63,7 @@ pub fn list(inner: &mut Inner, call: &Call<'_>) -> Reply {
 
 /// `GET /channels/{id}/messages/{message}`.
 pub fn get(inner: &mut Inner, call: &Call<'_>) -> Reply {
-    let channel = visible(inner, call.ids[0], Permission::ReadHistory)?;
+    let channel = visible(inner, call.ids[0], |held| held.read_history)?;
     let message = channel.messages.get(&call.ids[1]);
     let message = message.ok_or_else(Answer::unknown_message)?;
     Ok(Answer::json(200, &object::message_for_bot(&inner.world, message)))
@@ -71,7 +72,7 @@ pub fn get(inner: &mut Inner, call: &Call<'_>) -> Reply {
 /// `POST /channels/{id}/messages`: `nonce` with `enforce_nonce` gives the earlier message again.
 pub fn create(inner: &mut Inner, call: &Call<'_>) -> Reply {
     let channel_id = call.ids[0];
-    let channel = visible(inner, channel_id, Permission::Send)?;
+    let channel = visible(inner, channel_id, |held| held.send)?;
     let draft = Draft::read(&call.json()?)?;
     check_components(&json!(draft.components))?;
     let closed = |user: u64| inner.world.people.get(&user).is_some_and(|p| p.direct_messages_closed);
@@ -99,10 +100,10 @@ pub fn posted(inner: &Inner, channel_id: u64, id: u64) -> Reply {
 /// `DELETE /channels/{id}/messages/{message}`: the bot's own, or anyone's with `MANAGE_MESSAGES`.
 pub fn delete(inner: &mut Inner, call: &Call<'_>) -> Reply {
     let [channel_id, id] = call.ids;
-    let channel = visible(inner, channel_id, Permission::View)?;
+    let channel = visible(inner, channel_id, |held| held.view)?;
     let message = channel.messages.get(&id).ok_or_else(Answer::unknown_message)?;
     if !matches!(message.author, Author::User(author) if author == inner.world.application.bot_id) {
-        visible(inner, channel_id, Permission::ManageMessages)?;
+        visible(inner, channel_id, |held| held.manage_messages)?;
     }
     inner.remove_message(channel_id, id);
     Ok(Answer::empty(204))
@@ -111,7 +112,7 @@ pub fn delete(inner: &mut Inner, call: &Call<'_>) -> Reply {
 /// `POST /channels/{id}/messages/bulk-delete`: 2 to 100 ids, none older than two weeks, none twice.
 pub fn bulk_delete(inner: &mut Inner, call: &Call<'_>) -> Reply {
     let channel_id = call.ids[0];
-    visible(inner, channel_id, Permission::ManageMessages)?;
+    visible(inner, channel_id, |held| held.manage_messages)?;
     let body = call.json()?;
     let id = |v: &Value| v.as_str().map_or_else(|| v.as_u64(), |text| text.parse().ok());
     let ids = body["messages"].as_array().map(|list| list.iter().map(id).collect());
@@ -146,7 +147,7 @@ pub fn bulk_delete(inner: &mut Inner, call: &Call<'_>) -> Reply {
 /// `PUT /channels/{id}/messages/{message}/reactions/{emoji}/@me`.
 pub fn react(inner: &mut Inner, call: &Call<'_>) -> Reply {
     let ([channel_id, id], emoji) = (call.ids, &call.text);
-    visible(inner, channel_id, Permission::React)?;
+    visible(inner, channel_id, |held| held.read_history && held.add_reactions)?;
     let bot_id = inner.world.application.bot_id;
     let channel = inner.world.channels.get_mut(&channel_id);
     let message = channel.and_then(|c| c.messages.get_mut(&id));

@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use super::draft::{Author, Message};
 use super::ids::{BOT_ROLE_ID, GUILD_ID, OTHER_BOT_ID, OWNER_ID};
 use super::options::{BotPermissions, FLAG_MESSAGE_CONTENT, FLAG_MESSAGE_CONTENT_LIMITED};
-use super::person::JOINED_AT;
+use super::person::{JOINED_AT, member_json};
 use super::world::{Channel, Webhook, World};
 use crate::ids::snowflake_time;
 
@@ -25,7 +25,7 @@ pub fn with(mut object: Value, more: Value) -> Value {
 pub fn application(world: &World) -> Value {
     let application = &world.application;
     json!({"id": application.id.to_string(), "name": application.name, "icon": null, "description": "", "type": null,
-        "bot": world.user_json(application.bot_id), "bot_public": false, "bot_require_code_grant": false,
+        "bot": world.bot_json(), "bot_public": false, "bot_require_code_grant": false,
         "verify_key": "aa".repeat(32), "flags": application.flags, "flags_new": application.flags.to_string()})
 }
 
@@ -42,10 +42,8 @@ fn roles() -> Value {
 }
 
 /// The bot as a member of the guild.
-pub fn bot_member(world: &World) -> Value {
-    json!({"user": world.user_json(world.application.bot_id), "nick": null, "avatar": null, "banner": null,
-        "roles": [BOT_ROLE_ID.to_string()], "joined_at": JOINED_AT, "premium_since": null, "pending": false, "mute": false,
-        "deaf": false, "flags": 0, "communication_disabled_until": null})
+fn bot_member(world: &World) -> Value {
+    member_json(&world.bot_json(), &[BOT_ROLE_ID.to_string()])
 }
 
 /// The two bots, and every user who is a member.
@@ -91,10 +89,7 @@ pub fn guild_create(world: &World) -> Value {
 /// A member of the guild; `None` if the user is no member or does not exist.
 pub fn member(world: &World, user_id: u64) -> Option<Value> {
     match user_id {
-        OTHER_BOT_ID => {
-            let other = json!({"user": world.user_json(user_id), "roles": []});
-            Some(with(bot_member(world), other))
-        }
+        OTHER_BOT_ID => Some(member_json(&world.user_json(user_id)?, &[])),
         id if id == world.application.bot_id => Some(bot_member(world)),
         id => Some(world.people.get(&id).filter(|p| p.member)?.member_json()),
     }

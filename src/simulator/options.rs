@@ -20,32 +20,16 @@ pub struct SimulatorOptions {
     pub seed: Option<u64>,
     /// How long an authorization code lives, in milliseconds. Discord: 100 s.
     pub code_lifetime_ms: u64,
-    /// How long an access token lives, in seconds. Discord: 604,800.
-    pub token_lifetime_s: u64,
-    /// Offset of Discord's clock from the machine's, in milliseconds: the two differ in practice.
-    pub clock_offset_ms: i64,
     /// The application, its bot and its settings in the developer portal.
     pub application: ApplicationOptions,
     /// How many users exist at the start. A code for another user creates that user.
     pub people: u32,
     /// How many intake channels exist, each with one webhook.
     pub lanes: u8,
-    /// Whether the intake webhooks belong to the application (only it sees their tokens) or to a user.
-    pub application_owned_webhooks: bool,
-    /// What the bot may do in the guild's channels.
-    pub permissions: BotPermissions,
     /// Rate limits.
     pub limits: LimitSettings,
     /// The Gateway.
     pub gateway: GatewaySettings,
-    /// Whether an exchange must send the redirect URI (optional according to Discord's staff, required in practice).
-    pub redirect_uri_required: bool,
-    /// The answer to a token without the required scope: 403 `50026` if true, else 401 `40001`.
-    pub missing_scope_is_forbidden: bool,
-    /// The status of revoking an unknown token. RFC 7009 says 200; Discord does not document its behaviour.
-    pub unknown_token_revocation_status: u16,
-    /// Whether links in messages are fetched, on loopback only, and get an embed by `MESSAGE_UPDATE` a second later.
-    pub unfurl_links: bool,
 }
 
 impl Default for SimulatorOptions {
@@ -54,19 +38,11 @@ impl Default for SimulatorOptions {
             port: 0,
             seed: None,
             code_lifetime_ms: 100_000,
-            token_lifetime_s: 604_800,
-            clock_offset_ms: 0,
             application: ApplicationOptions::default(),
             people: 8,
             lanes: 1,
-            application_owned_webhooks: true,
-            permissions: BotPermissions::default(),
             limits: LimitSettings::default(),
             gateway: GatewaySettings::default(),
-            redirect_uri_required: true,
-            missing_scope_is_forbidden: false,
-            unknown_token_revocation_status: 200,
-            unfurl_links: true,
         }
     }
 }
@@ -95,10 +71,10 @@ pub struct ApplicationOptions {
     pub flags: u64,
     /// Registered redirect URIs, compared exactly; at most 10 on Discord.
     pub redirect_uris: Vec<String>,
-    /// The client secret; random if not given.
-    pub client_secret: Option<String>,
-    /// The bot's token; random if not given.
-    pub bot_token: Option<String>,
+    /// The client secret; random if empty.
+    pub client_secret: String,
+    /// The bot's token; random if empty.
+    pub bot_token: String,
 }
 
 impl std::fmt::Debug for ApplicationOptions {
@@ -120,8 +96,8 @@ impl Default for ApplicationOptions {
             bot_id: 1_536_000_000_000_000_009,
             flags: FLAG_MESSAGE_CONTENT_LIMITED,
             redirect_uris: vec!["http://127.0.0.1:8710/oauth".into()],
-            client_secret: None,
-            bot_token: None,
+            client_secret: String::new(),
+            bot_token: String::new(),
         }
     }
 }

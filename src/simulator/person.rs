@@ -118,10 +118,17 @@ impl Person {
 
     /// `GET /users/@me/guilds/{guild}/member` of the simulator's guild.
     pub fn member_json(&self) -> Value {
-        json!({"user": self.public_json(), "nick": null, "avatar": null, "banner": null, "roles": [],
-            "joined_at": JOINED_AT, "premium_since": null, "pending": false, "mute": false,
-            "deaf": false, "flags": 0, "communication_disabled_until": null, "permissions": "2248473465835073"})
+        let mut member = member_json(&self.public_json(), &[]);
+        member["permissions"] = json!("2248473465835073");
+        member
     }
+}
+
+/// A member of the simulator's guild.
+pub fn member_json(user: &Value, roles: &[String]) -> Value {
+    json!({"user": user, "nick": null, "avatar": null, "banner": null, "roles": roles, "joined_at": JOINED_AT,
+        "premium_since": null, "pending": false, "mute": false, "deaf": false, "flags": 0,
+        "communication_disabled_until": null})
 }
 
 #[cfg(test)]

@@ -6,7 +6,6 @@ use serde_json::{Map, Value};
 
 use super::answer::Answer;
 use super::faults::Endpoint;
-use super::limits::Caller;
 
 /// Decodes `%XX`; anything else stays as it is.
 pub fn percent_decoded(text: &str) -> String {
@@ -68,8 +67,8 @@ impl Auth {
 /// A request.
 pub struct Call<'a> {
     pub auth: Auth,
-    /// How rate limits count it.
-    pub caller: Caller,
+    /// It is told waits in milliseconds: its path names no version.
+    pub in_ms: bool,
     /// The endpoint by which faults and the ledger know it.
     pub endpoint: Endpoint,
     /// The ids in the path, in order; 0 for those that it lacks.
@@ -112,14 +111,6 @@ impl Call<'_> {
                 "CONTENT_TYPE_INVALID",
                 "Expected \"Content-Type\" header to be one of {'application/json'}.",
             )),
-        }
-    }
-
-    /// Refuses anyone but the bot.
-    pub fn bot_only(&self) -> Result<(), Answer> {
-        match self.auth {
-            Auth::Bot => Ok(()),
-            _ => Err(Answer::unauthorized()),
         }
     }
 

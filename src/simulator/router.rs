@@ -1,7 +1,6 @@
 //! Takes a request through its stages: limits, faults, the endpoint's work, faults of the answer, the ledger.
 //! It holds the table of endpoints and the order of the stages; nothing else.
 
-use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -13,9 +12,9 @@ use serde_json::Value;
 use super::answer::{Answer, Reply};
 use super::faults::{Endpoint, Fault, Phase};
 use super::ledger::{AnswerFate, PostRecord};
-use super::limits::{Bucket, Caller};
+use super::limits::{Bucket, CHANNEL_PENALTY_MS, Headers};
 use super::request::{Auth, Call, Fields, percent_decoded};
-use super::state::{Inner, State};
+use super::state::{Effects, Inner, State};
 use super::{authorize, channels, guild, interactions, messages, token, users, webhooks};
 use crate::ids::snowflake_time;
 
@@ -23,7 +22,7 @@ use crate::ids::snowflake_time;
 type Work = fn(&mut Inner, &Call<'_>) -> Reply;
 
 /// Whether an endpoint is for the bot alone.
-#[derive(Clone, Copy, PartialEq, Eq)]
+#[derive(Clone, Copy)]
 enum Access {
     Open,
     Bot,
@@ -133,14 +132,10 @@ pub async fn serve(state: Data<State>, request: HttpRequest, body: Bytes) -> Htt
     let (path, versioned) = api_path(request.path());
     let header = |name| request.headers().get(name).and_then(|v| v.to_str().ok());
     let route = Route::of(request.method().as_str(), path);
+    let bot_token = state.lock().world.application.bot_token.clone();
     let mut call = Call {
-        auth: Auth::None,
-        caller: Caller {
-            address: request.peer_addr().map_or(IpAddr::V4(Ipv4Addr::LOCALHOST), |a| a.ip()),
-            bot: false,
-            authenticated: header("authorization").is_some(),
-            milliseconds: !versioned,
-        },
+        auth: Auth::read(header("authorization"), &bot_token),
+        in_ms: !versioned,
         endpoint: route.endpoint,
         ids: route.ids,
         text: route.text,
@@ -149,12 +144,7 @@ pub async fn serve(state: Data<State>, request: HttpRequest, body: Bytes) -> Htt
         body: &body,
         now_us: state.now_us(),
     };
-    let delay = {
-        let mut inner = state.lock();
-        call.auth = Auth::read(header("authorization"), &inner.world.application.bot_token);
-        call.caller.bot = matches!(call.auth, Auth::Bot);
-        inner.fault(call.endpoint, call.now_us, |f| f.phase() == Phase::Before)
-    };
+    let delay = state.lock().fault_in(Phase::Before, &call);
     if let Some(Fault::Delay { ms }) = delay {
         tokio::time::sleep(Duration::from_millis(ms)).await;
         call.now_us = state.now_us();
@@ -168,16 +158,15 @@ pub async fn serve(state: Data<State>, request: HttpRequest, body: Bytes) -> Htt
 
 /// The answer to a request, and how long it is held back.
 fn answer(state: &Arc<State>, call: &Call<'_>, work: Result<(Access, Work), Answer>) -> (Answer, Option<Duration>) {
-    let mut inner = state.lock();
+    let inner = &mut *state.lock();
+    inner.effects = Effects::default();
     if call.endpoint == Endpoint::Token {
-        token::record_presentation(&mut inner, call);
+        token::record_presentation(inner, call);
     }
-    let answer = decide(&mut inner, call, work);
-    let (mut answer, late_by) = finish(&mut inner, call, answer);
-    let mut effects = std::mem::take(&mut inner.effects);
-    drop(inner);
-    if let Some(presentation) = effects.presentation {
-        let issued = effects.issued.take();
+    let answer = decide(inner, call, work).unwrap_or_else(|refusal| refusal);
+    let (mut answer, late_by) = finish(inner, call, answer);
+    if let Some(presentation) = inner.effects.presentation {
+        let issued = inner.effects.issued.take();
         let useful = issued.is_none() || carries_a_token(&answer);
         let state = Arc::clone(state);
         answer.watch = Some(Box::new(move |written| {
@@ -189,7 +178,6 @@ fn answer(state: &Arc<State>, call: &Call<'_>, work: Result<(Access, Work), Answ
             state.lock().ledger.written(presentation, fate, issued.as_deref());
         }));
     }
-    state.publish_effects(effects);
     (answer, late_by)
 }
 
@@ -215,42 +203,38 @@ fn api_path(path: &str) -> (&str, bool) {
     }
 }
 
-fn decide(inner: &mut Inner, call: &Call<'_>, work: Result<(Access, Work), Answer>) -> Answer {
+fn decide(inner: &mut Inner, call: &Call<'_>, work: Result<(Access, Work), Answer>) -> Reply {
     // The consent page is no part of the API: its limits do not apply.
-    if call.endpoint != Endpoint::Authorize
-        && let Err(refusal) = inner.limits.enter(&call.caller, call.now_us as u64)
-    {
-        return refusal;
+    if call.endpoint != Endpoint::Authorize {
+        let caller = match call.auth {
+            Auth::Bot => Some(Bucket::Global),
+            Auth::None => Some(Bucket::Unauthenticated),
+            _ => None,
+        };
+        inner.limits.enter(caller, call.in_ms, call.now_us as u64)?;
     }
-    let fault = inner.fault(call.endpoint, call.now_us, |f| f.phase() == Phase::Instead);
-    if let Some(answer) = fault.and_then(|f| f.answer(call.caller.milliseconds)) {
-        return answer;
+    let fault = inner.fault_in(Phase::Instead, call);
+    if let Some(answer) = fault.and_then(|f| f.answer(call.in_ms)) {
+        return Ok(answer);
     }
-    let (access, work) = match work {
-        Ok(work) => work,
-        Err(refusal) => return refusal,
+    let (access, work) = work?;
+    let headers = limit(inner, call)?;
+    let mut answer = match (access, &call.auth) {
+        (Access::Open, _) | (Access::Bot, Auth::Bot) => work(inner, call).unwrap_or_else(|refusal| refusal),
+        _ => Answer::unauthorized(),
     };
-    let headers = match limit(inner, call) {
-        Ok(headers) => headers,
-        Err(refusal) => return refusal,
-    };
-    let allowed = if access == Access::Bot { call.bot_only() } else { Ok(()) };
-    let worked = allowed.and_then(|()| work(inner, call));
-    let mut answer = worked.unwrap_or_else(|refusal| refusal);
     answer.headers.extend(headers);
-    answer
+    Ok(answer)
 }
 
 /// Counts a request towards the limits of its endpoint: the headers for the answer, or the refusal.
-fn limit(inner: &mut Inner, call: &Call<'_>) -> Result<Vec<(&'static str, String)>, Answer> {
+fn limit(inner: &mut Inner, call: &Call<'_>) -> Result<Headers, Answer> {
     let (now_us, [id, message]) = (call.now_us as u64, call.ids);
     let bucket = match call.endpoint {
-        Endpoint::Token => return inner.limits.enter_token(&call.caller, now_us).map(|()| Vec::new()),
         Endpoint::Webhook => Bucket::Webhook(id),
         Endpoint::CreateMessage => Bucket::CreateMessage(id),
         Endpoint::BulkDelete => Bucket::BulkDelete(id),
         Endpoint::Reaction => Bucket::Reaction(id),
-        Endpoint::Messages => Bucket::History(id),
         // With a webhook's token in the path, no limit is known.
         Endpoint::Delete if call.text.is_empty() => {
             let known = inner.world.message(id, message).is_some();
@@ -262,13 +246,13 @@ fn limit(inner: &mut Inner, call: &Call<'_>) -> Result<Vec<(&'static str, String
         }
         _ => return Ok(Vec::new()),
     };
-    let headers = inner.limits.enter_bucket(bucket, &call.caller, now_us)?;
+    let headers = inner.limits.enter_bucket(bucket, call.in_ms, now_us)?;
     if call.endpoint == Endpoint::Webhook {
-        let [least, most] = inner.limits.settings.channel_penalty_ms;
-        let penalty = inner.world.rng.random_range(least..=most.max(least));
+        let [least, most] = CHANNEL_PENALTY_MS;
+        let penalty = inner.world.rng.random_range(least..=most);
         if let Some(channel_id) = inner.world.webhooks.get(&id).map(|w| w.channel_id) {
             let limits = &mut inner.limits;
-            limits.enter_channel(channel_id, &call.caller, penalty, &headers, now_us)?;
+            limits.enter_channel(channel_id, call.in_ms, penalty, &headers, now_us)?;
         }
     }
     Ok(headers)
@@ -277,26 +261,22 @@ fn limit(inner: &mut Inner, call: &Call<'_>) -> Result<Vec<(&'static str, String
 /// Applies the faults that change the answer, and records it.
 fn finish(inner: &mut Inner, call: &Call<'_>, mut answer: Answer) -> (Answer, Option<Duration>) {
     let (endpoint, now_us) = (call.endpoint, call.now_us);
-    if let Some(fault) = inner.fault(endpoint, now_us, |f| f.phase() == Phase::Answer) {
+    if let Some(fault) = inner.fault_in(Phase::Answer, call) {
         answer = fault.change(answer);
     }
-    if let Some(fault) = inner.fault(endpoint, now_us, |f| f.phase() == Phase::Transport) {
+    if let Some(fault) = inner.fault_in(Phase::Transport, call) {
         answer.transport = fault.transport();
     }
-    let late_by = match inner.fault(endpoint, now_us, |f| f.phase() == Phase::After) {
+    let late_by = match inner.fault_in(Phase::After, call) {
         Some(Fault::DelayAnswer { ms }) => Some(Duration::from_millis(ms)),
         _ => None,
     };
-    inner.limits.leave(&call.caller, &answer, now_us as u64);
-    let name = endpoint.name();
-    inner.ledger.count(&name, answer.status);
+    inner.limits.leave(&answer, now_us as u64);
+    inner.ledger.count(endpoint.name(), answer.status);
     if let Some(presentation) = inner.effects.presentation {
         let error = answer.value().filter(|_| !answer.is_success());
         let error = error.and_then(|v| v.get("error")?.as_str().map(str::to_owned));
         inner.ledger.answered(presentation, answer.status, error);
-    }
-    if let Some(token) = &inner.effects.used {
-        inner.ledger.used(token, &name, answer.status, now_us);
     }
     if endpoint == Endpoint::Webhook {
         let webhook = inner.world.webhooks.get(&call.ids[0]);

@@ -12,22 +12,18 @@ use actix_web::web::{self, Data, PayloadConfig};
 use actix_web::{App, HttpServer};
 use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 
-use super::directory::StateDirectory;
-use super::gateway::{self, Dispatch, Gateway};
+use super::gateway::Dispatch;
 use super::options::SimulatorOptions;
 use super::state::{Later, State};
-use super::{control, router};
+use super::{connection, control, people, router};
 use crate::time::{Clock, SystemClock};
 
 /// The largest body accepted; more than Discord accepts without files.
 const MAX_BODY: usize = 8 << 20;
 /// Longer than any pause between two requests of one client in a test.
 const KEEP_ALIVE: Duration = Duration::from_secs(75);
-/// Discord fetches a link about a second after the message.
-const CRAWL_AFTER: Duration = Duration::from_secs(1);
 const CRAWL_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// An embedded Discord that runs until it is stopped or dropped. It dereferences to its controls.
@@ -55,10 +51,7 @@ impl Simulator {
         let random = (SystemClock.now().as_millis() as u64) << 16 | u64::from(port);
         let seed = options.seed.unwrap_or(random);
         let (later, queue) = unbounded_channel();
-        let settings = options.gateway.clone();
         let state = Arc::new(State::new(options, seed, port, later));
-        let directory = Arc::new(StateDirectory::of(&state));
-        state.set_gateway(Gateway::new(settings, directory));
         let (ready, started) = mpsc::channel();
         let shared = Arc::clone(&state);
         let thread = std::thread::Builder::new()
@@ -114,8 +107,8 @@ async fn run(
         App::new()
             .app_data(shared.clone())
             .app_data(PayloadConfig::new(MAX_BODY))
-            .route("/gateway", web::get().to(open_gateway))
-            .service(web::scope("/_sim").configure(control::routes))
+            .route("/gateway", web::get().to(connection::serve))
+            .route("/_sim/{path:.*}", web::route().to(control::serve))
             .default_service(web::route().to(router::serve))
     })
     .workers(1)
@@ -133,14 +126,6 @@ async fn run(
     }
 }
 
-async fn open_gateway(
-    state: Data<State>,
-    request: actix_web::HttpRequest,
-    payload: web::Payload,
-) -> actix_web::Result<actix_web::HttpResponse> {
-    gateway::serve(state.gateway(), &request, payload)
-}
-
 /// Publishes delayed events, and fetches links as Discord's crawler does.
 async fn happen_later(state: &State, mut queue: UnboundedReceiver<Later>) {
     let mut waiting = FuturesUnordered::new();
@@ -150,41 +135,34 @@ async fn happen_later(state: &State, mut queue: UnboundedReceiver<Later>) {
                 Some(later) => waiting.push(wait_for(later)),
                 None => std::future::pending().await,
             },
-            Some(dispatch) = waiting.next(), if !waiting.is_empty() => state.gateway().publish(dispatch),
+            Some(dispatch) = waiting.next(), if !waiting.is_empty() => {
+                let inner = &mut *state.lock();
+                inner.hub.publish(&inner.world, &dispatch);
+            }
         }
     }
 }
 
 async fn wait_for(later: Later) -> Dispatch {
-    match later {
-        Later::Publish(at, dispatch) => {
-            tokio::time::sleep_until(at).await;
-            *dispatch
-        }
-        Later::Crawl(link, dispatch) => {
-            tokio::time::sleep(CRAWL_AFTER).await;
-            // The event follows even if the page cannot be fetched.
-            drop(tokio::time::timeout(CRAWL_TIMEOUT, crawl(&link)).await);
-            *dispatch
-        }
+    tokio::time::sleep_until(later.at).await;
+    if let Some(link) = later.link {
+        crawl(&link).await;
     }
+    later.dispatch
 }
 
 /// Fetches a link on loopback. Others are never fetched: the simulator stays on this machine.
-async fn crawl(link: &str) -> io::Result<()> {
-    let not_ours = || io::Error::other("not a loopback link");
-    let url = url::Url::parse(link).map_err(|_| not_ours())?;
-    let loopback = url.scheme() == "http" && matches!(url.host_str(), Some("127.0.0.1" | "localhost"));
-    let port = url.port_or_known_default().filter(|_| loopback).ok_or_else(not_ours)?;
-    let mut socket = tokio::net::TcpStream::connect((Ipv4Addr::LOCALHOST, port)).await?;
-    let query = url.query().map_or(String::new(), |q| format!("?{q}"));
-    let request = format!(
-        "GET {}{query} HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\nUser-Agent: Mozilla/5.0 (compatible; Discordbot/2.0; +https://discordapp.com)\r\n\
-         Connection: close\r\n\r\n",
-        url.path()
-    );
-    socket.write_all(request.as_bytes()).await?;
-    let mut page = Vec::new();
-    socket.take(64 * 1024).read_to_end(&mut page).await?;
-    Ok(())
+async fn crawl(link: &str) {
+    let Ok(url) = url::Url::parse(link) else { return };
+    if url.scheme() == "http" && matches!(url.host_str(), Some("127.0.0.1" | "localhost")) {
+        let request = people::browser()
+            .get(url)
+            .header(
+                "User-Agent",
+                "Mozilla/5.0 (compatible; Discordbot/2.0; +https://discordapp.com)",
+            )
+            .timeout(CRAWL_TIMEOUT);
+        // The event follows even if the page cannot be fetched.
+        drop(request.send().await);
+    }
 }

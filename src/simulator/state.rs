@@ -1,6 +1,6 @@
-//! What the simulator's parts share: the world behind one lock, the clock, the Gateway, and events for later.
+//! What the simulator's parts share: the world and the Gateway behind one lock, the clock, and events for later.
 
-use std::sync::{MutexGuard, OnceLock, PoisonError};
+use std::sync::{MutexGuard, PoisonError};
 use std::time::Duration;
 
 use serde_json::{Value, json};
@@ -8,24 +8,17 @@ use tokio::sync::mpsc::UnboundedSender;
 use tokio::time::Instant;
 
 use super::draft::{Author, Draft, Message, SUPPRESS_EMBEDS};
-use super::faults::{Endpoint, Fault, FaultList};
-use super::gateway::{Dispatch, Gateway};
+use super::faults::{Endpoint, Fault, FaultList, Phase};
+use super::gateway::{Dispatch, intent};
+use super::hub::Hub;
 use super::ids::{GUILD_ID, OTHER_BOT_ID};
 use super::ledger::Ledger;
 use super::limits::Limits;
 use super::object;
 use super::options::SimulatorOptions;
+use super::request::Call;
 use super::world::World;
 use crate::time::{Clock, SystemClock};
-
-/// A session receives an event if it asked for any of the event's intents (Discord Docs/Events/Gateway).
-pub mod intent {
-    pub const GUILDS: u64 = 1;
-    pub const GUILD_WEBHOOKS: u64 = 1 << 5;
-    pub const GUILD_MESSAGES: u64 = 1 << 9;
-    pub const GUILD_MESSAGE_REACTIONS: u64 = 1 << 10;
-    pub const DIRECT_MESSAGES: u64 = 1 << 12;
-}
 
 #[expect(
     clippy::disallowed_types,
@@ -33,53 +26,46 @@ pub mod intent {
 )]
 type Lock<T> = std::sync::Mutex<T>;
 
+/// Discord fetches a link about a second after the message.
+const CRAWL_AFTER: Duration = Duration::from_secs(1);
+
 /// What is behind the lock.
 pub struct Inner {
     pub world: World,
+    pub hub: Hub,
     pub limits: Limits,
     pub faults: FaultList,
     pub ledger: Ledger,
-    /// Options; those that are read at every request may be changed while running.
     pub options: SimulatorOptions,
-    /// What the work since the last [`State::act`] caused.
+    /// What the request that is being handled caused.
     pub effects: Effects,
     /// `http://127.0.0.1:PORT`.
     pub base_url: String,
+    later: UnboundedSender<Later>,
 }
 
 /// What a request caused apart from its answer.
 #[derive(Default)]
 pub struct Effects {
-    /// Events for the Gateway.
-    pub dispatches: Vec<Dispatch>,
-    /// Events for the Gateway after a delay.
-    pub late: Vec<(Duration, Dispatch)>,
-    /// A link to fetch, and the event that follows.
-    pub crawl: Option<(String, Dispatch)>,
     /// Where the ledger recorded the code that was presented.
     pub presentation: Option<(usize, usize)>,
     /// The token that the code was exchanged for.
     pub issued: Option<String>,
-    /// The token that the request was authorized by.
-    pub used: Option<String>,
     /// The message that was posted.
     pub message_id: Option<u64>,
 }
 
-/// Something to do later, on the server's thread.
-pub enum Later {
-    /// Publishes an event at a time.
-    Publish(Instant, Box<Dispatch>),
-    /// Fetches a link as Discord's crawler does, then publishes an event.
-    Crawl(String, Box<Dispatch>),
+/// An event to publish later, on the server's thread.
+pub struct Later {
+    pub at: Instant,
+    /// A link to fetch first, as Discord's crawler does.
+    pub link: Option<String>,
+    pub dispatch: Dispatch,
 }
 
 /// What the parts share. Its methods are the simulator's controls: see `handle.rs`.
 pub struct State {
     inner: Lock<Inner>,
-    gateway: OnceLock<Gateway>,
-    later: UnboundedSender<Later>,
-    base_url: String,
     started: Instant,
     started_us: i64,
 }
@@ -87,47 +73,22 @@ pub struct State {
 impl State {
     /// The state of a simulator that listens on a port.
     pub(super) fn new(options: SimulatorOptions, seed: u64, port: u16, later: UnboundedSender<Later>) -> Self {
-        let base_url = format!("http://127.0.0.1:{port}");
-        let started_us = (SystemClock.now().as_millis() + options.clock_offset_ms) * 1_000;
+        let started_us = SystemClock.now().as_millis() * 1_000;
         Self {
-            inner: Lock::new(Inner::new(options, seed, base_url.clone())),
-            gateway: OnceLock::new(),
-            later,
-            base_url,
+            inner: Lock::new(Inner::new(options, seed, format!("http://127.0.0.1:{port}"), later)),
             started: Instant::now(),
             started_us,
         }
     }
 
-    /// The world. Never publish while holding it: the Gateway locks it too.
     pub(super) fn lock(&self) -> MutexGuard<'_, Inner> {
         self.inner.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Works on the world at the present time, in microseconds, and publishes the events that this caused.
+    /// Works on the world at the present time, in microseconds.
     pub(super) fn act<T>(&self, work: impl FnOnce(&mut Inner, i64) -> T) -> T {
         let now_us = self.now_us();
-        let mut inner = self.lock();
-        let result = work(&mut inner, now_us);
-        let effects = std::mem::take(&mut inner.effects);
-        drop(inner);
-        self.publish_effects(effects);
-        result
-    }
-
-    /// Publishes events. The lock must be free.
-    pub(super) fn publish_effects(&self, effects: Effects) {
-        for dispatch in effects.dispatches {
-            self.gateway().publish(dispatch);
-        }
-        // Sending fails when the server is stopping: its receiver is gone.
-        for (delay, dispatch) in effects.late {
-            let at = Instant::now() + delay;
-            let _ = self.later.send(Later::Publish(at, Box::new(dispatch)));
-        }
-        if let Some((link, dispatch)) = effects.crawl {
-            let _ = self.later.send(Later::Crawl(link, Box::new(dispatch)));
-        }
+        work(&mut self.lock(), now_us)
     }
 
     /// Microseconds since the Unix epoch; never goes back.
@@ -135,32 +96,24 @@ impl State {
         self.started_us + i64::try_from(self.started.elapsed().as_micros()).unwrap_or(i64::MAX)
     }
 
-    /// Connects the Gateway, once.
-    pub(super) fn set_gateway(&self, gateway: Gateway) {
-        self.gateway.get_or_init(|| gateway);
-    }
-
-    /// The Gateway.
-    pub fn gateway(&self) -> &Gateway {
-        self.gateway.get().expect("connected before the server starts")
-    }
-
     /// `http://127.0.0.1:PORT`; the API is below `/api/v10`.
-    pub fn base_url(&self) -> &str {
-        &self.base_url
+    pub fn base_url(&self) -> String {
+        self.lock().base_url.clone()
     }
 }
 
 impl Inner {
-    pub(super) fn new(options: SimulatorOptions, seed: u64, base_url: String) -> Self {
+    pub(super) fn new(options: SimulatorOptions, seed: u64, base_url: String, later: UnboundedSender<Later>) -> Self {
         Self {
             world: World::new(&options, seed),
+            hub: Hub::new(options.gateway.clone()),
             limits: Limits::new(options.limits.clone()),
             faults: FaultList::default(),
             ledger: Ledger::default(),
             options,
             effects: Effects::default(),
             base_url,
+            later,
         }
     }
 
@@ -169,7 +122,7 @@ impl Inner {
         format!("{}/gateway", self.base_url.replacen("http", "ws", 1))
     }
 
-    /// Puts a message into a channel and creates its event; returns its id.
+    /// Puts a message into a channel and publishes its event; returns its id.
     pub fn post(&mut self, channel_id: u64, author: Author, draft: Draft, now_us: i64) -> u64 {
         let id = self.world.mint(now_us);
         let bot = self.world.application.bot_id;
@@ -188,13 +141,13 @@ impl Inner {
             data: object::message_create(&self.world, &message),
             intents: self.message_intent(channel_id),
         };
-        if let Some(link) = link.filter(|_| self.options.unfurl_links) {
+        if let Some(link) = link {
             let mut update = event.clone();
             update.kind = "MESSAGE_UPDATE";
             if message.draft.flags & SUPPRESS_EMBEDS == 0 {
                 update.data["embeds"] = json!([{"type": "link", "url": link}]);
             }
-            self.effects.crawl = Some((link, update));
+            self.later(CRAWL_AFTER, Some(link), update);
         }
         if let Some(channel) = self.world.channels.get_mut(&channel_id) {
             channel.messages.insert(id, message);
@@ -203,14 +156,24 @@ impl Inner {
         let delivery = |f: &Fault| matches!(f, Fault::DeliverTwice | Fault::DeliverLate { .. } | Fault::DeliverNever);
         match self.fault(Endpoint::Webhook, now_us, delivery) {
             Some(Fault::DeliverNever) => {}
-            Some(Fault::DeliverLate { ms }) => self.effects.late.push((Duration::from_millis(ms), event)),
-            Some(_) => self.effects.dispatches.extend([event.clone(), event]),
-            None => self.effects.dispatches.push(event),
+            Some(Fault::DeliverLate { ms }) => self.later(Duration::from_millis(ms), None, event),
+            twice => {
+                for _ in 0..=usize::from(twice.is_some()) {
+                    self.hub.publish(&self.world, &event);
+                }
+            }
         }
         id
     }
 
-    /// Removes a message and creates its event.
+    /// Publishes an event after a while, once a link has been fetched.
+    fn later(&self, after: Duration, link: Option<String>, dispatch: Dispatch) {
+        let at = Instant::now() + after;
+        // This fails when the server is stopping: its receiver is gone.
+        let _ = self.later.send(Later { at, link, dispatch });
+    }
+
+    /// Removes a message and publishes its event.
     pub fn remove_message(&mut self, channel_id: u64, id: u64) {
         let Some(channel) = self.world.channels.get_mut(&channel_id) else {
             return;
@@ -231,15 +194,20 @@ impl Inner {
         }
     }
 
-    /// Creates an event.
+    /// Publishes an event.
     pub fn dispatch(&mut self, kind: &'static str, data: Value, intents: u64) {
-        self.effects.dispatches.push(Dispatch { kind, data, intents });
+        self.hub.publish(&self.world, &Dispatch { kind, data, intents });
     }
 
-    /// Creates the event of a change to a channel's webhooks. It does not say what has changed.
+    /// Publishes the event of a change to a channel's webhooks. It does not say what has changed.
     pub fn webhooks_changed(&mut self, channel_id: u64) {
         let data = json!({"guild_id": GUILD_ID.to_string(), "channel_id": channel_id.to_string()});
         self.dispatch("WEBHOOKS_UPDATE", data, intent::GUILD_WEBHOOKS);
+    }
+
+    /// The first fault of a phase that strikes a request now.
+    pub fn fault_in(&mut self, phase: Phase, call: &Call<'_>) -> Option<Fault> {
+        self.fault(call.endpoint, call.now_us, |fault| fault.phase() == phase)
     }
 
     /// The first fault that `kind` selects and that strikes now.

@@ -9,10 +9,9 @@ use sha2::{Digest, Sha256};
 use super::answer::{Answer, Reply};
 use super::faults::Fault;
 use super::ids::OWNER_ID;
-use super::ledger::Revocation;
 use super::request::{Auth, Call, Fields};
 use super::state::Inner;
-use super::world::Code;
+use super::world::{Code, TOKEN_LIFETIME_S};
 
 /// `POST /oauth2/token`.
 pub fn exchange(inner: &mut Inner, call: &Call<'_>) -> Reply {
@@ -32,7 +31,7 @@ pub fn exchange(inner: &mut Inner, call: &Call<'_>) -> Reply {
     if let (Err(_), Some(code)) = (&result, code) {
         let burns = |f: &Fault| *f == Fault::FailedExchangeBurns;
         if inner.world.codes.contains_key(code) && inner.fault(call.endpoint, call.now_us, burns).is_some() {
-            spend(inner, code);
+            inner.world.spend(code);
         }
     }
     result
@@ -90,8 +89,7 @@ fn by_code(inner: &mut Inner, call: &Call<'_>, form: &Fields) -> Reply {
         Some(access) if inner.fault(call.endpoint, call.now_us, same).is_some() => access,
         _ => inner.world.issue_token(user_id, &scope, call.now_us, true),
     };
-    spend(inner, &name);
-    if let Some(code) = inner.world.codes.get_mut(&name) {
+    if let Some(code) = inner.world.spend(&name) {
         code.tokens.push(access.clone());
     }
     inner.ledger.token(&access, user_id, Some(&name), call.now_us);
@@ -101,32 +99,29 @@ fn by_code(inner: &mut Inner, call: &Call<'_>, form: &Fields) -> Reply {
 
 /// With the fault, presenting a spent code revokes the tokens issued from it.
 fn revoke_reused(inner: &mut Inner, call: &Call<'_>, code: &str) {
-    if inner
-        .fault(call.endpoint, call.now_us, |f| *f == Fault::ReuseRevokes)
-        .is_none()
-    {
+    let revokes = |f: &Fault| *f == Fault::ReuseRevokes;
+    if inner.fault(call.endpoint, call.now_us, revokes).is_none() {
         return;
     }
     let code = inner.world.codes.get_mut(code);
     for token in code.map(|code| std::mem::take(&mut code.tokens)).unwrap_or_default() {
         inner.world.remove_token(&token);
-        inner.ledger.killed(&token, Revocation::CodeReused, call.now_us);
+        inner.ledger.killed(&token, call.now_us);
     }
 }
 
 fn check_redirect_uri(inner: &Inner, code: &Code, form: &Fields) -> Result<(), Answer> {
     let first = inner.world.application.redirect_uris.first();
     let expected = code.redirect_uri.as_ref().or(first);
-    let same = match form.get("redirect_uri") {
-        Some(uri) => expected.is_some_and(|e| e == uri),
-        None => !inner.options.redirect_uri_required,
-    };
-    if same {
-        Ok(())
-    } else {
-        let description = "Invalid \"redirect_uri\" in request.";
-        Err(Answer::oauth_refusal("invalid_grant", description))
+    // It is optional according to Discord's staff, and required in practice.
+    if form
+        .get("redirect_uri")
+        .is_some_and(|uri| expected.is_some_and(|e| e == uri))
+    {
+        return Ok(());
     }
+    let description = "Invalid \"redirect_uri\" in request.";
+    Err(Answer::oauth_refusal("invalid_grant", description))
 }
 
 /// PKCE (RFC 7636 section 4.6); a verifier of the wrong form is refused even where no challenge was given.
@@ -148,12 +143,6 @@ fn check_verifier(code: &Code, form: &Fields) -> Result<(), Answer> {
     }
 }
 
-fn spend(inner: &mut Inner, code: &str) {
-    if let Some(code) = inner.world.codes.get_mut(code) {
-        code.spent = true;
-    }
-}
-
 /// RFC 7636 section 4.1, which Discord enforces.
 fn is_verifier(text: &str) -> bool {
     (43..=128).contains(&text.len()) && text.bytes().all(|b| b.is_ascii_alphanumeric() || b"-._~".contains(&b))
@@ -161,7 +150,7 @@ fn is_verifier(text: &str) -> bool {
 
 fn token_answer(inner: &Inner, access: &str) -> Answer {
     let token = inner.world.tokens.get(access);
-    let mut body = json!({"token_type": "Bearer", "access_token": access, "expires_in": inner.options.token_lifetime_s,
+    let mut body = json!({"token_type": "Bearer", "access_token": access, "expires_in": TOKEN_LIFETIME_S,
         "scope": token.map_or("", |t| t.scope.as_str())});
     if let Some(refresh) = token.and_then(|t| t.refresh.as_ref()) {
         body["refresh_token"] = Value::String(refresh.clone());
@@ -204,20 +193,18 @@ pub fn revoke(inner: &mut Inner, call: &Call<'_>) -> Reply {
         return Err(Answer::oauth_error(400, "unsupported_token_type"));
     }
     let access = inner.world.refresh_tokens.get(token).map_or(token, String::as_str);
-    let status = inner.options.unknown_token_revocation_status;
-    match inner.world.tokens.get(access).map(|t| t.user_id) {
-        Some(user_id) => revoke_all(inner, user_id, Revocation::Revoked, call.now_us),
-        None if status == 200 => {}
-        None => return Err(Answer::oauth_error(status, "invalid_request")),
+    // RFC 7009 section 2.2: an unknown token is no error. Discord does not document its behaviour.
+    if let Some(user_id) = inner.world.tokens.get(access).map(|t| t.user_id) {
+        revoke_all(inner, user_id, call.now_us);
     }
     Ok(Answer::json(200, &json!({})))
 }
 
 /// Revokes every token of a user.
-pub fn revoke_all(inner: &mut Inner, user_id: u64, by: Revocation, now_us: i64) {
+pub fn revoke_all(inner: &mut Inner, user_id: u64, now_us: i64) {
     for token in inner.world.tokens_of.remove(&user_id).unwrap_or_default() {
         inner.world.remove_token(&token);
-        inner.ledger.killed(&token, by, now_us);
+        inner.ledger.killed(&token, now_us);
     }
 }
 

@@ -8,55 +8,31 @@ use super::ids::{GUILD_ID, OWNER_ID};
 use super::object;
 use super::request::{Auth, Call};
 use super::state::Inner;
+use super::world::Token;
 
-/// The user and the scopes of a valid token.
-struct Bearer {
-    user_id: u64,
-    scope: String,
-    expires_us: i64,
-}
-
-impl Bearer {
-    fn has(&self, scope: &str) -> bool {
-        self.scope.split(' ').any(|s| s == scope)
-    }
-}
-
-/// Checks the token: live, not expired, with the scope.
-fn bearer(inner: &mut Inner, call: &Call<'_>, scope: Option<&str>) -> Result<Bearer, Answer> {
+/// The token of a request: live, not expired, with the scope.
+fn bearer(inner: &mut Inner, call: &Call<'_>, scope: Option<&str>) -> Result<Token, Answer> {
     let Auth::Bearer(access) = &call.auth else {
         return Err(Answer::unauthorized());
     };
-    inner.effects.used = Some(access.clone());
-    let token = inner.world.tokens.get(access).ok_or_else(Answer::unauthorized)?;
-    let lifetime_us = i64::try_from(inner.options.token_lifetime_s.saturating_mul(1_000_000)).unwrap_or(i64::MAX);
-    let bearer = Bearer {
-        user_id: token.user_id,
-        scope: token.scope.clone(),
-        expires_us: token.issued_us.saturating_add(lifetime_us),
-    };
-    let age_us = call.now_us - token.issued_us;
-    let young =
-        |f: &Fault| matches!(f, Fault::TransientUnauthorized { ms } if age_us < (*ms as i64).saturating_mul(1_000));
-    if call.now_us > bearer.expires_us || inner.fault(call.endpoint, call.now_us, young).is_some() {
+    let token = inner.world.tokens.get(access).ok_or_else(Answer::unauthorized)?.clone();
+    let age_ms = (call.now_us - token.issued_us).cast_unsigned() / 1_000;
+    let young = |f: &Fault| matches!(f, Fault::TransientUnauthorized { ms } if age_ms < *ms);
+    if call.now_us > token.expires_us() || inner.fault(call.endpoint, call.now_us, young).is_some() {
         return Err(Answer::unauthorized());
     }
     match scope {
-        Some(scope) if !bearer.has(scope) => Err(if inner.options.missing_scope_is_forbidden {
-            Answer::error(403, 50026, "Missing required OAuth2 scope")
-        } else {
-            Answer::error(401, 40001, "Unauthorized")
-        }),
-        _ => Ok(bearer),
+        Some(scope) if !token.has(scope) => Err(Answer::error(401, 40001, "Unauthorized")),
+        _ => Ok(token),
     }
 }
 
 /// `GET /users/@me`, for a user or the bot.
 pub fn me(inner: &mut Inner, call: &Call<'_>) -> Reply {
     if matches!(call.auth, Auth::Bot) {
-        let bot = inner.world.user_json(inner.world.application.bot_id);
+        let bot = inner.world.bot_json();
         let more = json!({"mfa_enabled": true, "locale": "en-US", "verified": true, "email": null});
-        return Ok(Answer::json(200, &object::with(bot.unwrap_or_default(), more)));
+        return Ok(Answer::json(200, &object::with(bot, more)));
     }
     let bearer = bearer(inner, call, Some("identify"))?;
     let user = inner.world.person(bearer.user_id).own_json(bearer.has("email"));
@@ -111,7 +87,7 @@ pub fn authorization(inner: &mut Inner, call: &Call<'_>) -> Reply {
     let mut body = json!({
         "application": object::application(&inner.world),
         "scopes": bearer.scope.split(' ').collect::<Vec<_>>(),
-        "expires": object::iso_micros(bearer.expires_us / 1_000),
+        "expires": object::iso_micros(bearer.expires_us() / 1_000),
     });
     if bearer.has("identify") {
         body["user"] = inner.world.person(bearer.user_id).public_json();

@@ -3,8 +3,9 @@
 use serde_json::{Value, json};
 
 use super::answer::{Answer, Reply};
-use super::channels::{Permission, visible};
+use super::channels::visible;
 use super::draft::{Author, Draft};
+use super::ids::OWNER_ID;
 use super::messages::posted;
 use super::object;
 use super::request::Call;
@@ -61,7 +62,10 @@ pub fn delete_message(inner: &mut Inner, call: &Call<'_>) -> Reply {
 
 /// The webhook as the bot sees it: with the user who created it.
 fn with_user(inner: &Inner, webhook: &Webhook) -> Value {
-    let user = json!({"user": inner.world.user_json(webhook.creator)});
+    let creator = webhook
+        .application_id
+        .map_or(OWNER_ID, |_| inner.world.application.bot_id);
+    let user = json!({"user": inner.world.user_json(creator)});
     object::with(object::webhook(webhook, &inner.base_url), user)
 }
 
@@ -72,7 +76,7 @@ pub fn get(inner: &mut Inner, call: &Call<'_>) -> Reply {
         return Ok(Answer::json(200, &object::webhook(webhook, &inner.base_url)));
     }
     if webhook.application_id.is_none() {
-        visible(inner, webhook.channel_id, Permission::ManageWebhooks)?;
+        visible(inner, webhook.channel_id, |held| held.manage_webhooks)?;
     }
     Ok(Answer::json(200, &with_user(inner, webhook)))
 }
@@ -80,7 +84,7 @@ pub fn get(inner: &mut Inner, call: &Call<'_>) -> Reply {
 /// `GET /channels/{id}/webhooks`.
 pub fn of_channel(inner: &mut Inner, call: &Call<'_>) -> Reply {
     let channel_id = call.ids[0];
-    visible(inner, channel_id, Permission::ManageWebhooks)?;
+    visible(inner, channel_id, |held| held.manage_webhooks)?;
     let list = inner.world.webhooks.values().filter(|w| w.channel_id == channel_id);
     Ok(Answer::json(200, &list.map(|w| with_user(inner, w)).collect()))
 }
@@ -88,7 +92,7 @@ pub fn of_channel(inner: &mut Inner, call: &Call<'_>) -> Reply {
 /// `POST /channels/{id}/webhooks`.
 pub fn create(inner: &mut Inner, call: &Call<'_>) -> Reply {
     let channel_id = call.ids[0];
-    visible(inner, channel_id, Permission::ManageWebhooks)?;
+    visible(inner, channel_id, |held| held.manage_webhooks)?;
     let body = call.json()?;
     let name = body["name"].as_str().ok_or_else(|| Answer::required("name"))?;
     if !(1..=80).contains(&name.chars().count()) {
@@ -113,7 +117,7 @@ pub fn create(inner: &mut Inner, call: &Call<'_>) -> Reply {
 pub fn delete(inner: &mut Inner, call: &Call<'_>) -> Reply {
     let channel_id = named(inner, call)?.channel_id;
     if call.text.is_empty() {
-        visible(inner, channel_id, Permission::ManageWebhooks)?;
+        visible(inner, channel_id, |held| held.manage_webhooks)?;
     }
     inner.world.webhooks.remove(&call.ids[0]);
     inner.webhooks_changed(channel_id);

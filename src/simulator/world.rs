@@ -12,20 +12,9 @@ use super::ids::{
     FIRST_LANE_CHANNEL, FIRST_LANE_WEBHOOK, OTHER_BOT_ID, OWNER_ID, RESULT_CHANNEL, RESULT_WEBHOOK, STRANGE_WEBHOOK,
     nth_person_id,
 };
-use super::options::{BotPermissions, SimulatorOptions};
+use super::options::{ApplicationOptions, BotPermissions, SimulatorOptions};
 use super::person::Person;
 use crate::ids::DISCORD_EPOCH_MS;
-
-/// The application and its bot.
-pub struct Application {
-    pub id: u64,
-    pub name: String,
-    pub client_secret: String,
-    pub bot_id: u64,
-    pub bot_token: String,
-    pub flags: u64,
-    pub redirect_uris: Vec<String>,
-}
 
 /// A channel of the guild, or a direct message channel.
 pub struct Channel {
@@ -48,7 +37,6 @@ pub struct Webhook {
     pub name: String,
     /// The application that created it, if one did.
     pub application_id: Option<u64>,
-    pub creator: u64,
 }
 
 impl Webhook {
@@ -78,7 +66,11 @@ pub struct Code {
     pub tokens: Vec<String>,
 }
 
+/// How long an access token lives.
+pub const TOKEN_LIFETIME_S: i64 = 604_800;
+
 /// An access token.
+#[derive(Clone)]
 pub struct Token {
     pub user_id: u64,
     /// Granted scopes, separated by spaces.
@@ -87,10 +79,22 @@ pub struct Token {
     pub refresh: Option<String>,
 }
 
+impl Token {
+    /// Whether a scope was granted.
+    pub fn has(&self, scope: &str) -> bool {
+        self.scope.split(' ').any(|s| s == scope)
+    }
+
+    pub fn expires_us(&self) -> i64 {
+        self.issued_us + TOKEN_LIFETIME_S * 1_000_000
+    }
+}
+
 /// An interaction and its response.
 #[derive(Clone)]
 pub struct Interaction {
-    pub(super) token: String,
+    /// The token that its response has to name.
+    pub token: String,
     pub(super) used_us: i64,
     /// The response's `data`, once there is one.
     pub answer: Option<Value>,
@@ -100,7 +104,7 @@ pub struct Interaction {
 
 /// Everything that exists; maps are by id.
 pub struct World {
-    pub application: Application,
+    pub application: ApplicationOptions,
     pub people: HashMap<u64, Person>,
     pub channels: BTreeMap<u64, Channel>,
     pub webhooks: BTreeMap<u64, Webhook>,
@@ -123,16 +127,13 @@ impl World {
     /// The initial world.
     pub fn new(options: &SimulatorOptions, seed: u64) -> Self {
         let mut rng = StdRng::seed_from_u64(seed);
-        let given = options.application.clone();
-        let application = Application {
-            id: given.id,
-            name: given.name,
-            client_secret: given.client_secret.unwrap_or_else(|| text(&mut rng, 32)),
-            bot_id: given.bot_id,
-            bot_token: given.bot_token.unwrap_or_else(|| token_of(given.bot_id, &mut rng)),
-            flags: given.flags,
-            redirect_uris: given.redirect_uris,
-        };
+        let mut application = options.application.clone();
+        if application.client_secret.is_empty() {
+            application.client_secret = text(&mut rng, 32);
+        }
+        if application.bot_token.is_empty() {
+            application.bot_token = token_of(application.bot_id, &mut rng);
+        }
         let mut world = Self {
             application,
             people: HashMap::new(),
@@ -151,14 +152,13 @@ impl World {
             world.person(nth_person_id(nth));
         }
         world.person(OWNER_ID);
-        let owned = options.application_owned_webhooks;
         for lane in 0..u64::from(options.lanes) {
             let (channel, name) = (FIRST_LANE_CHANNEL + lane, format!("codes-{lane}"));
-            world.add_channel(channel, &name, None, options.permissions);
-            world.add_webhook(FIRST_LANE_WEBHOOK + lane, channel, "intake", owned);
+            world.add_channel(channel, &name, None, BotPermissions::default());
+            world.add_webhook(FIRST_LANE_WEBHOOK + lane, channel, "intake", true);
         }
-        world.add_channel(RESULT_CHANNEL, "results", None, options.permissions);
-        world.add_webhook(RESULT_WEBHOOK, RESULT_CHANNEL, "results", owned);
+        world.add_channel(RESULT_CHANNEL, "results", None, BotPermissions::default());
+        world.add_webhook(RESULT_WEBHOOK, RESULT_CHANNEL, "results", true);
         if options.lanes > 0 {
             world.add_webhook(STRANGE_WEBHOOK, FIRST_LANE_CHANNEL, "intake", false);
         }
@@ -179,18 +179,12 @@ impl World {
 
     /// Adds a webhook and returns it.
     pub fn add_webhook(&mut self, id: u64, channel_id: u64, name: &str, application_owned: bool) -> Webhook {
-        let application = &self.application;
         let webhook = Webhook {
             id,
             token: text(&mut self.rng, 68),
             channel_id,
             name: name.to_owned(),
-            application_id: application_owned.then_some(application.id),
-            creator: if application_owned {
-                application.bot_id
-            } else {
-                OWNER_ID
-            },
+            application_id: application_owned.then_some(self.application.id),
         };
         self.webhooks.insert(id, webhook.clone());
         webhook
@@ -225,6 +219,13 @@ impl World {
         name
     }
 
+    /// Marks a code as spent.
+    pub fn spend(&mut self, code: &str) -> Option<&mut Code> {
+        let code = self.codes.get_mut(code)?;
+        code.spent = true;
+        Some(code)
+    }
+
     /// Issues an access token, with a refresh token if `refreshable`.
     pub fn issue_token(&mut self, user_id: u64, scope: &str, now_us: i64, refreshable: bool) -> String {
         let access = token_of(self.application.id, &mut self.rng);
@@ -256,15 +257,18 @@ impl World {
         }
     }
 
+    /// The bot's user object.
+    pub fn bot_json(&self) -> Value {
+        bot_json(self.application.bot_id, "door")
+    }
+
     /// The user object of a user, the bot or the other bot; `None` for an unknown id.
     pub fn user_json(&self, id: u64) -> Option<Value> {
-        if id == self.application.bot_id {
-            return Some(bot_json(id, "door"));
+        match id {
+            OTHER_BOT_ID => Some(bot_json(id, "not-the-door")),
+            id if id == self.application.bot_id => Some(self.bot_json()),
+            id => self.people.get(&id).map(Person::public_json),
         }
-        if id == OTHER_BOT_ID {
-            return Some(bot_json(id, "not-the-door"));
-        }
-        self.people.get(&id).map(Person::public_json)
     }
 }
 

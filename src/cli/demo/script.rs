@@ -215,7 +215,7 @@ impl Script<'_> {
 
     /// Causes the incident of a second; returns what it was.
     fn incident(&self, second: u64, events: &RefCell<Events>) -> Option<&'static str> {
-        let gateway = self.simulator.gateway();
+        let gateway = |fault| self.simulator.gateway_fault(fault);
         let token_fault = |fault| {
             let faults = self.simulator.faults();
             faults.add(FaultRule::on(Endpoint::Token, fault).times(1));
@@ -245,18 +245,18 @@ impl Script<'_> {
                 )
             }
             7 => {
-                gateway.fault(GatewayFault::DropConnections);
+                gateway(GatewayFault::DropConnections);
                 Some("the gateway connection drops")
             }
             8 => Some("a third of the users arrive at once"),
             10 => {
-                gateway.fault(GatewayFault::Duplicate { count: 3 });
+                gateway(GatewayFault::Duplicate { count: 3 });
                 Some("the gateway sends the next three events twice")
             }
             11 => {
-                gateway.fault(GatewayFault::Refuse { for_ms: 3_000 });
-                gateway.fault(GatewayFault::Invalidate { resumable: false });
-                gateway.fault(GatewayFault::DropConnections);
+                gateway(GatewayFault::Refuse { for_ms: 3_000 });
+                gateway(GatewayFault::Invalidate { resumable: false });
+                gateway(GatewayFault::DropConnections);
                 Some(
                     "the gateway session is invalidated, and no connection is accepted for 3 s: missed events are not replayed",
                 )

@@ -1,10 +1,12 @@
+use tokio::sync::mpsc::unbounded_channel;
+
 use super::*;
 use crate::simulator::options::SimulatorOptions;
 
 const CHALLENGE: &str = "tLaj2AYNfkm_BmkbcUbbw4LsiaMLrhZCEqRHByjP5tg";
 
 fn inner() -> Inner {
-    Inner::new(SimulatorOptions::default(), 1, String::new())
+    Inner::new(SimulatorOptions::default(), 1, String::new(), unbounded_channel().0)
 }
 
 fn query(changes: &[(&str, Option<&str>)]) -> Fields {

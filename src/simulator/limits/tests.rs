@@ -1,14 +1,4 @@
 use super::*;
-use std::net::Ipv4Addr;
-
-fn caller() -> Caller {
-    Caller {
-        address: IpAddr::V4(Ipv4Addr::LOCALHOST),
-        bot: false,
-        authenticated: true,
-        milliseconds: false,
-    }
-}
 
 fn header<'a>(headers: &'a [(&'static str, String)], name: &str) -> Option<&'a str> {
     headers.iter().find(|(k, _)| *k == name).map(|(_, v)| v.as_str())
@@ -19,20 +9,20 @@ fn a_webhook_takes_five_posts_in_two_seconds() {
     let mut limits = Limits::new(LimitSettings::default());
     for left in ["4", "3", "2", "1", "0"] {
         let headers = limits
-            .enter_bucket(Bucket::Webhook(1), &caller(), 1_000_000)
+            .enter_bucket(Bucket::Webhook(1), false, 1_000_000)
             .expect("within the limit");
         assert_eq!(header(&headers, "X-RateLimit-Remaining"), Some(left));
         assert_eq!(header(&headers, "X-RateLimit-Limit"), Some("5"));
     }
     let refused = limits
-        .enter_bucket(Bucket::Webhook(1), &caller(), 1_500_000)
+        .enter_bucket(Bucket::Webhook(1), false, 1_500_000)
         .expect_err("the sixth is refused");
     assert_eq!(refused.status, 429);
     assert_eq!(header(&refused.headers, "X-RateLimit-Scope"), Some("user"));
     assert_eq!(header(&refused.headers, "Retry-After"), Some("2"));
     assert_eq!(refused.value().expect("JSON")["retry_after"], 1.5);
-    assert!(limits.enter_bucket(Bucket::Webhook(2), &caller(), 1_500_000).is_ok());
-    assert!(limits.enter_bucket(Bucket::Webhook(1), &caller(), 3_000_000).is_ok());
+    assert!(limits.enter_bucket(Bucket::Webhook(2), false, 1_500_000).is_ok());
+    assert!(limits.enter_bucket(Bucket::Webhook(1), false, 3_000_000).is_ok());
 }
 
 #[test]
@@ -40,21 +30,15 @@ fn a_channel_that_is_hit_stays_closed_for_its_penalty_and_headers_mislead() {
     let mut limits = Limits::new(LimitSettings::default());
     let visible = vec![("X-RateLimit-Remaining", "3".to_owned())];
     for _ in 0..30 {
-        assert!(limits.enter_channel(9, &caller(), 41_300, &visible, 1).is_ok());
+        assert!(limits.enter_channel(9, false, 41_300, &visible, 1).is_ok());
     }
-    let refused = limits
-        .enter_channel(9, &caller(), 41_300, &visible, 2)
-        .expect_err_answer();
+    let refused = limits.enter_channel(9, false, 41_300, &visible, 2).expect_err_answer();
     assert_eq!(header(&refused.headers, "X-RateLimit-Scope"), Some("shared"));
     assert_eq!(header(&refused.headers, "X-RateLimit-Remaining"), Some("3"));
     assert_eq!(header(&refused.headers, "Retry-After"), Some("42"));
     assert_eq!(refused.value().expect("JSON")["retry_after"], 41.3);
-    assert!(
-        limits
-            .enter_channel(9, &caller(), 41_300, &visible, 41_000_000)
-            .is_err()
-    );
-    assert!(limits.enter_channel(9, &caller(), 41_300, &visible, 41_300_002).is_ok());
+    assert!(limits.enter_channel(9, false, 41_300, &visible, 41_000_000).is_err());
+    assert!(limits.enter_channel(9, false, 41_300, &visible, 41_300_002).is_ok());
 }
 
 #[test]
@@ -71,37 +55,36 @@ fn invalid_requests_end_in_a_ban_but_shared_refusals_do_not_count() {
         ..LimitSettings::default()
     });
     for _ in 0..100 {
-        limits.leave(&caller(), &refusal(Scope::Shared, 1, false), 1);
+        limits.leave(&refusal(Scope::Shared, 1, false), 1);
     }
-    assert!(limits.enter(&caller(), 2).is_ok());
+    assert!(limits.enter(None, false, 2).is_ok());
     for _ in 0..19 {
-        limits.leave(&caller(), &Answer::unauthorized(), 3);
+        limits.leave(&Answer::unauthorized(), 3);
     }
-    assert!(limits.enter(&caller(), 4).is_ok());
-    limits.leave(&caller(), &Answer::unauthorized(), 5);
-    let banned = limits.enter(&caller(), 6).expect_err_answer();
+    assert!(limits.enter(None, false, 4).is_ok());
+    limits.leave(&Answer::unauthorized(), 5);
+    let banned = limits.enter(None, false, 6).expect_err_answer();
     assert!(banned.edge);
     assert!(banned.headers.is_empty());
     limits.reset();
-    assert!(limits.enter(&caller(), 7).is_ok());
+    assert!(limits.enter(None, false, 7).is_ok());
 }
 
 #[test]
 fn the_global_limit_is_fifty_a_second_per_bot() {
     let mut limits = Limits::new(LimitSettings::default());
-    let bot = Caller { bot: true, ..caller() };
     for _ in 0..50 {
-        assert!(limits.enter(&bot, 1).is_ok());
+        assert!(limits.enter(Some(Bucket::Global), false, 1).is_ok());
     }
-    let refused = limits.enter(&bot, 300_001).expect_err_answer();
+    let refused = limits.enter(Some(Bucket::Global), false, 300_001).expect_err_answer();
     assert_eq!(header(&refused.headers, "X-RateLimit-Global"), Some("true"));
     assert_eq!(refused.value().expect("JSON")["global"], true);
     assert!(header(&refused.headers, "X-RateLimit-Bucket").is_none());
     let mut off = Limits::new(LimitSettings::off());
     for _ in 0..1_000 {
-        assert!(off.enter(&bot, 1).is_ok());
+        assert!(off.enter(Some(Bucket::Global), false, 1).is_ok());
         assert!(
-            off.enter_bucket(Bucket::Webhook(1), &bot, 1)
+            off.enter_bucket(Bucket::Webhook(1), false, 1)
                 .is_ok_and(|h| h.is_empty())
         );
     }

@@ -1,27 +1,59 @@
-use std::sync::Arc;
+use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 
 use super::*;
 use crate::ids::MessageId;
-use crate::simulator::directory::StateDirectory;
 use crate::simulator::faults::FaultRule;
-use crate::simulator::gateway::Directory as _;
+use crate::simulator::hub::Out;
 use crate::simulator::ids::FIRST_LANE_CHANNEL;
 
-fn state() -> Arc<State> {
-    let (later, _) = tokio::sync::mpsc::unbounded_channel();
-    Arc::new(State::new(SimulatorOptions::default(), 1, 1, later))
+/// A state with a session of the bot, and what it leaves for later.
+struct Bench {
+    state: State,
+    session: UnboundedReceiver<Out>,
+    later: UnboundedReceiver<Later>,
 }
 
-fn post(state: &State, content: &str) -> Effects {
-    let mut inner = state.lock();
-    let author = Author::User(OTHER_BOT_ID);
-    inner.post(FIRST_LANE_CHANNEL, author, Draft::text(content), state.now_us());
-    std::mem::take(&mut inner.effects)
+impl Bench {
+    fn new() -> Self {
+        let (later, queue) = unbounded_channel();
+        let (out, session) = unbounded_channel();
+        let state = State::new(SimulatorOptions::default(), 1, 1, later);
+        state.act(|inner, _| {
+            let id = inner.hub.connect(out.clone());
+            let d = json!({"token": inner.world.application.bot_token, "intents": intent::GUILD_MESSAGES});
+            inner.hub.identify(&inner.world, id, &out, &d).expect("the bot");
+        });
+        let mut bench = Self {
+            state,
+            session,
+            later: queue,
+        };
+        assert_eq!(bench.events()[0]["t"], "READY");
+        bench
+    }
+
+    fn events(&mut self) -> Vec<Value> {
+        let text = |out| match out {
+            Out::Text(text) => serde_json::from_str(&text).expect("JSON"),
+            other => panic!("{other:?}"),
+        };
+        std::iter::from_fn(|| self.session.try_recv().ok()).map(text).collect()
+    }
+
+    fn post(&mut self, content: &str) -> (Vec<Value>, Vec<Later>) {
+        let author = Author::User(OTHER_BOT_ID);
+        self.state
+            .act(|inner, now_us| inner.post(FIRST_LANE_CHANNEL, author, Draft::text(content), now_us));
+        (
+            self.events(),
+            std::iter::from_fn(|| self.later.try_recv().ok()).collect(),
+        )
+    }
 }
 
 #[test]
 fn the_gateway_may_bring_a_message_twice_late_or_never_but_history_has_it() {
-    let state = state();
+    let mut bench = Bench::new();
     let cases = [
         (None, 1, 0),
         (Some(Fault::DeliverTwice), 2, 0),
@@ -30,54 +62,37 @@ fn the_gateway_may_bring_a_message_twice_late_or_never_but_history_has_it() {
     ];
     for (fault, now, later) in cases.clone() {
         if let Some(fault) = fault {
-            state
-                .lock()
-                .faults
-                .add(FaultRule::on(Endpoint::Webhook, fault).times(1), state.now_us());
+            let rule = FaultRule::on(Endpoint::Webhook, fault).times(1);
+            bench.state.act(|inner, now_us| inner.faults.add(rule, now_us));
         }
-        let effects = post(&state, "x");
-        assert_eq!((effects.dispatches.len(), effects.late.len()), (now, later));
+        let (events, late) = bench.post("x");
+        assert_eq!((events.len(), late.len()), (now, later));
     }
-    let inner = state.lock();
+    let inner = bench.state.lock();
     assert_eq!(inner.world.channels[&FIRST_LANE_CHANNEL].messages.len(), cases.len());
 }
 
 #[test]
 fn an_event_carries_what_rest_leaves_out() {
-    let state = state();
-    let effects = post(&state, "<@1536000000000000009> hello");
-    let event = &effects.dispatches[0];
-    assert_eq!((event.kind, event.intents), ("MESSAGE_CREATE", intent::GUILD_MESSAGES));
-    assert_eq!(event.data["guild_id"], "1536340000000000001");
-    assert_eq!(event.data["channel_type"], 0);
-    assert!(event.data["member"].is_object() && event.data["mentions"][0]["member"].is_object());
-    serde_json::from_value::<serenity::model::channel::Message>(event.data.clone()).expect("a client parses it");
-    let id: u64 = event.data["id"].as_str().and_then(|id| id.parse().ok()).expect("an id");
-    let age = state.now_us() / 1_000 - MessageId(id).created_at().as_millis();
+    let mut bench = Bench::new();
+    let (events, _) = bench.post("<@1536000000000000009> hello");
+    assert_eq!(events[0]["t"], "MESSAGE_CREATE");
+    let data = &events[0]["d"];
+    assert_eq!(data["guild_id"], "1536340000000000001");
+    assert_eq!(data["channel_type"], 0);
+    assert!(data["member"].is_object() && data["mentions"][0]["member"].is_object());
+    serde_json::from_value::<serenity::model::channel::Message>(data.clone()).expect("a client parses it");
+    let id: u64 = data["id"].as_str().and_then(|id| id.parse().ok()).expect("an id");
+    let age = bench.state.now_us() / 1_000 - MessageId(id).created_at().as_millis();
     assert!((0..1_000).contains(&age), "{age}");
 }
 
 #[test]
 fn a_link_is_fetched_and_an_embed_follows_unless_suppressed() {
-    let state = state();
-    let (link, update) = post(&state, "see https://example.org/x?y").crawl.expect("a crawl");
-    assert_eq!(
-        (link.as_str(), update.kind),
-        ("https://example.org/x?y", "MESSAGE_UPDATE")
-    );
+    let mut bench = Bench::new();
+    let (_, later) = bench.post("see https://example.org/x?y");
+    let (link, update) = (later[0].link.as_deref(), &later[0].dispatch);
+    assert_eq!((link, update.kind), (Some("https://example.org/x?y"), "MESSAGE_UPDATE"));
     assert_eq!(update.data["embeds"][0]["url"], "https://example.org/x?y");
-    assert!(post(&state, "v1 1700000000 ABC -").crawl.is_none());
-}
-
-#[test]
-fn the_gateway_knows_the_bot_by_its_token_alone() {
-    let state = state();
-    let directory = StateDirectory::of(&state);
-    let token = state.lock().world.application.bot_token.clone();
-    let identity = directory.bot(&token).expect("the bot");
-    assert_eq!(identity.user["id"], "1536000000000000009");
-    assert_eq!(identity.guilds[0]["channels"].as_array().map(Vec::len), Some(2));
-    serde_json::from_value::<serenity::model::guild::Guild>(identity.guilds[0].clone()).expect("a client parses it");
-    assert!(directory.bot("wrong").is_none());
-    assert!(directory.may_view(FIRST_LANE_CHANNEL) && !directory.may_view(5));
+    assert!(bench.post("v1 1700000000 ABC -").1.is_empty());
 }

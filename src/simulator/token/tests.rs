@@ -1,8 +1,7 @@
-use std::net::{IpAddr, Ipv4Addr};
+use tokio::sync::mpsc::unbounded_channel;
 
 use super::*;
 use crate::simulator::faults::{Endpoint, FaultRule};
-use crate::simulator::limits::Caller;
 use crate::simulator::options::SimulatorOptions;
 use crate::simulator::world::World;
 
@@ -19,7 +18,7 @@ struct Bench {
 
 impl Bench {
     fn new() -> Self {
-        let inner = Inner::new(SimulatorOptions::default(), 1, String::new());
+        let inner = Inner::new(SimulatorOptions::default(), 1, String::new(), unbounded_channel().0);
         Self {
             inner,
             now_us: 1_700_000_000_000_000,
@@ -59,12 +58,7 @@ impl Bench {
             .finish();
         let call = Call {
             auth: (self.auth)(&self.inner.world),
-            caller: Caller {
-                address: IpAddr::V4(Ipv4Addr::LOCALHOST),
-                bot: false,
-                authenticated: true,
-                milliseconds: false,
-            },
+            in_ms: false,
             endpoint,
             ids: [0; 2],
             text: String::new(),

@@ -241,7 +241,7 @@ async fn the_gateway_brings_source_messages_and_survives_its_faults() {
         (Some(GatewayFault::Reconnect), "third"),
     ] {
         if let Some(fault) = fault {
-            discord.simulator.gateway().fault(fault);
+            discord.simulator.gateway_fault(fault);
             until(&mut notes, "Resumed").await;
         }
         let id = post(what);
@@ -251,7 +251,7 @@ async fn the_gateway_brings_source_messages_and_survives_its_faults() {
         assert_eq!((message.id.0, message.webhook), (id, Some(discord.webhook)));
         assert!(message.content.ends_with(what));
     }
-    discord.simulator.gateway().fault(GatewayFault::CloseWithoutCode);
+    discord.simulator.gateway_fault(GatewayFault::CloseWithoutCode);
     until(&mut notes, "Disconnected").await;
     session.shutdown().await;
 }
@@ -279,7 +279,7 @@ async fn an_intent_that_the_portal_forbids_is_done_without_once_and_then_fatal_w
     // The pace of IDENTIFYs lies between the refusal and the session without the intent.
     until(&mut notes, "Disconnected").await;
     until(&mut notes, "Ready").await;
-    discord.simulator.gateway().fault(GatewayFault::Close { code: 4014 });
+    discord.simulator.gateway_fault(GatewayFault::Close { code: 4014 });
     let note = until(&mut notes, "Fatal").await;
     assert!(matches!(note, GatewayNote::Fatal { code: Some(4014) }), "{note:?}");
     session.shutdown().await;

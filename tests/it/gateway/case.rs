@@ -57,12 +57,12 @@ pub fn site(poll_every: &str) -> Site {
 impl Beset {
     /// Makes a fault of the gateway happen.
     pub fn gateway(&self, fault: GatewayFault) {
-        self.site.simulator.gateway().fault(fault);
+        self.site.simulator.gateway_fault(fault);
     }
 
     /// What the gateway has done so far.
     pub fn status(&self) -> GatewayStatus {
-        self.site.simulator.gateway().status()
+        self.site.simulator.gateway_status()
     }
 
     /// Posts this many codes one after another, for people who have not signed in yet.

@@ -48,7 +48,7 @@ fn closing(site: &Site, code: u16) -> Service {
     let service = site.run_ready();
     site.sign_in(0, 2);
     until(Duration::from_secs(30), "the end of the session", || {
-        site.simulator.gateway().fault(GatewayFault::Close { code });
+        site.simulator.gateway_fault(GatewayFault::Close { code });
         service.log().contains("draining")
     });
     service

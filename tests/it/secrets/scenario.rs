@@ -46,8 +46,8 @@ fn mail(n: u64) -> String {
 
 fn site() -> Site {
     let mut options = SimulatorOptions::without_limits();
-    options.application.client_secret = Some(CLIENT_SECRET.to_owned());
-    options.application.bot_token = Some(BOT_TOKEN.to_owned());
+    options.application.client_secret = CLIENT_SECRET.into();
+    options.application.bot_token = BOT_TOKEN.into();
     let mut site = Site::new(options, "");
     site.configure(&format!(
         "{MORE}[[delivery]]\nname = \"channel\"\nkind = \"discord_webhook\"\nwebhook_id = \"{}\"\n",
@@ -185,9 +185,8 @@ fn odd_messages(site: &Site, states: &mut Vec<String>) {
     site.simulator.publish("MESSAGE_CREATE", odd.clone());
     let gap = json!({"op": 0, "s": 999_999, "t": "MESSAGE_CREATE", "d": odd});
     site.simulator
-        .gateway()
-        .fault(GatewayFault::Raw { text: gap.to_string() });
-    site.simulator.gateway().fault(GatewayFault::Raw {
+        .gateway_fault(GatewayFault::Raw { text: gap.to_string() });
+    site.simulator.gateway_fault(GatewayFault::Raw {
         text: format!("{{\"op\":0,\"t\":\"MESSAGE_CREATE\",\"d\":{{\"content\":\"{code}"),
     });
 }
@@ -283,7 +282,7 @@ fn no_secret_is_in_any_log_output_or_file_and_closed_grants_can_be_opened_by_nob
     }
     odd_messages(&site, &mut states);
     let mut uses = vec![site.simulator.use_command(&UseRequest::of(PERSON, "connect"))];
-    site.simulator.gateway().fault(GatewayFault::DropConnections);
+    site.simulator.gateway_fault(GatewayFault::DropConnections);
     until(PATIENCE, "half of them have a result", || {
         site.results().len() as u64 >= PEOPLE / 2
     });
@@ -330,7 +329,7 @@ fn no_secret_is_in_any_log_output_or_file_and_closed_grants_can_be_opened_by_nob
     for id in uses {
         needles.add(
             "an interaction's token",
-            &site.simulator.interaction_token(id).expect("it was made"),
+            &site.simulator.interaction(id).expect("it was made").token,
         );
     }
     assert!(needles.count() > 50, "only {} secrets are known", needles.count());

@@ -217,7 +217,7 @@ fn other_commands_replays_and_late_ones_are_left_alone() {
         ..UseRequest::of(PERSON + 1, "connect")
     });
     service.logs("too long ago to be answered");
-    site.simulator.gateway().fault(GatewayFault::Duplicate { count: 1 });
+    site.simulator.gateway_fault(GatewayFault::Duplicate { count: 1 });
     let twice = uses(UseRequest::of(PERSON + 2, "connect"));
     answered(&site, twice);
     // Whatever was to become of the copy would have become of it before this one.

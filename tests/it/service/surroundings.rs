@@ -234,11 +234,10 @@ fn an_intent_that_was_switched_off_in_the_portal_is_done_without() {
         ..PortalChange::default()
     });
     site.simulator
-        .gateway()
-        .fault(GatewayFault::Invalidate { resumable: false });
+        .gateway_fault(GatewayFault::Invalidate { resumable: false });
     service.logs("the gateway refused MESSAGE_CONTENT (close code 4014)");
     until(Duration::from_secs(30), "a session without it", || {
-        site.simulator.gateway().status().identifies == 2
+        site.simulator.gateway_status().identifies == 2
     });
     site.sign_in(0, 1);
     until(Duration::from_secs(20), "the code completes", || {
@@ -251,11 +250,11 @@ fn an_intent_that_was_switched_off_in_the_portal_is_done_without() {
 fn an_intent_that_is_refused_even_so_ends_with_2_and_names_the_switch() {
     let site = Site::without_limits("");
     let mut service = site.run_ready();
-    let refuse = || site.simulator.gateway().fault(GatewayFault::Close { code: 4014 });
+    let refuse = || site.simulator.gateway_fault(GatewayFault::Close { code: 4014 });
     refuse();
     service.logs("the gateway refused MESSAGE_CONTENT (close code 4014)");
     until(Duration::from_secs(30), "a session without it", || {
-        site.simulator.gateway().status().identifies == 2
+        site.simulator.gateway_status().identifies == 2
     });
     refuse();
     let code = service.ends(Duration::from_secs(30));

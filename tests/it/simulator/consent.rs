@@ -37,7 +37,7 @@ async fn an_approval_brings_a_code_that_can_be_exchanged() {
         .expect("a page");
     assert_eq!(page.status(), 200);
     let html = page.text().await.expect("a page");
-    assert!(html.contains("value=\"s1.x.y\"") && html.contains("80000000000000001"));
+    assert!(html.contains("<form method=\"post\">") && html.contains("80000000000000001"));
 
     let back = decide(&discord, &redirect, "approve").await;
     assert_eq!(back.status(), 302);

@@ -223,7 +223,7 @@ async fn commands_and_what_is_said_to_people_are_as_specified() {
     let answered = json!({"type": 4, "data": {"content": "Here", "flags": 64, "components": row}});
     schemas.check("CreateMessageInteractionCallbackRequest", &answered);
     let used = discord.simulator.use_command(&UseRequest::of(PERSON, "connect"));
-    let token = discord.simulator.interaction_token(used).expect("it was made");
+    let token = discord.simulator.interaction(used).expect("it was made").token;
     let reply = |id: u64, token: &str| {
         let path = format!("/interactions/{id}/{token}/callback");
         answer(discord.request(Method::POST, &path).json(&answered))

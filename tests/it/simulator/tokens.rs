@@ -35,7 +35,6 @@ async fn a_code_gives_a_token_that_opens_what_was_approved_and_nothing_else() {
 
     let ledger = discord.simulator.ledger();
     assert!(!ledger.tokens[0].alive && ledger.tokens[0].received);
-    assert_eq!(ledger.tokens[0].uses.len(), 6);
     assert_eq!(discord.simulator.summary().tokens_left, 0);
 }
 
@@ -135,7 +134,7 @@ async fn many_codes_are_minted_at_once_and_each_works() {
         .control(
             Method::POST,
             "/codes",
-            json!({"user_id": PERSON.to_string(), "count": 3, "state": "x"}),
+            json!({"user_id": PERSON.to_string(), "count": 3}),
         )
         .await;
     assert_eq!(status, 200);

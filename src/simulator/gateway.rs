@@ -1,6 +1,10 @@
-//! The gateway's types for the rest of the simulator: settings, events, faults, and what it asks about the world.
+//! The embedded Discord's gateway, version 10, as the rest of the simulator knows it: settings, events, faults, counts.
+//! `hub` holds the sessions, which outlive their connections; `connection` speaks the protocol on one socket.
 
 use serde::{Deserialize, Serialize};
+
+/// IDENTIFYs allowed in a day (Discord Docs/Events/Gateway); a further one is answered with op 9.
+pub const SESSION_STARTS: u64 = 1_000;
 
 /// How the gateway behaves; the defaults are Discord's, as far as they are known.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -8,12 +12,8 @@ use serde::{Deserialize, Serialize};
 pub struct GatewaySettings {
     /// HELLO's `heartbeat_interval`, in milliseconds.
     pub heartbeat_interval_ms: u64,
-    /// How long a session can be resumed after its connection ended, in seconds.
-    pub resume_window_s: u64,
     /// Events kept for replay.
     pub replay_events: usize,
-    /// IDENTIFYs allowed in all; a further one is answered with op 9.
-    pub session_starts: u64,
     /// Frames allowed in a minute; a further one closes with 4008.
     pub frames_per_minute: usize,
 }
@@ -22,12 +22,19 @@ impl Default for GatewaySettings {
     fn default() -> Self {
         Self {
             heartbeat_interval_ms: 41_250,
-            resume_window_s: 90,
             replay_events: 2048,
-            session_starts: 1000,
             frames_per_minute: 120,
         }
     }
+}
+
+/// A session receives an event if it asked for any of the event's intents (Discord Docs/Events/Gateway).
+pub(super) mod intent {
+    pub const GUILDS: u64 = 1;
+    pub const GUILD_WEBHOOKS: u64 = 1 << 5;
+    pub const GUILD_MESSAGES: u64 = 1 << 9;
+    pub const GUILD_MESSAGE_REACTIONS: u64 = 1 << 10;
+    pub const DIRECT_MESSAGES: u64 = 1 << 12;
 }
 
 /// An event for the sessions with one of its intents.
@@ -41,88 +48,42 @@ pub struct Dispatch {
     pub intents: u64,
 }
 
-/// What the gateway asks about the world.
-pub trait Directory: Send + Sync {
-    /// The bot that a token belongs to.
-    fn bot(&self, token: &str) -> Option<BotIdentity>;
-    /// Whether the bot may view a channel.
-    fn may_view(&self, channel_id: u64) -> bool;
-}
-
-/// The bot of a session.
-#[derive(Debug, Clone)]
-pub struct BotIdentity {
-    /// The bot's user object.
-    pub user: serde_json::Value,
-    /// The application's id.
-    pub application_id: u64,
-    /// The application's flags.
-    pub application_flags: u64,
-    /// Full `GUILD_CREATE` data.
-    pub guilds: Vec<serde_json::Value>,
-}
-
 /// A fault of the gateway.
+#[expect(missing_docs, reason = "a variant says what its fields are")]
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case", tag = "fault")]
 pub enum GatewayFault {
     /// Cuts every connection without a close frame.
     DropConnections,
-    /// Refuses new connections with 503.
-    Refuse {
-        /// How long, in milliseconds.
-        for_ms: u64,
-    },
+    /// Refuses new connections with 503 for this many milliseconds.
+    Refuse { for_ms: u64 },
     /// Op 7.
     Reconnect,
     /// Op 9.
-    Invalidate {
-        /// Its `d`.
-        resumable: bool,
-    },
+    Invalidate { resumable: bool },
     /// A close frame with a code.
-    Close {
-        /// The code.
-        code: u16,
-    },
+    Close { code: u16 },
     /// A close frame without a code.
     CloseWithoutCode,
     /// Heartbeats are no longer acknowledged.
     StopAcks,
     /// The next events are sent twice.
-    Duplicate {
-        /// How many.
-        count: u64,
-    },
+    Duplicate { count: u64 },
     /// The next MESSAGE_CREATEs are never delivered, and not replayed either.
-    Withhold {
-        /// How many.
-        count: u64,
-    },
+    Withhold { count: u64 },
     /// Sends a text frame to every connection.
-    Raw {
-        /// The text.
-        text: String,
-    },
+    Raw { text: String },
     /// Ends all lasting faults.
     Clear,
 }
 
 /// Counts of the gateway.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Default)]
 pub struct GatewayStatus {
-    /// Open connections.
-    pub connections: usize,
-    /// Sessions that are connected or can be resumed.
-    pub sessions: usize,
     /// IDENTIFYs that began a session.
     pub identifies: u64,
     /// RESUMEs that succeeded.
     pub resumes: u64,
-    /// Events published.
-    pub published: u64,
     /// MESSAGE_CREATEs withheld.
     pub withheld: u64,
-    /// Heartbeats received.
-    pub heartbeats: u64,
 }
