@@ -17,7 +17,7 @@ use tokio::time::Instant;
 
 use self::child::Child;
 use self::report::Report;
-use self::script::{RelayStatus, Script};
+use self::script::Script;
 use super::{Global, out, simulate};
 use crate::config::Locator;
 use crate::lifecycle::{Exit, Failure};
@@ -36,15 +36,11 @@ pub struct Args {
     #[arg(long, value_name = "FOLDER")]
     pub data: Option<std::path::PathBuf>,
     /// Add a fault of the embedded Discord, as JSON, to see a promise broken; may be repeated
-    #[arg(long, value_name = "JSON", value_parser = read_fault)]
+    #[arg(long, value_name = "JSON", value_parser = |json: &str| serde_json::from_str::<FaultRule>(json))]
     pub fault: Vec<FaultRule>,
     /// Seconds to wait for the last codes at the end
     #[arg(long, default_value_t = 60, value_name = "SECONDS")]
     pub patience: u64,
-}
-
-fn read_fault(text: &str) -> Result<FaultRule, serde_json::Error> {
-    serde_json::from_str(text)
 }
 
 /// Runs the demo; [`Exit::Failed`] if and only if a promise was broken.
@@ -105,7 +101,7 @@ async fn play(args: &Args, global: &Global, folder: &Path) -> anyhow::Result<Rep
     let script = Script {
         simulator: &simulator,
         about: &about,
-        relay: RelayStatus::at(address),
+        relay: address,
         config: &config,
         secrets: &secrets,
         people: args.people,

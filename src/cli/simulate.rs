@@ -4,10 +4,9 @@ use std::fmt::Write as _;
 
 use anyhow::Context;
 use serde_json::{Value, json};
-use tokio::signal::unix::{SignalKind, signal};
 
 use super::out;
-use crate::lifecycle::{Exit, Failure};
+use crate::lifecycle::{Exit, Failure, Signals};
 use crate::simulator::limits::LimitSettings;
 use crate::simulator::{Description, Simulator, SimulatorOptions};
 
@@ -42,12 +41,8 @@ pub struct Args {
     #[arg(long)]
     pub seed: Option<u64>,
     /// Further options as a JSON object; flags take precedence
-    #[arg(long, value_name = "JSON", value_parser = read_options)]
+    #[arg(long, value_name = "JSON", value_parser = |json: &str| serde_json::from_str::<SimulatorOptions>(json))]
     pub options: Option<SimulatorOptions>,
-}
-
-fn read_options(text: &str) -> Result<SimulatorOptions, serde_json::Error> {
-    serde_json::from_str(text)
 }
 
 impl Args {
@@ -74,7 +69,7 @@ impl Args {
     }
 }
 
-/// Starts the simulator, prints how to use it, and waits for Ctrl-C or SIGTERM.
+/// Starts the simulator, prints how to use it, and waits for a signal to end.
 pub fn run(args: &Args, json: bool) -> anyhow::Result<()> {
     let options = args.to_options();
     let simulator = Simulator::start(options).map_err(|error| {
@@ -94,15 +89,7 @@ pub fn run(args: &Args, json: bool) -> anyhow::Result<()> {
         .enable_all()
         .build()
         .context("cannot start a runtime")?;
-    runtime.block_on(async {
-        let mut interrupt = signal(SignalKind::interrupt())?;
-        let mut terminate = signal(SignalKind::terminate())?;
-        tokio::select! {
-            _ = interrupt.recv() => {}
-            _ = terminate.recv() => {}
-        }
-        std::io::Result::Ok(())
-    })?;
+    runtime.block_on(async { std::io::Result::Ok(Signals::listen()?.next().await) })?;
     simulator.stop();
     Ok(())
 }

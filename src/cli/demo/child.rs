@@ -6,6 +6,7 @@ use std::process::Stdio;
 use std::time::Duration;
 
 use anyhow::Context;
+use tokio::process::Command;
 use tokio::time::Instant;
 
 /// A start takes a fraction of a second; more on a busy machine.
@@ -13,53 +14,60 @@ const READY_WITHIN: Duration = Duration::from_mins(1);
 
 /// A running `codeferry run` or `codeferry relay`.
 pub struct Child {
+    name: &'static str,
+    log: PathBuf,
+    command: Command,
     process: tokio::process::Child,
-    command: &'static str,
-    file: PathBuf,
-    environment: Vec<(String, String)>,
-    folder: PathBuf,
 }
 
 impl Child {
     /// Starts a command with this configuration; its log goes to `<command>.log`.
     pub fn start(
-        command: &'static str,
+        name: &'static str,
         file: &Path,
         environment: &[(String, String)],
         folder: &Path,
     ) -> anyhow::Result<Self> {
-        let process = spawn(command, file, environment, folder)?;
+        let log = folder.join(format!("{name}.log"));
+        let stderr = OpenOptions::new().create(true).append(true).open(&log);
+        let program = std::env::current_exe().context("cannot find this program's own path")?;
+        let mut command = Command::new(program);
+        command
+            .arg("--config")
+            .arg(file)
+            .arg(name)
+            .env_clear()
+            .envs(environment.iter().map(|(name, value)| (name.as_str(), value.as_str())))
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(stderr.with_context(|| format!("cannot write `{}`", log.display()))?)
+            .kill_on_drop(true);
         Ok(Self {
-            process,
+            process: spawn(name, &mut command)?,
+            name,
+            log,
             command,
-            file: file.to_owned(),
-            environment: environment.to_vec(),
-            folder: folder.to_owned(),
         })
     }
 
     /// Waits until it has logged a line with this text; returns the line.
     pub async fn logs(&mut self, text: &str) -> anyhow::Result<String> {
-        let path = log_file(self.command, &self.folder);
         let until = Instant::now() + READY_WITHIN;
         loop {
             let ended = self.has_ended();
-            let log = std::fs::read_to_string(&path).with_context(|| format!("cannot read `{}`", path.display()))?;
+            let log = std::fs::read_to_string(&self.log);
+            let log = log.with_context(|| format!("cannot read `{}`", self.log.display()))?;
             // The last line may be incomplete.
             let whole = log.rfind('\n').map_or("", |end| &log[..end]);
             if let Some(line) = whole.lines().find(|line| line.contains(text)) {
                 return Ok(line.to_owned());
             }
             let last = whole.lines().last().unwrap_or("nothing");
-            anyhow::ensure!(
-                !ended,
-                "`codeferry {}` has ended; its last log line: {last}",
-                self.command
-            );
+            anyhow::ensure!(!ended, "`codeferry {}` has ended; its last log line: {last}", self.name);
             anyhow::ensure!(
                 Instant::now() < until,
                 "`codeferry {}` was not ready after {} s; its last log line: {last}",
-                self.command,
+                self.name,
                 READY_WITHIN.as_secs()
             );
             tokio::time::sleep(Duration::from_millis(10)).await;
@@ -71,7 +79,7 @@ impl Child {
         let pid = self.process.id().map(u32::cast_signed);
         if let Some(pid) = pid.and_then(rustix::process::Pid::from_raw) {
             rustix::process::kill_process(pid, rustix::process::Signal::TERM)
-                .with_context(|| format!("cannot stop `codeferry {}`", self.command))?;
+                .with_context(|| format!("cannot stop `codeferry {}`", self.name))?;
         }
         let ended = tokio::time::timeout(Duration::from_secs(40), self.process.wait()).await;
         match ended {
@@ -86,12 +94,12 @@ impl Child {
     /// Kills it with SIGKILL.
     pub async fn kill(&mut self) -> anyhow::Result<()> {
         let killed = self.process.kill().await;
-        killed.with_context(|| format!("cannot kill `codeferry {}`", self.command))
+        killed.with_context(|| format!("cannot kill `codeferry {}`", self.name))
     }
 
     /// Starts it again.
     pub fn start_again(&mut self) -> anyhow::Result<()> {
-        self.process = spawn(self.command, &self.file, &self.environment, &self.folder)?;
+        self.process = spawn(self.name, &mut self.command)?;
         Ok(())
     }
 
@@ -101,32 +109,8 @@ impl Child {
     }
 }
 
-fn log_file(command: &str, folder: &Path) -> PathBuf {
-    folder.join(format!("{command}.log"))
-}
-
-fn spawn(
-    command: &str,
-    file: &Path,
-    environment: &[(String, String)],
-    folder: &Path,
-) -> anyhow::Result<tokio::process::Child> {
-    let log = OpenOptions::new()
-        .create(true)
-        .append(true)
-        .open(log_file(command, folder))
-        .with_context(|| format!("cannot write `{}`", log_file(command, folder).display()))?;
-    let program = std::env::current_exe().context("cannot find this program's own path")?;
-    tokio::process::Command::new(program)
-        .arg("--config")
-        .arg(file)
-        .arg(command)
-        .env_clear()
-        .envs(environment.iter().map(|(name, value)| (name.as_str(), value.as_str())))
-        .stdin(Stdio::null())
-        .stdout(Stdio::null())
-        .stderr(log)
-        .kill_on_drop(true)
+fn spawn(name: &str, command: &mut Command) -> anyhow::Result<tokio::process::Child> {
+    command
         .spawn()
-        .with_context(|| format!("cannot start `codeferry {command}`"))
+        .with_context(|| format!("cannot start `codeferry {name}`"))
 }

@@ -33,7 +33,8 @@ use crate::time::{Clock, SystemClock};
 pub struct Script<'a> {
     pub simulator: &'a Simulator,
     pub about: &'a Description,
-    pub relay: RelayStatus,
+    /// The relay's address.
+    pub relay: SocketAddr,
     pub config: &'a Config,
     pub secrets: &'a Secrets,
     pub people: u32,
@@ -104,11 +105,17 @@ impl Script<'_> {
             }
             events.borrow_mut().died |= service.has_ended();
             // A relay that is too busy to answer may still have codes to post.
-            let read = self.relay.counts(&http).await;
+            let read = self.relay_counts(&http).await;
             let waiting = read.as_ref().is_none_or(|counts| counts.waiting > 0);
             counts = read.unwrap_or(counts);
             bar.set_position(counts.posted);
-            let progress = counts.to_string();
+            let RelayCounts {
+                accepted,
+                posted,
+                messages,
+                ..
+            } = counts;
+            let progress = format!("{accepted} redirects, {posted} posted in {messages} messages");
             if bar.is_hidden() && second % 5 == 0 {
                 self.say(&bar, &progress);
             }
@@ -211,6 +218,12 @@ impl Script<'_> {
         }
         bar.finish_and_clear();
         Ok(())
+    }
+
+    async fn relay_counts(&self, http: &reqwest::Client) -> Option<RelayCounts> {
+        let request = http.get(format!("http://{}/healthz", self.relay));
+        let mut status: serde_json::Value = request.send().await.ok()?.json().await.ok()?;
+        serde_json::from_value(status["counts"].take()).ok()
     }
 
     /// Causes the incident of a second; returns what it was.
@@ -350,51 +363,14 @@ impl Script<'_> {
     }
 }
 
-/// The relay's status page.
-pub struct RelayStatus {
-    url: String,
-}
-
-/// What the relay has done.
-#[derive(Default)]
+/// What the relay has done, as its status page says.
+#[derive(Default, serde::Deserialize)]
+#[serde(default)]
 struct RelayCounts {
     accepted: u64,
     posted: u64,
     messages: u64,
     waiting: u64,
-}
-
-impl std::fmt::Display for RelayCounts {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let Self {
-            accepted,
-            posted,
-            messages,
-            ..
-        } = self;
-        write!(f, "{accepted} redirects, {posted} posted in {messages} messages")
-    }
-}
-
-impl RelayStatus {
-    /// The relay at an address.
-    pub fn at(address: SocketAddr) -> Self {
-        Self {
-            url: format!("http://{address}/healthz"),
-        }
-    }
-
-    async fn counts(&self, http: &reqwest::Client) -> Option<RelayCounts> {
-        let request = async { http.get(&self.url).send().await?.json::<serde_json::Value>().await };
-        let status = request.await.ok()?;
-        let number = |name: &str| status["counts"][name].as_u64().unwrap_or(0);
-        Some(RelayCounts {
-            accepted: number("accepted"),
-            posted: number("posted"),
-            messages: number("messages"),
-            waiting: number("waiting"),
-        })
-    }
 }
 
 /// Requests a link from the service as any bot would: if asked to wait, it waits; if not answered, it retries.
