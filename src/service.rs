@@ -6,7 +6,6 @@
 mod checks;
 pub mod direct;
 pub mod failure;
-mod link_issuer;
 pub mod settings;
 mod sinks;
 pub mod wiring;

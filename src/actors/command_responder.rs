@@ -15,6 +15,7 @@ use tokio::sync::mpsc;
 
 use super::calls::Calls;
 use crate::ids::InteractionId;
+use crate::intake::mint::Wanted;
 use crate::metrics::{self, CommandAnswer};
 use crate::port::contact::{Button, CommandUse, Contact, LinkIssuer, NoLink, Note, minutes_left};
 use crate::port::discord::BotError;
@@ -33,16 +34,14 @@ const REMEMBER: Duration = Duration::from_mins(1);
 /// `Interaction has already been acknowledged`.
 const ALREADY_ACKNOWLEDGED: u32 = 40060;
 
-/// What the command responder is made of.
-pub struct ResponderSettings {
+/// What every answer needs.
+pub struct Desk {
     /// The command's name.
     pub command: String,
     /// Its texts.
     pub phrases: Vec<Phrases>,
     /// `state.purposes`.
     pub purposes: Vec<String>,
-    /// Uses of slash commands, as the gateway tells of them.
-    pub uses: mpsc::Receiver<CommandUse>,
     /// Where links come from.
     pub link_issuer: Rc<dyn LinkIssuer>,
     /// Takes answers to Discord.
@@ -62,32 +61,15 @@ pub struct CommandResponder {
     calls: Calls<Served>,
 }
 
-/// What every answer needs.
-struct Desk {
-    command: String,
-    phrases: Vec<Phrases>,
-    purposes: Vec<String>,
-    link_issuer: Rc<dyn LinkIssuer>,
-    contact: Rc<dyn Contact>,
-    clock: SharedClock,
-}
-
 /// One use is done with.
 struct Served;
 
 impl CommandResponder {
-    /// A command responder that takes up uses as soon as it is started.
-    pub fn new(settings: ResponderSettings) -> Self {
+    /// A command responder that takes up uses of slash commands, as the gateway tells of them, as soon as it is started.
+    pub fn new(desk: Desk, uses: mpsc::Receiver<CommandUse>) -> Self {
         Self {
-            uses: Some(settings.uses),
-            desk: Rc::new(Desk {
-                command: settings.command,
-                phrases: settings.phrases,
-                purposes: settings.purposes,
-                link_issuer: settings.link_issuer,
-                contact: settings.contact,
-                clock: settings.clock,
-            }),
+            uses: Some(uses),
+            desk: Rc::new(desk),
             seen: BTreeSet::new(),
             waiting: VecDeque::new(),
             busy: 0,
@@ -139,7 +121,12 @@ impl Desk {
                 Err(error) => not_filled_in(&error),
             };
         };
-        let minted = self.link_issuer.mint(used.person, purpose, false).await;
+        let wanted = Wanted {
+            user: used.person,
+            purpose,
+            again: false,
+        };
+        let minted = self.link_issuer.mint(wanted).await;
         let (note, meant) = match minted {
             Ok(link) => {
                 let minutes = minutes_left(&link, self.clock.now());
@@ -155,7 +142,7 @@ impl Desk {
                 let text = phrases.later.fill(&[("seconds", seconds.into())]);
                 (text.map(|text| (text, None)), CommandAnswer::Later)
             }
-            Err(NoLink::Failed) => (phrases.failed.fill(&[]).map(|text| (text, None)), CommandAnswer::Failed),
+            Err(NoLink::Failed(_)) => (phrases.failed.fill(&[]).map(|text| (text, None)), CommandAnswer::Failed),
         };
         match note {
             Ok((text, button)) => self.answer(used, &Note { text, button }, meant).await,

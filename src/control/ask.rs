@@ -1,13 +1,13 @@
 //! What `debug` asks, of a running service and of a stopped store alike. Answers are JSON and hold no secret.
 
-use std::time::Duration;
-
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
+use crate::actors::journal::message::JournalError;
 use crate::actors::journal::view::Filter;
 use crate::ids::{GrantId, UserId};
-use crate::store::Problem;
+use crate::port::contact::NoLink;
+use crate::store::{Problem, StoreError};
 
 /// One question or order.
 #[derive(Debug, Clone)]
@@ -83,14 +83,6 @@ impl Refusal {
         }
     }
 
-    /// As many links are out as can be carried.
-    pub fn later(after: Duration, why: impl ToString) -> Self {
-        Self {
-            retry_after: Some(after.as_secs()),
-            ..Self::new(429, why.to_string())
-        }
-    }
-
     /// There is no such grant, open or kept.
     pub fn no_such_grant(id: GrantId) -> Self {
         Self::new(
@@ -102,6 +94,36 @@ impl Refusal {
     /// The grant is closed: there is nothing left to requeue or drop.
     pub fn closed(id: GrantId) -> Self {
         Self::new(409, format!("grant {id} is closed: nothing can be done to it any more"))
+    }
+}
+
+impl From<NoLink> for Refusal {
+    fn from(why: NoLink) -> Self {
+        let (status, retry_after) = match &why {
+            NoLink::Later(after) => (429, Some(after.as_secs())),
+            NoLink::Failed(_) => (503, None),
+        };
+        Self {
+            retry_after,
+            ..Self::new(status, why.to_string())
+        }
+    }
+}
+
+impl From<JournalError> for Refusal {
+    fn from(why: JournalError) -> Self {
+        let status = if matches!(why, JournalError::Refused(_)) {
+            409
+        } else {
+            503
+        };
+        Self::new(status, why.to_string())
+    }
+}
+
+impl From<StoreError> for Refusal {
+    fn from(why: StoreError) -> Self {
+        Self::new(503, why.to_string())
     }
 }
 

@@ -23,11 +23,12 @@ use tokio::task::JoinSet;
 use super::ask::{Ask, Refusal, verified};
 use crate::actors::governor::{Governor, Inspect};
 use crate::actors::journal::Journal;
-use crate::actors::journal::message::{JournalError, Mint, MintRefused, Operate};
+use crate::actors::journal::message::{Mint, Operate};
 use crate::actors::journal::view::{CountAll, Filter, GrantView, List, Show};
 use crate::front::counts::Counts;
 use crate::grant::Event;
 use crate::ids::GrantId;
+use crate::intake::mint::Wanted;
 use crate::metrics;
 use crate::secret::ControlToken;
 use crate::store::CommitterHandle;
@@ -330,20 +331,19 @@ impl Live {
         match ask {
             Ask::List(filter) if filter.state.as_deref() == Some("closed") => {
                 let limit = if filter.limit == 0 { usize::MAX } else { filter.limit };
-                let counted = self.journal.send(CountAll).await.map_err(dead)?.map_err(refuse)?;
+                let counted = self.journal.send(CountAll).await.map_err(dead)??;
                 let total: u64 = counted.closed.values().sum();
-                let closed = self.store.newest_closed(limit).await;
-                let closed = closed.map_err(|e| Refusal::new(503, e.to_string()))?;
+                let closed = self.store.newest_closed(limit).await?;
                 let grants: Vec<_> = closed.iter().map(GrantView::of_closed).collect();
                 Ok(json!({ "total": total, "grants": grants }))
             }
             Ask::List(filter) => Ok(json!(self.journal.send(List(filter)).await.map_err(dead)?)),
             Ask::Show(id) => {
-                let view = self.journal.send(Show(id)).await.map_err(dead)?.map_err(refuse)?;
+                let view = self.journal.send(Show(id)).await.map_err(dead)??;
                 view.map(|v| json!(v)).ok_or_else(|| Refusal::no_such_grant(id))
             }
             Ask::Stats => {
-                let mut stats = self.journal.send(CountAll).await.map_err(dead)?.map_err(refuse)?;
+                let mut stats = self.journal.send(CountAll).await.map_err(dead)??;
                 let callbacks = self.callbacks.as_ref().map(|counts| counts.callbacks());
                 stats.callbacks = callbacks.map(|all| all.map(|(name, n)| (name.to_owned(), n)).into());
                 Ok(json!(stats))
@@ -356,51 +356,29 @@ impl Live {
                     views.map_err(|_| Refusal::new(503, "the governor does not answer"))?
                 ))
             }
-            Ask::Verify => {
-                let problems = self
-                    .store
-                    .verify()
-                    .await
-                    .map_err(|e| Refusal::new(503, e.to_string()))?;
-                Ok(verified(&problems))
-            }
+            Ask::Verify => Ok(verified(&self.store.verify().await?)),
             Ask::Link(wanted) => {
                 let purpose = wanted.purpose_index(&self.purposes)?;
-                let mint = Mint {
+                let mint = Mint(Wanted {
                     user: wanted.user_id,
                     purpose,
                     again: false,
-                };
-                match self.journal.send(mint).await.map_err(dead)? {
-                    Ok(link) => Ok(json!(link)),
-                    Err(refused @ MintRefused::Later { after }) => Err(Refusal::later(after, refused)),
-                    Err(MintRefused::Journal(error)) => Err(refuse(error)),
-                }
+                });
+                Ok(json!(self.journal.send(mint).await.map_err(dead)??))
             }
         }
     }
 
     async fn operate(&self, id: GrantId, event: Event) -> Result<Value, Refusal> {
         let dead = |_| Refusal::new(503, "the journal does not answer");
-        match self.journal.send(Show(id)).await.map_err(dead)?.map_err(refuse)? {
+        match self.journal.send(Show(id)).await.map_err(dead)?? {
             None => return Err(Refusal::no_such_grant(id)),
             Some(view) if view.state == "closed" => return Err(Refusal::closed(id)),
             Some(_) => {}
         }
-        self.journal
-            .send(Operate { grant: id, event })
-            .await
-            .map_err(dead)?
-            .map_err(refuse)?;
-        let view = self.journal.send(Show(id)).await.map_err(dead)?.map_err(refuse)?;
+        let operated = self.journal.send(Operate { grant: id, event }).await;
+        operated.map_err(dead)??;
+        let view = self.journal.send(Show(id)).await.map_err(dead)??;
         Ok(json!(view))
-    }
-}
-
-fn refuse(error: JournalError) -> Refusal {
-    match error {
-        JournalError::Store(error) => Refusal::new(503, format!("the store failed: {error}")),
-        JournalError::Full | JournalError::NoRoom => Refusal::new(503, error.to_string()),
-        JournalError::Refused(why) => Refusal::new(409, why),
     }
 }

@@ -6,13 +6,13 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 use super::ask::{Ask, LinkRequest, Refusal, verified};
-use crate::actors::journal::message::MintRefused;
 use crate::actors::journal::view::{GrantView, Listing, Stats};
 use crate::config::Config;
 use crate::grant::{Event, Grant, Policy, State};
 use crate::ids::GrantId;
 use crate::intake::gate::{Gate, Minted};
 use crate::intake::mint::{Link, Minter, Wanted};
+use crate::port::contact::NoLink;
 use crate::rate::budgets::BudgetView;
 use crate::service::settings;
 use crate::store::{self, Change, Loaded, OpenError, Store, StoreError, StoreOptions};
@@ -49,11 +49,10 @@ impl<'a> StoppedStore<'a> {
 
     /// Answers.
     pub fn ask(&mut self, ask: &Ask) -> Result<Value, Refusal> {
-        let failed = |e: StoreError| Refusal::new(503, e.to_string());
         match ask {
             Ask::List(filter) if filter.state.as_deref() == Some("closed") => {
                 let limit = if filter.limit == 0 { usize::MAX } else { filter.limit };
-                let closed = self.store.newest_closed(limit).map_err(failed)?;
+                let closed = self.store.newest_closed(limit)?;
                 let grants: Vec<_> = closed.iter().map(GrantView::of_closed).collect();
                 Ok(json!({ "total": self.loaded.closed, "grants": grants }))
             }
@@ -61,7 +60,7 @@ impl<'a> StoppedStore<'a> {
             Ask::Show(id) => match self.find(*id) {
                 Some(grant) => Ok(json!(GrantView::of(grant))),
                 None => {
-                    let closed = self.store.closed(*id).map_err(failed)?;
+                    let closed = self.store.closed(*id)?;
                     closed
                         .map(|c| json!(GrantView::of_closed(&c)))
                         .ok_or_else(|| Refusal::no_such_grant(*id))
@@ -71,7 +70,7 @@ impl<'a> StoppedStore<'a> {
                 let mut stats = Stats::over(self.loaded.grants.iter());
                 stats.source_messages = self.loaded.source_messages.len();
                 stats.links = self.loaded.places.len();
-                let closed = self.store.closed_totals().map_err(failed)?;
+                let closed = self.store.closed_totals()?;
                 stats.closed = closed.iter().map(|(o, n)| (o.name().to_owned(), n)).collect();
                 stats.store_bytes = self.store.size_bytes();
                 Ok(json!(stats))
@@ -80,7 +79,7 @@ impl<'a> StoppedStore<'a> {
             Ask::Drop(id) => self.operate(*id, Event::Dropped),
             Ask::Budget => Ok(json!(self.budgets())),
             Ask::Link(_) => Err(Refusal::new(500, "a link needs its keys")),
-            Ask::Verify => Ok(verified(&self.store.verify().map_err(failed)?)),
+            Ask::Verify => Ok(verified(&self.store.verify()?)),
         }
     }
 
@@ -98,11 +97,11 @@ impl<'a> StoppedStore<'a> {
         match gate.mint(minter, wanted, waiting, self.now, nonce) {
             Minted::New(link, place) => {
                 let held: Vec<_> = place.into_iter().map(Change::HoldPlace).collect();
-                self.store.commit(&held).map_err(|e| Refusal::new(503, e.to_string()))?;
+                self.store.commit(&held)?;
                 Ok(link)
             }
             Minted::Again(link) => Ok(link),
-            Minted::Later { after } => Err(Refusal::later(after, MintRefused::Later { after })),
+            Minted::Later { after } => Err(NoLink::Later(after).into()),
         }
     }
 
@@ -118,7 +117,7 @@ impl<'a> StoppedStore<'a> {
             reinvite: self.config.reinvite.enabled,
         };
         let Some(grant) = self.find(id) else {
-            let closed = self.store.closed(id).map_err(|e| Refusal::new(503, e.to_string()))?;
+            let closed = self.store.closed(id)?;
             return Err(closed.map_or_else(|| Refusal::no_such_grant(id), |_| Refusal::closed(id)));
         };
         let next = grant
@@ -136,9 +135,7 @@ impl<'a> StoppedStore<'a> {
                 changes.push(Change::PutSourceMessage(source_message.clone()));
             }
         }
-        self.store
-            .commit(&changes)
-            .map_err(|e| Refusal::new(503, e.to_string()))?;
+        self.store.commit(&changes)?;
         self.loaded.grants.retain(|g| g.id != id);
         if !matches!(next.state, State::Closed(_)) {
             self.loaded.grants.push(next);

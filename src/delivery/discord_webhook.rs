@@ -59,7 +59,7 @@ impl Sink for DiscordWebhook {
                     Ok(_) => {}
                     Err(_) => {
                         drop(permit);
-                        return again(None, true, "the channel cannot be read to look for an earlier post");
+                        return again(true, "the channel cannot be read to look for an earlier post");
                     }
                 }
             }
@@ -69,9 +69,12 @@ impl Sink for DiscordWebhook {
             permit.settle(answer.feedback);
             match answer.outcome {
                 PostAnswer::Posted(_) => DeliveryAnswer::Delivered,
-                PostAnswer::NotSent => again(None, false, "Discord cannot be reached"),
-                PostAnswer::Deferred(after) => again(Some(after), false, "Discord's limit"),
-                PostAnswer::Unknown(_) => again(None, true, "Discord's answer did not tell"),
+                PostAnswer::NotSent => again(false, "Discord cannot be reached"),
+                PostAnswer::Later(later) => DeliveryAnswer::Later {
+                    later,
+                    uncertain: false,
+                },
+                PostAnswer::Unknown(_) => again(true, "Discord's answer did not tell"),
                 PostAnswer::Refused { .. } => DeliveryAnswer::Refused {
                     reason: "Discord refused the post",
                 },
@@ -81,9 +84,8 @@ impl Sink for DiscordWebhook {
     }
 }
 
-fn again(after: Option<Duration>, uncertain: bool, reason: &str) -> DeliveryAnswer {
-    let reason = reason.to_owned();
-    let later = Later { after, reason };
+fn again(uncertain: bool, reason: &str) -> DeliveryAnswer {
+    let later = Later::because(reason);
     DeliveryAnswer::Later { later, uncertain }
 }
 

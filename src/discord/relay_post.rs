@@ -10,7 +10,7 @@ use serde_json::json;
 use zeroize::Zeroizing;
 
 use super::api_base::ApiBase;
-use super::webhook_post::{execute, unsent};
+use super::webhook_post::execute;
 use crate::grant::Reason;
 use crate::http::{self, Connections, SetupError};
 use crate::ids::{UserId, WebhookId};
@@ -50,7 +50,7 @@ impl RelayPost for HttpRelayPost {
         let inner = Rc::clone(&self.0);
         async move {
             let Some(token) = inner.tokens.get(&webhook) else {
-                return unsent(PostAnswer::Refused {
+                return Answered::unsent(PostAnswer::Refused {
                     reason: Reason::new("no_webhook_token"),
                     code: 0,
                 });

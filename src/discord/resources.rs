@@ -62,10 +62,10 @@ impl HttpResourceServer {
 
     async fn get(&self, token: &AccessToken, resource: Resource) -> Answered<FetchAnswer> {
         let Some(url) = self.url(resource) else {
-            return unsent(FetchAnswer::Refused(Reason::new("no_guild")));
+            return Answered::unsent(FetchAnswer::Refused(Reason::new("no_guild")));
         };
         let Ok(mut bearer) = HeaderValue::from_str(&Zeroizing::new(format!("Bearer {}", token.expose()))) else {
-            return unsent(FetchAnswer::Unauthorized);
+            return Answered::unsent(FetchAnswer::Unauthorized);
         };
         bearer.set_sensitive(true);
         let request = self
@@ -75,7 +75,7 @@ impl HttpResourceServer {
             .header(ACCEPT, "application/json");
         let response = match request.send().await {
             Ok(response) => response,
-            Err(e) => return unsent(again(CallFailure::from(e).reason())),
+            Err(e) => return Answered::unsent(again(CallFailure::from(e).name())),
         };
         let mut feedback = http::feedback(&response);
         let outcome = judge(response, resource, &mut feedback).await;
@@ -92,20 +92,8 @@ impl ResourceServer for HttpResourceServer {
     }
 }
 
-fn unsent(outcome: FetchAnswer) -> Answered<FetchAnswer> {
-    Answered {
-        outcome,
-        feedback: None,
-    }
-}
-
-fn again(reason: Reason) -> FetchAnswer {
-    later(None, reason)
-}
-
-fn later(after: Option<Duration>, reason: Reason) -> FetchAnswer {
-    let reason = reason.to_string();
-    FetchAnswer::Later(Later { after, reason })
+fn again(reason: impl Into<String>) -> FetchAnswer {
+    FetchAnswer::Later(Later::because(reason))
 }
 
 async fn judge(response: reqwest::Response, resource: Resource, feedback: &mut HttpFeedback) -> FetchAnswer {
@@ -113,27 +101,28 @@ async fn judge(response: reqwest::Response, resource: Resource, feedback: &mut H
     match status {
         StatusCode::OK => {
             if !http::may_be_json(&response) {
-                return again(Reason::new("not_json"));
+                return again("not_json");
             }
             match http::read_capped(response, ANSWER_CAP).await {
                 Ok(body) => accept(&body, resource),
-                Err(failure) => again(failure.reason()),
+                Err(failure) => again(failure.name()),
             }
         }
         StatusCode::UNAUTHORIZED => FetchAnswer::Unauthorized,
         StatusCode::TOO_MANY_REQUESTS => {
             http::read_rate_limit(feedback, response, ERROR_CAP).await;
-            later(Some(feedback.wait_after_limit()), Reason::new("rate_limited"))
+            FetchAnswer::Later(Later::limited(feedback.wait_after_limit()))
         }
-        _ if status.is_redirection() => again(Reason::new("redirect")),
-        _ if !status.is_client_error() || status == StatusCode::REQUEST_TIMEOUT => {
-            later(feedback.named_wait(), http::status_reason(status.as_u16()))
-        }
+        _ if status.is_redirection() => again("redirect"),
+        _ if !status.is_client_error() || status == StatusCode::REQUEST_TIMEOUT => FetchAnswer::Later(Later {
+            after: feedback.named_wait(),
+            reason: http::status_reason(status.as_u16()).to_string(),
+        }),
         // A 403 or 404 that is no JSON comes from something in front of the API and says nothing about the scope.
-        _ if !http::may_be_json(&response) => again(Reason::new("not_json")),
+        _ if !http::may_be_json(&response) => again("not_json"),
         _ => match http::read_capped(response, ERROR_CAP).await {
-            Err(failure) => again(failure.reason()),
-            Ok(body) if error_code(&body) == Some(BLOCKED_BY_EDGE) => again(Reason::new("blocked_by_edge")),
+            Err(failure) => again(failure.name()),
+            Ok(body) if error_code(&body) == Some(BLOCKED_BY_EDGE) => again("blocked_by_edge"),
             Ok(_) => FetchAnswer::Refused(http::status_reason(status.as_u16())),
         },
     }
@@ -153,10 +142,10 @@ fn accept(body: &[u8], resource: Resource) -> FetchAnswer {
         id: UserId,
     }
     let Ok(text) = std::str::from_utf8(body) else {
-        return again(Reason::new("not_json"));
+        return again("not_json");
     };
     if serde_json::from_str::<IgnoredAny>(text).is_err() {
-        return again(Reason::new("not_json"));
+        return again("not_json");
     }
     let wrong_shape = || FetchAnswer::Refused(Reason::new("wrong_shape"));
     let Some(json) = compact(text) else {

@@ -127,21 +127,16 @@ impl HttpTokenEndpoint {
         let request = self.oauth.revoke_token(StandardRevocableToken::AccessToken(token));
         let request = request.expect("the placeholder is https");
         let send = |request| call(&self.revoke_http, &self.revocation_url, request, seen);
-        let retry = |after, reason: Reason| {
-            RevokeAnswer::Later(Later {
-                after,
-                reason: reason.to_string(),
-            })
-        };
+        let retry = |reason: Reason| RevokeAnswer::Later(Later::because(reason.to_string()));
         match request.request_async(&send).await {
             Ok(()) => RevokeAnswer::Revoked,
-            Err(e) => match unsuccessful(e) {
-                Unsuccessful::Failed(failure) => retry(None, failure.reason()),
-                Unsuccessful::Deferred(wait) => retry(Some(wait), Reason::new("rate_limited")),
-                Unsuccessful::Unclear(reason) => retry(None, reason),
-                Unsuccessful::Refused(e) if e.is("invalid_client") => RevokeAnswer::CredentialsRefused,
-                Unsuccessful::Refused(e) if e.says_unknown_token() => RevokeAnswer::Revoked,
-                Unsuccessful::Refused(e) => retry(None, e.reason()),
+            Err(e) => match judged(e) {
+                Judged::Failed(failure) => retry(failure.reason()),
+                Judged::Later(later) => RevokeAnswer::Later(later),
+                Judged::Unclear(reason) => retry(reason),
+                Judged::Refused(e) if e.is("invalid_client") => RevokeAnswer::CredentialsRefused,
+                Judged::Refused(e) if e.says_unknown_token() => RevokeAnswer::Revoked,
+                Judged::Refused(e) => retry(e.reason()),
             },
         }
     }
@@ -177,21 +172,16 @@ impl TokenEndpoint for HttpTokenEndpoint {
     }
 }
 
-/// An answer that is judged before anything is parsed; it holds no text of the answer.
+/// What came instead of success. Most answers are judged before anything is parsed; it holds no text of the answer.
 #[derive(Debug, thiserror::Error)]
 enum Judged {
     #[error(transparent)]
     Failed(#[from] CallFailure),
     #[error("to be asked again later")]
-    Deferred(Duration),
+    Later(Later),
     #[error("the answer does not tell")]
     Unclear(Reason),
-}
-
-enum Unsuccessful {
-    Failed(CallFailure),
-    Deferred(Duration),
-    Unclear(Reason),
+    #[error("{0}")]
     Refused(ErrorBody),
 }
 
@@ -203,17 +193,17 @@ fn understood(result: Result<TokenBody, RequestTokenError<Judged, ErrorBody>>) -
             access: AccessToken::new(token.access_token.secret().as_str()),
             scopes: token.scope.iter().map(|s| s.as_str().to_owned()).collect(),
         }),
-        Err(e) => match unsuccessful(e) {
-            Unsuccessful::Failed(CallFailure::NotSent) => ExchangeAnswer::NotSent,
-            Unsuccessful::Failed(_) => ExchangeAnswer::CutOff,
-            Unsuccessful::Deferred(wait) => ExchangeAnswer::Deferred(wait),
-            Unsuccessful::Unclear(reason) => ExchangeAnswer::Unclear(reason),
-            Unsuccessful::Refused(e) if e.is("invalid_client") => ExchangeAnswer::CredentialsRefused,
+        Err(e) => match judged(e) {
+            Judged::Failed(CallFailure::NotSent) => ExchangeAnswer::NotSent,
+            Judged::Failed(_) => ExchangeAnswer::CutOff,
+            Judged::Later(later) => ExchangeAnswer::Later(later),
+            Judged::Unclear(reason) => ExchangeAnswer::Unclear(reason),
+            Judged::Refused(e) if e.is("invalid_client") => ExchangeAnswer::CredentialsRefused,
             // They say that the server failed, not that the code was bad.
-            Unsuccessful::Refused(e) if e.is("server_error") || e.is("temporarily_unavailable") => {
+            Judged::Refused(e) if e.is("server_error") || e.is("temporarily_unavailable") => {
                 ExchangeAnswer::Unclear(e.reason())
             }
-            Unsuccessful::Refused(e) => ExchangeAnswer::Refused(e.reason()),
+            Judged::Refused(e) => ExchangeAnswer::Refused(e.reason()),
         },
     }
 }
@@ -240,14 +230,14 @@ async fn call(
         http::read_rate_limit(&mut feedback, response, ANSWER_CAP).await;
         let wait = feedback.wait_after_limit();
         seen.replace(Some(feedback));
-        return Err(Judged::Deferred(wait));
+        return Err(Judged::Later(Later::limited(wait)));
     }
     let named_wait = feedback.named_wait();
     seen.replace(Some(feedback));
     if status == StatusCode::SERVICE_UNAVAILABLE
         && let Some(wait) = named_wait
     {
-        return Err(Judged::Deferred(wait));
+        return Err(Judged::Later(Later::limited(wait)));
     }
     if status.is_redirection() {
         return Err(Judged::Unclear(Reason::new("redirect")));
@@ -274,22 +264,20 @@ fn parsable(status: StatusCode, body: &[u8]) -> Result<HttpResponse, Judged> {
     Ok(answer)
 }
 
-fn unsuccessful(e: RequestTokenError<Judged, ErrorBody>) -> Unsuccessful {
+fn judged(e: RequestTokenError<Judged, ErrorBody>) -> Judged {
     match e {
-        RequestTokenError::Request(Judged::Failed(failure)) => Unsuccessful::Failed(failure),
-        RequestTokenError::Request(Judged::Deferred(wait)) => Unsuccessful::Deferred(wait),
-        RequestTokenError::Request(Judged::Unclear(reason)) => Unsuccessful::Unclear(reason),
-        RequestTokenError::ServerResponse(error) => Unsuccessful::Refused(error),
+        RequestTokenError::Request(judged) => judged,
+        RequestTokenError::ServerResponse(error) => Judged::Refused(error),
         RequestTokenError::Parse(e, body) => {
             let body = Zeroizing::new(body);
             match serde_json::from_slice::<ErrorBody>(&body) {
-                Ok(error) => Unsuccessful::Refused(error),
-                Err(_) if e.inner().is_eof() => Unsuccessful::Failed(CallFailure::Cut),
-                Err(_) if e.inner().is_data() => Unsuccessful::Unclear(Reason::new("no_token")),
-                Err(_) => Unsuccessful::Unclear(Reason::new("not_json")),
+                Ok(error) => Judged::Refused(error),
+                Err(_) if e.inner().is_eof() => Judged::Failed(CallFailure::Cut),
+                Err(_) if e.inner().is_data() => Judged::Unclear(Reason::new("no_token")),
+                Err(_) => Judged::Unclear(Reason::new("not_json")),
             }
         }
-        RequestTokenError::Other(_) => Unsuccessful::Unclear(Reason::new("empty_answer")),
+        RequestTokenError::Other(_) => Judged::Unclear(Reason::new("empty_answer")),
     }
 }
 

@@ -19,6 +19,7 @@ use crate::grant::Reason;
 use crate::http::{self, CallFailure, Connections, SetupError};
 use crate::ids::{ChannelId, MessageId, WebhookId};
 use crate::port::discord::{Answered, BotError, HistoryPage};
+use crate::port::later::Later;
 use crate::port::webhook::{PostAnswer, RecentPost, WebhookPost};
 use crate::rate::feedback::HttpFeedback;
 use crate::secret::WebhookToken;
@@ -55,7 +56,7 @@ impl HttpWebhookPost {
     /// `POST /webhooks/{id}/{token}?wait=true` with a JSON body; a webhook without a token is refused unsent.
     async fn post(&self, webhook: WebhookId, body: &Value) -> Answered<PostAnswer> {
         let Some(token) = self.tokens.get(&webhook) else {
-            return unsent(PostAnswer::Refused {
+            return Answered::unsent(PostAnswer::Refused {
                 reason: Reason::new("no_webhook_token"),
                 code: 0,
             });
@@ -123,8 +124,8 @@ pub(super) async fn execute(
         .body(body.to_string());
     let response = match request.send().await.map_err(CallFailure::from) {
         Ok(response) => response,
-        Err(CallFailure::NotSent) => return unsent(PostAnswer::NotSent),
-        Err(failure) => return unsent(PostAnswer::Unknown(failure.reason())),
+        Err(CallFailure::NotSent) => return Answered::unsent(PostAnswer::NotSent),
+        Err(failure) => return Answered::unsent(PostAnswer::Unknown(failure.reason())),
     };
     let mut feedback = http::feedback(&response);
     let outcome = judge(response, &mut feedback).await;
@@ -138,7 +139,7 @@ async fn judge(response: reqwest::Response, feedback: &mut HttpFeedback) -> Post
     let status = response.status();
     if status == StatusCode::TOO_MANY_REQUESTS {
         http::read_rate_limit(feedback, response, ANSWER_CAP).await;
-        return PostAnswer::Deferred(feedback.wait_after_limit());
+        return PostAnswer::Later(Later::limited(feedback.wait_after_limit()));
     }
     let told = status.is_success() || status.is_client_error();
     if !told || status == StatusCode::REQUEST_TIMEOUT {
@@ -174,11 +175,4 @@ fn footers(message: &Value) -> Vec<String> {
         .flatten()
         .filter_map(|embed| Some(embed.get("footer")?.get("text")?.as_str()?.to_owned()))
         .collect()
-}
-
-pub(super) fn unsent(outcome: PostAnswer) -> Answered<PostAnswer> {
-    Answered {
-        outcome,
-        feedback: None,
-    }
 }

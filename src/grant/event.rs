@@ -15,7 +15,7 @@ pub enum Event {
     /// 429, or 503 with `Retry-After`: the request was not processed.
     Deferred {
         /// What the answer asked to wait.
-        after: Duration,
+        after: Option<Duration>,
     },
     /// A complete answer that does not say whether the code was consumed.
     Unclear,

@@ -97,7 +97,10 @@ impl Grant {
         };
         Some(match event {
             Event::NotSent | Event::CredentialsRefused => again_after(retry::AFTER_NOT_SENT, presentations),
-            Event::Deferred { after } => again_after(after.min(retry::LONGEST_WAIT), presentations),
+            Event::Deferred { after } => {
+                let wait = after.unwrap_or(retry::AFTER_NOT_SENT);
+                again_after(wait.min(retry::LONGEST_WAIT), presentations)
+            }
             Event::Unclear => {
                 presentations.unclear += 1;
                 match retry::after_unclear(presentations.unclear) {

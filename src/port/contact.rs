@@ -6,7 +6,7 @@ use futures_util::future::LocalBoxFuture;
 
 use super::discord::BotError;
 use crate::ids::{ApplicationId, ChannelId, InteractionId, UserId};
-use crate::intake::mint::Link;
+use crate::intake::mint::{Link, Wanted};
 use crate::secret::InteractionToken;
 use crate::text::Phrases;
 
@@ -91,18 +91,19 @@ pub trait Contact {
 
 /// Where links come from.
 pub trait LinkIssuer {
-    /// A link for one user and one purpose, an index into `state.purposes`. `again`: it takes the place of a link whose
-    /// code died.
-    fn mint(&self, person: UserId, purpose: u8, again: bool) -> LocalBoxFuture<'_, Result<Link, NoLink>>;
+    /// A link, whose place is durable when it is handed out.
+    fn mint(&self, wanted: Wanted) -> LocalBoxFuture<'_, Result<Link, NoLink>>;
 }
 
 /// Why there is no link.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum NoLink {
-    /// There is no room for one more sign-in before this has passed.
+    /// As many links are out as can be carried and exchanged in time. To be asked again after this.
+    #[error("as many sign-ins are under way as can be carried: try again in {} s", .0.as_secs())]
     Later(Duration),
-    /// The journal cannot hold it.
-    Failed,
+    /// The journal cannot hold a place for it, for this reason.
+    #[error("{0}")]
+    Failed(String),
 }
 
 /// A link's life to the nearest minute, at least one; `None` where it has no end.

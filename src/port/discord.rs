@@ -1,8 +1,6 @@
 //! What a step or the listener asks of the outside, as traits: the adapters stand in `discord` and `delivery`, the
 //! fakes in tests. An answer is already judged here: status and content type were looked at before anything was parsed.
 
-use std::time::Duration;
-
 use futures_util::future::LocalBoxFuture;
 
 use super::later::Later;
@@ -21,6 +19,16 @@ pub struct Answered<T> {
     pub feedback: Option<HttpFeedback>,
 }
 
+impl<T> Answered<T> {
+    /// Where no HTTP answer came.
+    pub fn unsent(outcome: T) -> Self {
+        Self {
+            outcome,
+            feedback: None,
+        }
+    }
+}
+
 /// What presenting a code led to.
 #[derive(Debug)]
 pub enum ExchangeAnswer {
@@ -28,8 +36,8 @@ pub enum ExchangeAnswer {
     Token(Token),
     /// The connection was never opened: the code was surely not presented.
     NotSent,
-    /// 429, or 503 with `Retry-After`: not processed; again after this long.
-    Deferred(Duration),
+    /// 429, or 503 with `Retry-After`: not processed.
+    Later(Later),
     /// A complete answer that does not tell: 500, 502, 504, any other 5xx, or not JSON.
     Unclear(Reason),
     /// A timeout, a cut connection, a truncated or oversized answer.

@@ -12,6 +12,14 @@ pub struct Later {
 }
 
 impl Later {
+    /// After the wait that a limit names.
+    pub fn limited(wait: Duration) -> Self {
+        Self {
+            after: Some(wait),
+            reason: "rate_limited".to_owned(),
+        }
+    }
+
     /// At no particular time.
     pub fn because(reason: impl Into<String>) -> Self {
         Self {

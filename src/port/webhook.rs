@@ -1,11 +1,10 @@
 //! Posting through webhooks: results for people, and the relay's source messages.
 
-use std::time::Duration;
-
 use futures_util::future::LocalBoxFuture;
 use serde_json::Value;
 
 use super::discord::{Answered, BotError};
+use super::later::Later;
 use crate::grant::Reason;
 use crate::ids::{ChannelId, MessageId, WebhookId};
 
@@ -29,8 +28,8 @@ pub enum PostAnswer {
     Posted(MessageId),
     /// The connection was never opened: surely not posted.
     NotSent,
-    /// 429: not posted; again after this long.
-    Deferred(Duration),
+    /// 429: not posted.
+    Later(Later),
     /// No clear answer: it may be posted.
     Unknown(Reason),
     /// It will never work as it is: 400, 401, 403, 404.

@@ -22,6 +22,7 @@ use crate::ids::CodeHash;
 use crate::intake::callback::Callback;
 use crate::port::callback_intake::CallbackAnswer;
 use crate::port::discord::Answered;
+use crate::port::later::Later;
 use crate::port::webhook::{PostAnswer, RelayPost, WebhookState};
 use crate::rate::moment::Moment;
 use crate::secret::Key;
@@ -273,9 +274,10 @@ impl Dispatcher {
                 counts.posted.add_many(lines);
                 tracing::info!(lane, lines, message.id = %message, "posted");
             }
-            PostAnswer::Deferred(wait) => {
+            PostAnswer::Later(Later { after, .. }) => {
                 counts.rate_limited.add();
-                tracing::warn!(lane, wait_s = wait.as_secs_f32(), "rate limited by Discord (429)");
+                let wait_s = after.map(|wait| wait.as_secs_f32());
+                tracing::warn!(lane, wait_s, "rate limited by Discord (429)");
             }
             PostAnswer::NotSent => {
                 counts.posts_failed.add();

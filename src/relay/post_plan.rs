@@ -320,11 +320,7 @@ impl PostPlan {
                 let until = now.moment + wait.unwrap_or(EDGE_WAIT);
                 self.closed_until = latest([self.closed_until, Some(until)]);
             }
-            None => {
-                if let PostAnswer::Deferred(wait) = &answered.outcome {
-                    budget.close(now.moment + *wait);
-                }
-            }
+            None => {}
         }
         let mut settled = Settled::default();
         match &answered.outcome {
@@ -332,8 +328,8 @@ impl PostPlan {
                 (lane.failures, lane.held_until) = (0, None);
                 settled.posted = std::mem::take(&mut lines);
             }
-            // The budget is closed above; the lines wait.
-            PostAnswer::Deferred(_) => {}
+            // A limit's feedback has closed the budget above; the lines wait.
+            PostAnswer::Later(_) => {}
             // It may have arrived; the service recognises a code that comes twice.
             PostAnswer::NotSent | PostAnswer::Unknown(_) => {
                 lane.held_until = Some(now.moment + BACKOFF[lane.failures.min(BACKOFF.len() - 1)]);

@@ -11,9 +11,8 @@ use rand::SeedableRng;
 use rand::rngs::StdRng;
 use tokio::sync::{mpsc, watch};
 
-use super::link_issuer::JournalLinkIssuer;
 use super::settings;
-use crate::actors::command_responder::{self, CommandResponder};
+use crate::actors::command_responder::{CommandResponder, Desk};
 use crate::actors::governor::{self, Governor};
 use crate::actors::journal::open_grants::OpenGrants;
 use crate::actors::journal::{self, Journal, OnClosed};
@@ -161,7 +160,7 @@ pub fn wire(
     };
     add_stages(&mut pipeline, config, secrets, calls, outside.sinks);
     let people = People {
-        link_issuer: Rc::new(JournalLinkIssuer(journal.clone())),
+        link_issuer: Rc::new(journal.clone()),
         contact: outside.contact,
         clock: clock.clone(),
     };
@@ -260,16 +259,15 @@ fn add_contacts(pipeline: &mut Pipeline, config: &Config, people: People, uses: 
         pipeline.add_stage(&invite, Task::Invite, INVITING_AT_ONCE);
     }
     if let (Some(command), Some(uses)) = (config.commands.connect.clone(), uses) {
-        let responder = CommandResponder::new(command_responder::ResponderSettings {
+        let desk = Desk {
             command,
             phrases: config.commands.texts.clone(),
             purposes: config.state.purposes.clone(),
-            uses,
             link_issuer: people.link_issuer,
             contact: people.contact,
             clock: people.clock,
-        });
-        pipeline.add_command_responder(responder.start());
+        };
+        pipeline.add_command_responder(CommandResponder::new(desk, uses).start());
     }
 }
 

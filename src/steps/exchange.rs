@@ -68,7 +68,7 @@ impl Step for Exchange {
             let event = match answer.outcome {
                 ExchangeAnswer::Token(token) => Event::Exchanged(token),
                 ExchangeAnswer::NotSent => Event::NotSent,
-                ExchangeAnswer::Deferred(after) => Event::Deferred { after },
+                ExchangeAnswer::Later(later) => Event::Deferred { after: later.after },
                 ExchangeAnswer::Unclear(_) => Event::Unclear,
                 ExchangeAnswer::CutOff => Event::CutOff,
                 ExchangeAnswer::Refused(reason) => Event::Refused(reason),

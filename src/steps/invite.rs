@@ -11,7 +11,7 @@ use crate::crash;
 use crate::grant::event::Uninvited;
 use crate::grant::{Event, Grant};
 use crate::ids::{GrantId, UserId};
-use crate::intake::mint::Link;
+use crate::intake::mint::{Link, Wanted};
 use crate::port::contact::{Button, Contact, LinkIssuer, NoLink, Note, minutes_left};
 use crate::port::discord::BotError;
 use crate::port::later::Later;
@@ -77,7 +77,12 @@ impl Invite {
             Ok(channel) => channel,
             Err(error) => return refused(work, error),
         };
-        let link = match link_issuer.mint(person, work.purpose, true).await {
+        let wanted = Wanted {
+            user: person,
+            purpose: work.purpose,
+            again: true,
+        };
+        let link = match link_issuer.mint(wanted).await {
             Ok(link) => link,
             Err(NoLink::Later(after)) => {
                 return Event::InvitationDeferred {
@@ -85,7 +90,7 @@ impl Invite {
                     or: Uninvited::NoRoom,
                 };
             }
-            Err(NoLink::Failed) => return deferred(None),
+            Err(NoLink::Failed(_)) => return deferred(None),
         };
         let note = match self.note(link) {
             Ok(note) => note,

@@ -33,8 +33,8 @@ struct World {
 }
 
 impl LinkIssuer for World {
-    fn mint(&self, person: UserId, purpose: u8, _: bool) -> LocalBoxFuture<'_, Result<Link, NoLink>> {
-        self.minted.borrow_mut().push((person, purpose));
+    fn mint(&self, wanted: Wanted) -> LocalBoxFuture<'_, Result<Link, NoLink>> {
+        self.minted.borrow_mut().push((wanted.user, wanted.purpose));
         let refusal = self.refusals.borrow_mut().pop_front();
         let link = Link {
             url: "https://discord.com/x".to_owned(),
@@ -84,11 +84,10 @@ impl Site {
         let (uses, taken) = mpsc::channel(1000);
         let example = include_str!("../../../config/example.toml");
         let config = Config::from_text(example, "x.toml".as_ref(), &Environment::default()).expect("good");
-        let settings = ResponderSettings {
+        let desk = Desk {
             command: "connect".to_owned(),
             phrases: config.commands.texts,
             purposes: ["default", "linked-role"].map(ToOwned::to_owned).into(),
-            uses: taken,
             link_issuer: Rc::clone(&world) as Rc<dyn LinkIssuer>,
             contact: Rc::clone(&world) as Rc<dyn Contact>,
             clock: clock.clone(),
@@ -97,7 +96,7 @@ impl Site {
             world,
             clock,
             uses,
-            _responder: CommandResponder::new(settings).start(),
+            _responder: CommandResponder::new(desk, taken).start(),
         }
     }
 
@@ -200,7 +199,11 @@ fn another_command_a_replay_and_a_use_that_is_too_old_take_no_link() {
 fn who_finds_no_room_is_told_when_and_who_meets_a_fault_that_it_failed() {
     paused(|| async {
         let site = Site::new();
-        *site.world.refusals.borrow_mut() = [NoLink::Later(Duration::from_millis(41_001)), NoLink::Failed].into();
+        *site.world.refusals.borrow_mut() = [
+            NoLink::Later(Duration::from_millis(41_001)),
+            NoLink::Failed("full".to_owned()),
+        ]
+        .into();
         site.tell(site.used(Duration::ZERO, 1)).await;
         site.tell(site.used(Duration::ZERO, 2)).await;
         let texts = site.texts();

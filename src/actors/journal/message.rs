@@ -7,9 +7,10 @@ use actix::{Message, Recipient};
 
 use super::open_grants::{Appended, Begun, Carried};
 use crate::grant::{Event, Task};
-use crate::ids::{ChannelId, GrantId, Lane, MessageId, UserId};
+use crate::ids::{ChannelId, GrantId, Lane, MessageId};
 use crate::intake::gate::GateRules;
-use crate::intake::mint::Link;
+use crate::intake::mint::{Link, Wanted};
+use crate::port::contact::NoLink;
 use crate::secret::PersonalData;
 use crate::steps::Step;
 use crate::store::{SourceMessage, StoreError};
@@ -19,8 +20,8 @@ use crate::time::Timestamp;
 #[derive(Debug, Clone, thiserror::Error)]
 pub enum JournalError {
     /// The store failed; the process is about to end.
-    #[error("the store failed")]
-    Store(#[source] StoreError),
+    #[error("the store failed: {0}")]
+    Store(StoreError),
     /// `journal.max_open` grants are open; codes stay in the channel.
     #[error("the journal is full (`journal.max_open`)")]
     Full,
@@ -32,36 +33,21 @@ pub enum JournalError {
     Refused(String),
 }
 
+impl From<JournalError> for NoLink {
+    fn from(error: JournalError) -> Self {
+        Self::Failed(error.to_string())
+    }
+}
+
 /// Stores what source messages brought, in this order and as many as have room; answered once they are durable.
 #[derive(Message)]
 #[rtype(result = "Result<Appended, JournalError>")]
 pub struct Append(pub Vec<Carried>);
 
 /// Asks for a link; answered once the place it holds is durable.
-#[derive(Message, Debug, Clone, Copy)]
-#[rtype(result = "Result<Link, MintRefused>")]
-pub struct Mint {
-    /// Who it is for.
-    pub user: UserId,
-    /// Index into `state.purposes`.
-    pub purpose: u8,
-    /// Whether it takes the place of a link whose code died.
-    pub again: bool,
-}
-
-/// Why there is no link.
-#[derive(Debug, Clone, thiserror::Error)]
-pub enum MintRefused {
-    /// As many links are out as can be carried and exchanged in time.
-    #[error("as many sign-ins are under way as can be carried: try again in {} s", after.as_secs())]
-    Later {
-        /// To be asked again after this; whole seconds.
-        after: Duration,
-    },
-    /// The journal cannot hold a place for it.
-    #[error(transparent)]
-    Journal(JournalError),
-}
+#[derive(Message)]
+#[rtype(result = "Result<Link, NoLink>")]
+pub struct Mint(pub Wanted);
 
 /// Other limits for links, from now on.
 #[derive(Message)]

@@ -1,22 +1,24 @@
 //! Issues links, and takes new rules for the gate.
 
-use actix::{Handler, ResponseFuture};
+use actix::{Addr, Handler, ResponseFuture};
+use futures_util::FutureExt;
+use futures_util::future::LocalBoxFuture;
 
 use super::Journal;
-use super::message::{JournalError, LaneWorks, Mint, MintRefused, SetGate};
+use super::message::{JournalError, LaneWorks, Mint, SetGate};
 use crate::intake::gate::Minted;
 use crate::intake::mint::{Link, Wanted};
 use crate::metrics::{self, LinkResult};
+use crate::port::contact::{LinkIssuer, NoLink};
 
 impl Handler<Mint> for Journal {
-    type Result = ResponseFuture<Result<Link, MintRefused>>;
+    type Result = ResponseFuture<Result<Link, NoLink>>;
 
-    fn handle(&mut self, Mint { user, purpose, again }: Mint, ctx: &mut Self::Context) -> Self::Result {
+    fn handle(&mut self, Mint(wanted): Mint, ctx: &mut Self::Context) -> Self::Result {
         let no_room = self.room_is_low.then_some(JournalError::NoRoom);
         if let Some(error) = self.working().err().or(no_room) {
-            return Box::pin(async move { Err(MintRefused::Journal(error)) });
+            return Box::pin(async move { Err(error.into()) });
         }
-        let wanted = Wanted { user, purpose, again };
         let now = self.now();
         let (minted, changed) = self.open_grants.mint(&self.settings.minter, wanted, now);
         metrics::link(match &minted {
@@ -28,12 +30,27 @@ impl Handler<Mint> for Journal {
         let durable = self.commit(changed, ctx);
         match minted {
             Minted::New(link, _) => Box::pin(async move {
-                let outcome = durable.wait().await;
-                outcome.map(|()| link).map_err(MintRefused::Journal)
+                durable.wait().await?;
+                Ok(link)
             }),
             Minted::Again(link) => Box::pin(async { Ok(link) }),
-            Minted::Later { after } => Box::pin(async move { Err(MintRefused::Later { after }) }),
+            Minted::Later { after } => Box::pin(async move { Err(NoLink::Later(after)) }),
         }
+    }
+}
+
+impl LinkIssuer for Addr<Journal> {
+    fn mint(&self, wanted: Wanted) -> LocalBoxFuture<'_, Result<Link, NoLink>> {
+        let asked = self.send(Mint(wanted));
+        async move {
+            let minted = asked.await;
+            let minted = minted.unwrap_or_else(|_| Err(NoLink::Failed("the journal is gone".to_owned())));
+            if let Err(NoLink::Failed(why)) = &minted {
+                tracing::warn!(error = why, "no link could be made");
+            }
+            minted
+        }
+        .boxed_local()
     }
 }
 

@@ -202,7 +202,7 @@ fn a_watcher_is_told_of_work_when_it_comes_and_when_it_is_due_again() {
         site.post([1]).await;
         let grant = begun(&site, Task::Exchange).await;
         assert!(hints.replace(0) > 0);
-        let after = SECOND * 7;
+        let after = Some(SECOND * 7);
         report(&site, grant, Task::Exchange, Event::Deferred { after }).await;
         sleep(SECOND * 6).await;
         assert_eq!((hints.get(), claim(&site, Task::Exchange, 1).await), (0, vec![]));

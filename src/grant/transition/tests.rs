@@ -99,7 +99,7 @@ fn event(name: &str) -> Event {
     let event = match name {
         "began" => Event::Began,
         "not_sent" => Event::NotSent,
-        "deferred" => Event::Deferred { after: secs(5) },
+        "deferred" => Event::Deferred { after: Some(secs(5)) },
         "unclear" => Event::Unclear,
         "cut_off" => Event::CutOff,
         "found_at_start" => Event::FoundAtStart,
@@ -394,7 +394,7 @@ fn a_code_that_the_relays_clock_calls_dead_is_presented_once() {
 
 #[test]
 fn what_was_not_presented_waits_and_costs_no_retry() {
-    let told = |after| Event::Deferred { after };
+    let told = |after| Event::Deferred { after: Some(after) };
     let mut story = Story::new();
     for _ in 0..20 {
         story = story.then(Event::Began).then(told(secs(3))).is("received");

@@ -109,7 +109,7 @@ async fn the_earliest_deadline_goes_first_whatever_lane_it_is_of() {
         if nth < 2 {
             return status(
                 429,
-                PostAnswer::Deferred(Duration::from_secs(20)),
+                PostAnswer::Later(Later::limited(Duration::from_secs(20))),
                 &[("via", "1.1 x"), ("retry-after", "20")],
             );
         }
@@ -235,7 +235,7 @@ async fn a_refused_webhook_is_looked_at_until_it_works_again() {
 
 #[tokio::test(start_paused = true)]
 async fn every_shape_of_429_closes_for_the_time_it_names() {
-    let deferred = |secs| PostAnswer::Deferred(Duration::from_secs(secs));
+    let deferred = |secs| PostAnswer::Later(Later::limited(Duration::from_secs(secs)));
     type Shape = (PostAnswer, HttpFeedback);
     let mut body = status(429, deferred(41), &[("via", "1.1 google")]);
     body.1.body_retry_after = Some(Duration::from_millis(41_300));
@@ -253,12 +253,9 @@ async fn every_shape_of_429_closes_for_the_time_it_names() {
         (nameless, 60.0, true),
     ];
     for ((outcome, feedback), seconds, everything) in cases {
-        let PostAnswer::Deferred(wait) = outcome else {
-            unreachable!()
-        };
         let bench = Bench::new(2, 18, move |nth, _| {
             if nth == 0 {
-                (PostAnswer::Deferred(wait), feedback.clone())
+                (outcome.clone(), feedback.clone())
             } else {
                 fine()
             }

@@ -51,7 +51,7 @@ fn named(answer: &ExchangeAnswer) -> String {
     match answer {
         ExchangeAnswer::Token(token) => format!("token for {}", token.scopes.join("+")),
         ExchangeAnswer::NotSent => "not sent".to_owned(),
-        ExchangeAnswer::Deferred(wait) => format!("deferred {}", wait.as_millis()),
+        ExchangeAnswer::Later(later) => format!("deferred {}", later.after.expect("a wait").as_millis()),
         ExchangeAnswer::Unclear(reason) => format!("unclear {reason}"),
         ExchangeAnswer::CutOff => "cut off".to_owned(),
         ExchangeAnswer::Refused(reason) => format!("refused {reason}"),

@@ -288,9 +288,7 @@ impl Bench {
         let (mut data, user) = (None, person(code));
         let wait = Some(Duration::from_secs(5));
         let event = match (task, answer) {
-            (Task::Exchange, Answer::Limited) => Event::Deferred {
-                after: Duration::from_secs(5),
-            },
+            (Task::Exchange, Answer::Limited) => Event::Deferred { after: wait },
             (Task::Exchange, answer) if !self.facts[&code].consumed => {
                 let (cut, now) = (matches!(answer, Answer::Cut), self.now());
                 let fact = self.fact(code);

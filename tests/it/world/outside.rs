@@ -240,7 +240,10 @@ impl TokenEndpoint for Outside {
                     (ExchangeAnswer::Token(token), Some(self.heard(200, None)))
                 }
                 (Fate::NotSent, _) => (ExchangeAnswer::NotSent, None),
-                (Fate::Limited(wait), _) => (ExchangeAnswer::Deferred(wait), Some(self.heard(429, Some(wait)))),
+                (Fate::Limited(wait), _) => (
+                    ExchangeAnswer::Later(Later::limited(wait)),
+                    Some(self.heard(429, Some(wait))),
+                ),
                 (Fate::Failed(_), _) => (
                     ExchangeAnswer::Unclear(Reason::new("http_502")),
                     Some(self.heard(502, None)),

@@ -282,7 +282,10 @@ impl WebhookPost for Posts {
             });
             posting.await;
             let (outcome, feedback) = match fate.0 {
-                Fate::Limited(wait) => (PostAnswer::Deferred(wait), Some(outside.heard(429, Some(wait)))),
+                Fate::Limited(wait) => (
+                    PostAnswer::Later(Later::limited(wait)),
+                    Some(outside.heard(429, Some(wait))),
+                ),
                 Fate::Cut(_) => (PostAnswer::Unknown(Reason::new("timeout")), None),
                 _ => (PostAnswer::Posted(MessageId(1)), Some(outside.heard(200, None))),
             };

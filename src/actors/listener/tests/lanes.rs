@@ -3,7 +3,9 @@
 use std::collections::BTreeSet;
 
 use super::*;
-use crate::actors::journal::message::{Mint, MintRefused};
+use crate::actors::journal::message::Mint;
+use crate::intake::mint::Wanted;
+use crate::port::contact::NoLink;
 
 const UNKNOWN_WEBHOOK: BotError = BotError::NotFound { code: 10_015 };
 
@@ -15,7 +17,7 @@ fn two() -> Site {
 }
 
 /// The lanes that links are made for, from a few people who were not asked before.
-async fn lanes(site: &Site) -> Result<BTreeSet<u8>, MintRefused> {
+async fn lanes(site: &Site) -> Result<BTreeSet<u8>, NoLink> {
     let mut lanes = BTreeSet::new();
     for _ in 0..4 {
         site.posted.set(site.posted.get() + 1);
@@ -23,7 +25,7 @@ async fn lanes(site: &Site) -> Result<BTreeSet<u8>, MintRefused> {
         let (purpose, again) = (0, false);
         let link = site
             .journal
-            .send(Mint { user, purpose, again })
+            .send(Mint(Wanted { user, purpose, again }))
             .await
             .expect("it lives")?;
         lanes.insert(link.lane.0);
@@ -87,7 +89,7 @@ fn with_every_webhook_gone_people_are_told_to_wait_and_codes_are_still_read() {
         sleep(seconds(61)).await;
         let refused = lanes(&site).await;
         assert!(
-            matches!(refused, Err(MintRefused::Later { after }) if after == seconds(60)),
+            matches!(refused, Err(NoLink::Later(after)) if after == seconds(60)),
             "{refused:?}"
         );
         assert!(site.fatal.borrow().is_empty());

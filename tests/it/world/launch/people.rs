@@ -6,8 +6,10 @@ use std::time::Duration;
 
 use actix::Addr;
 use codeferry::actors::journal::Journal;
-use codeferry::actors::journal::message::{Mint, MintRefused};
+use codeferry::actors::journal::message::Mint;
 use codeferry::ids::UserId;
+use codeferry::intake::mint::Wanted;
+use codeferry::port::contact::NoLink;
 use rand::RngExt;
 use rand::rngs::StdRng;
 use tokio::time::{Instant, sleep};
@@ -103,7 +105,7 @@ impl Crowd {
         while asked.elapsed() < PATIENCE {
             match self
                 .journal
-                .send(Mint { user, purpose, again })
+                .send(Mint(Wanted { user, purpose, again }))
                 .await
                 .expect("it lives")
             {
@@ -114,7 +116,7 @@ impl Crowd {
                     let state = url.query_pairs().find(|(name, _)| name == "state");
                     return state.map(|(_, state)| state.into_owned());
                 }
-                Err(MintRefused::Later { after }) => {
+                Err(NoLink::Later(after)) => {
                     if !std::mem::replace(&mut told, true) {
                         self.came.borrow_mut().told += 1;
                     }
