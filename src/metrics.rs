@@ -6,25 +6,41 @@ use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::time::Duration;
 
-use metrics::{Unit, counter, describe_counter, describe_gauge, describe_histogram, gauge, histogram};
+use metrics::{counter, describe_counter, describe_gauge, describe_histogram, gauge, histogram};
 use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle, PrometheusRecorder};
 
 use crate::grant::Outcome;
 use crate::ids::Lane;
 
-const MESSAGES: &str = "codeferry_messages_total";
-const RECEIVED: &str = "codeferry_grants_received_total";
-const CLOSED: &str = "codeferry_grants_closed_total";
-const ATTEMPTS: &str = "codeferry_attempts_total";
-const GIVEN_UP: &str = "codeferry_deliveries_given_up_total";
-const PRESENTED: &str = "codeferry_posted_to_presented_seconds";
-const REVOKED: &str = "codeferry_posted_to_revoked_seconds";
-const OPEN: &str = "codeferry_open_grants";
-const LINKS: &str = "codeferry_links_total";
-const OUTSTANDING: &str = "codeferry_links_outstanding";
-const COMMANDS: &str = "codeferry_commands_total";
-const CALLBACKS: &str = "codeferry_callbacks_total";
-const SPENT: &str = "codeferry_budget_spent";
+macro_rules! described {
+    ($($name:ident = $describe:ident $text:literal, $about:literal;)+) => {
+        $(const $name: &str = $text;)+
+
+        fn describe_each() {
+            $($describe!($name, $about);)+
+        }
+    };
+}
+
+described! {
+    MESSAGES = describe_counter "codeferry_messages_total",
+        "Messages read in the lanes' channels, by what became of them.";
+    RECEIVED = describe_counter "codeferry_grants_received_total", "Grants journalled.";
+    CLOSED = describe_counter "codeferry_grants_closed_total", "Grants closed, by outcome.";
+    ATTEMPTS = describe_counter "codeferry_attempts_total", "Outside calls of the stages, by how they ended.";
+    GIVEN_UP = describe_counter "codeferry_deliveries_given_up_total", "Deliveries given up, by sink.";
+    PRESENTED = describe_histogram "codeferry_posted_to_presented_seconds", "A code's age when it was presented.";
+    REVOKED = describe_histogram "codeferry_posted_to_revoked_seconds",
+        "From a code's posting to the end of its token.";
+    OPEN = describe_gauge "codeferry_open_grants", "Open grants, by where they stand.";
+    LINKS = describe_counter "codeferry_links_total", "Links asked for, by what came of it.";
+    OUTSTANDING = describe_gauge "codeferry_links_outstanding", "Links that hold a place.";
+    COMMANDS = describe_counter "codeferry_commands_total", "Uses of the slash command, by what was answered.";
+    CALLBACKS = describe_counter "codeferry_callbacks_total",
+        "Callbacks that direct intake met, by what became of them; denied are among the accepted, limited among the unsigned.";
+    SPENT = describe_gauge "codeferry_budget_spent",
+        "Spent of a budget: webhook in a minute, global and oauth in a second, invalid_requests in ten minutes.";
+}
 
 /// Seconds. A code lives about 100 of them; what is later was a revocation that had to be repeated.
 const BUCKETS: [f64; 17] = [
@@ -99,18 +115,6 @@ labels! {
         TooLate = "too_late",
         /// Nothing: the answer did not get through.
         Lost = "lost",
-    }
-
-    /// Where an open grant stands.
-    OpenState {
-        /// The code waits.
-        Received = "received",
-        /// The code is being presented.
-        Exchanging = "exchanging",
-        /// A token is held.
-        Exchanged = "exchanged",
-        /// Deliveries or the revocation are owed.
-        Settling = "settling",
     }
 }
 
@@ -194,9 +198,9 @@ pub fn links_outstanding(count: usize) {
     gauge!(OUTSTANDING).set(count as f64);
 }
 
-/// How many open grants stand somewhere.
-pub fn open_grants(state: OpenState, count: usize) {
-    gauge!(OPEN, "state" => state.name()).set(count as f64);
+/// How many open grants stand somewhere, by the name of their state.
+pub fn open_grants(state: &'static str, count: usize) {
+    gauge!(OPEN, "state" => state).set(count as f64);
 }
 
 /// So many callbacks have come to this by now, by direct intake's own names.
@@ -229,28 +233,7 @@ fn recorder() -> PrometheusRecorder {
 
 /// Describes every metric and starts the counters at 0, so that a rate over the first event is a rate.
 fn describe() {
-    describe_counter!(
-        MESSAGES,
-        "Messages read in the lanes' channels, by what became of them."
-    );
-    describe_counter!(RECEIVED, "Grants journalled.");
-    describe_counter!(CLOSED, "Grants closed, by outcome.");
-    describe_counter!(ATTEMPTS, "Outside calls of the stages, by how they ended.");
-    describe_counter!(GIVEN_UP, "Deliveries given up, by sink.");
-    describe_counter!(COMMANDS, "Uses of the slash command, by what was answered.");
-    describe_histogram!(PRESENTED, Unit::Seconds, "A code's age when it was presented.");
-    describe_histogram!(REVOKED, Unit::Seconds, "From a code's posting to the end of its token.");
-    describe_counter!(LINKS, "Links asked for, by what came of it.");
-    describe_gauge!(OUTSTANDING, "Links that hold a place.");
-    describe_counter!(
-        CALLBACKS,
-        "Callbacks that direct intake met, by what became of them; denied are among the accepted, limited among the unsigned."
-    );
-    describe_gauge!(OPEN, "Open grants, by where they stand.");
-    describe_gauge!(
-        SPENT,
-        "Spent of a budget: webhook in a minute, global and oauth in a second, invalid_requests in ten minutes."
-    );
+    describe_each();
     for &result in MessageResult::ALL {
         messages(result, 0);
     }
@@ -280,7 +263,7 @@ mod tests {
             command_answered(CommandAnswer::Later);
             posted_to_presented(Duration::from_millis(400));
             posted_to_revoked(Duration::from_hours(24));
-            open_grants(OpenState::Settling, 7);
+            open_grants("settling", 7);
             link(LinkResult::Later);
             links_outstanding(5);
             callbacks("repeated", 4);

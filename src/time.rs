@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Serialize, Serializer};
 
 /// A point in time: milliseconds since the Unix epoch, UTC. Displayed, and in JSON, as RFC 3339 with milliseconds.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize)]
@@ -39,11 +39,6 @@ impl Timestamp {
     /// The time since `earlier`; zero if `earlier` is later.
     pub fn since(self, earlier: Self) -> Duration {
         Duration::from_millis(u64::try_from(self.0.saturating_sub(earlier.0)).unwrap_or(0))
-    }
-
-    /// RFC 3339 in UTC with milliseconds.
-    pub fn rfc3339(self) -> String {
-        self.to_string()
     }
 
     fn system_time(self) -> SystemTime {
@@ -103,6 +98,14 @@ pub mod rfc3339 {
     }
 }
 
+/// Writes an optional [`Timestamp`] as RFC 3339 text, or null; for JSON that leaves the program.
+pub fn optional_rfc3339<S: Serializer>(at: &Option<Timestamp>, serializer: S) -> Result<S::Ok, S::Error> {
+    match at {
+        Some(at) => serializer.collect_str(at),
+        None => serializer.serialize_none(),
+    }
+}
+
 /// A source of time.
 pub trait Clock: Send + Sync {
     /// The wall clock.
@@ -133,8 +136,8 @@ impl Clock for SystemClock {
     }
 }
 
-/// Discord's time as far as it is known: the wall clock's when it was made, steady from then on whatever happens to the wall
-/// clock, and corrected by what Discord's answers say.
+/// A clock that follows tokio's time, whatever happens to the wall clock, and can be stepped: Discord's time as far as it is
+/// known, corrected by what Discord's answers say; and in tests, where paused time moves it, the wall clock itself.
 #[derive(Debug)]
 pub struct SteadyClock {
     began: tokio::time::Instant,
@@ -142,16 +145,16 @@ pub struct SteadyClock {
 }
 
 impl SteadyClock {
-    /// A clock that reads what the wall clock reads now.
-    pub fn set_by(wall: &dyn Clock) -> Arc<Self> {
+    /// A clock that reads `at` now. Call it inside the runtime whose time it follows.
+    pub fn starting_at(at: Timestamp) -> Arc<Self> {
         Arc::new(Self {
             began: tokio::time::Instant::now(),
-            base_ms: AtomicI64::new(wall.now().as_millis()),
+            base_ms: AtomicI64::new(at.as_millis()),
         })
     }
 
-    /// Applies Discord's offset: positive milliseconds if its clock is ahead of this one.
-    pub fn correct(&self, by_ms: i64) {
+    /// Steps it by some milliseconds, forwards or back; timers are not moved.
+    pub fn step(&self, by_ms: i64) {
         self.base_ms.fetch_add(by_ms, Ordering::Relaxed);
     }
 }
@@ -159,34 +162,6 @@ impl SteadyClock {
 impl Clock for SteadyClock {
     fn now(&self) -> Timestamp {
         Timestamp::from_millis(self.base_ms.load(Ordering::Relaxed)) + self.began.elapsed()
-    }
-}
-
-/// A wall clock that follows tokio's time, so that paused time moves it; it can be stepped as an operator or NTP would.
-#[derive(Debug)]
-pub struct VirtualClock {
-    started: tokio::time::Instant,
-    base_ms: AtomicI64,
-}
-
-impl VirtualClock {
-    /// A clock that reads `at` now. Call it inside the runtime whose time it follows.
-    pub fn starting_at(at: Timestamp) -> Arc<Self> {
-        Arc::new(Self {
-            started: tokio::time::Instant::now(),
-            base_ms: AtomicI64::new(at.as_millis()),
-        })
-    }
-
-    /// Steps the wall clock by some milliseconds, forwards or back; timers are not moved.
-    pub fn step(&self, by_ms: i64) {
-        self.base_ms.fetch_add(by_ms, Ordering::Relaxed);
-    }
-}
-
-impl Clock for VirtualClock {
-    fn now(&self) -> Timestamp {
-        Timestamp::from_millis(self.base_ms.load(Ordering::Relaxed)) + self.started.elapsed()
     }
 }
 
@@ -214,18 +189,18 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_step_of_the_wall_clock_does_not_reach_the_steady_one() {
-        let wall = VirtualClock::starting_at(Timestamp::from_secs(1_700_000_000));
-        let steady = SteadyClock::set_by(&*wall);
+        let wall = SteadyClock::starting_at(Timestamp::from_secs(1_700_000_000));
+        let steady = SteadyClock::starting_at(wall.now());
         wall.step(3_600_000);
         tokio::time::sleep(Duration::from_secs(90)).await;
         assert_eq!(steady.now(), Timestamp::from_secs(1_700_000_090));
-        steady.correct(-10_000);
+        steady.step(-10_000);
         assert_eq!(steady.now(), Timestamp::from_secs(1_700_000_080));
     }
 
     #[tokio::test(start_paused = true)]
-    async fn the_virtual_clock_follows_paused_time_and_steps() {
-        let clock = VirtualClock::starting_at(Timestamp::from_secs(1_700_000_000));
+    async fn the_steady_clock_follows_paused_time_and_steps() {
+        let clock = SteadyClock::starting_at(Timestamp::from_secs(1_700_000_000));
         tokio::time::sleep(Duration::from_secs(90)).await;
         clock.step(-3_600_000);
         assert_eq!(clock.now(), Timestamp::from_secs(1_700_000_000 + 90 - 3600));

@@ -65,7 +65,8 @@ pub struct CommandResponder {
 struct Served;
 
 impl CommandResponder {
-    /// A command responder that takes up uses of slash commands, as the gateway tells of them, as soon as it is started.
+    /// A command responder that takes up uses of slash commands, as the gateway tells of them, as soon as it is
+    /// started.
     pub fn new(desk: Desk, uses: mpsc::Receiver<CommandUse>) -> Self {
         Self {
             uses: Some(uses),
@@ -150,8 +151,8 @@ impl Desk {
         }
     }
 
-    /// The index of the purpose that was chosen, of the first where none was. People's clients and a service that has just
-    /// been started may know different ones for a while.
+    /// The index of the purpose that was chosen, of the first where none was. People's clients and a service that has
+    /// just been started may know different ones for a while.
     fn purpose(&self, used: &CommandUse) -> Option<u8> {
         let Some(chosen) = &used.purpose else { return Some(0) };
         let index = self.purposes.iter().position(|name| name == chosen);

@@ -26,12 +26,12 @@ use self::message::{
     Stalled, Watch, WorkAvailable,
 };
 use self::open_grants::{Begun, Changed, OpenGrants};
-use crate::grant::{ClosedGrant, Event, Outcome, State, Task};
+use crate::grant::{ClosedGrant, Event, Grant, Outcome, State, Task};
 use crate::ids::GrantId;
 use crate::intake::mint::Minter;
 use crate::metrics;
 use crate::steps::Step;
-use crate::store::{CommitterHandle, Health, StoreError};
+use crate::store::{CommitterHandle, StoreError};
 use crate::time::{SharedClock, Timestamp};
 
 /// Ended commits that are looked at together, at most.
@@ -113,11 +113,7 @@ impl Journal {
     /// The commit that failed may have been the governor's or the listener's. A journal that did not know would hand out
     /// grants that cannot begin, and take them back, as fast as the machine allows.
     fn working(&self) -> Result<(), JournalError> {
-        let failed = self.failed.clone().or_else(|| match self.settings.store.health() {
-            Health::Fine => None,
-            Health::Hung => Some(StoreError::Hung),
-            Health::Failed(error) => Some(error),
-        });
+        let failed = self.failed.clone().or_else(|| self.settings.store.health().error());
         failed.map_or(Ok(()), |e| Err(JournalError::Store(e)))
     }
 
@@ -260,21 +256,19 @@ impl<S: Step> Handler<Claim<S>> for Journal {
         self.set_timer(ctx);
         let task = claim.task;
         let at_once = task == Task::Exchange && self.commits.claimed(claim.slots, grants.len());
+        let lease = move |grant: &Grant, data| Lease {
+            grant: grant.id,
+            task,
+            work: S::work(grant, data),
+            at_once,
+        };
         let mut leases = Vec::with_capacity(grants.len());
         let mut unread = Vec::new();
         for grant in grants {
             let stored = matches!(&grant.state, State::Settling(s) if s.has_data) && S::NEEDS_DATA;
             match stored.then(|| self.open_grants.data(grant.id)) {
                 Some(None) => unread.push(grant),
-                data => {
-                    let work = S::work(&grant, data.flatten());
-                    leases.push(Lease {
-                        grant: grant.id,
-                        task,
-                        work,
-                        at_once,
-                    });
-                }
+                data => leases.push(lease(&grant, data.flatten())),
             }
         }
         if unread.is_empty() {
@@ -284,12 +278,7 @@ impl<S: Step> Handler<Claim<S>> for Journal {
         Box::pin(async move {
             for grant in unread {
                 let data = store.data(grant.id).await.map_err(JournalError::Store)?;
-                leases.push(Lease {
-                    grant: grant.id,
-                    task,
-                    work: S::work(&grant, data),
-                    at_once,
-                });
+                leases.push(lease(&grant, data));
             }
             Ok(leases)
         })

@@ -62,8 +62,6 @@ pub struct ListenerSettings {
     pub gatekeeper: Gatekeeper,
     /// Bot routes.
     pub bot: Rc<dyn BotApi>,
-    /// Notes of the gateway session.
-    pub notes: mpsc::Receiver<GatewayNote>,
     /// The wall clock.
     pub clock: SharedClock,
     /// How long a code lives.
@@ -119,17 +117,8 @@ pub enum Fatal {
 
 /// See the file's head.
 pub struct Listener {
-    lanes: Vec<WatchedLane>,
-    gatekeeper: Gatekeeper,
-    bot: Rc<dyn BotApi>,
+    settings: ListenerSettings,
     notes: Option<mpsc::Receiver<GatewayNote>>,
-    clock: SharedClock,
-    code_lifetime: Duration,
-    poll_every: Duration,
-    after_receipt: AfterReceipt,
-    on_fatal: Rc<dyn Fn(Fatal)>,
-    on_ready: Rc<dyn Fn()>,
-    identifies: Identifies,
     journal: Addr<Journal>,
     channels: HashMap<ChannelId, Watched>,
     /// What is wrong with a lane, by its channel.
@@ -177,21 +166,12 @@ enum Source {
 }
 
 impl Listener {
-    /// A listener; it reads history as soon as it is started.
-    pub fn new(settings: ListenerSettings, journal: Addr<Journal>) -> Self {
+    /// A listener, with the notes of the gateway session; it reads history as soon as it is started.
+    pub fn new(settings: ListenerSettings, notes: mpsc::Receiver<GatewayNote>, journal: Addr<Journal>) -> Self {
         let channels = settings.lanes.iter().map(|l| (l.channel, Watched::default())).collect();
         Self {
-            lanes: settings.lanes,
-            gatekeeper: settings.gatekeeper,
-            bot: settings.bot,
-            notes: Some(settings.notes),
-            clock: settings.clock,
-            code_lifetime: settings.code_lifetime,
-            poll_every: settings.poll_every,
-            after_receipt: settings.after_receipt,
-            on_fatal: settings.on_fatal,
-            on_ready: settings.on_ready,
-            identifies: settings.identifies,
+            settings,
+            notes: Some(notes),
             journal,
             channels,
             trouble: HashMap::new(),
@@ -216,7 +196,7 @@ impl Listener {
         if self.draining {
             return Box::pin(ready(Err(ReadError::Draining)));
         }
-        let now = self.clock.now();
+        let now = self.settings.clock.now();
         let mut taken = Vec::new();
         for message in messages {
             let (channel, id) = (message.channel, message.id);
@@ -224,7 +204,7 @@ impl Listener {
             if watched.memory.is_done(id) {
                 continue;
             }
-            match self.gatekeeper.admit(message, now) {
+            match self.settings.gatekeeper.admit(message, now) {
                 Admission::Foreign => {
                     if watched.memory.look(id) {
                         metrics::message(MessageResult::Foreign);
@@ -333,7 +313,7 @@ impl Listener {
             GatewayNote::Message(_) => {}
             GatewayNote::Ready => {
                 tracing::info!("the gateway session began");
-                (self.on_ready)();
+                (self.settings.on_ready)();
                 self.read_all(ctx);
             }
             GatewayNote::Resumed => {
@@ -341,11 +321,11 @@ impl Listener {
                 self.read_all(ctx);
             }
             GatewayNote::Identifying => {
-                let (fine, change) = self.identifies.count(self.clock.now());
-                let durable = self.identifies.store.commit(vec![change]);
+                let (fine, change) = self.settings.identifies.count(self.settings.clock.now());
+                let durable = self.settings.identifies.store.commit(vec![change]);
                 ctx.spawn(durable.into_actor(self).map(|_, _, _| ()));
                 if !fine {
-                    (self.on_fatal)(Fatal::TooManyIdentifies);
+                    (self.settings.on_fatal)(Fatal::TooManyIdentifies);
                 }
             }
             GatewayNote::Unparsed(kind) => {
@@ -354,7 +334,7 @@ impl Listener {
                 self.read_all(ctx);
             }
             GatewayNote::Disconnected => tracing::warn!("the gateway connection is gone and will be made again"),
-            GatewayNote::Fatal { code } => (self.on_fatal)(Fatal::Gateway(code)),
+            GatewayNote::Fatal { code } => (self.settings.on_fatal)(Fatal::Gateway(code)),
         }
     }
 }
@@ -364,7 +344,7 @@ impl Actor for Listener {
 
     fn started(&mut self, ctx: &mut Self::Context) {
         self.read_all(ctx);
-        ctx.run_interval(self.poll_every, Self::read_all);
+        ctx.run_interval(self.settings.poll_every, Self::read_all);
         ctx.run_interval(Duration::from_secs(1), Self::remove_source_messages);
         ctx.run_interval(lanes::LOOK_EVERY, Self::look_at_webhooks);
         if let Some(mut notes) = self.notes.take() {

@@ -1,15 +1,16 @@
 //! The `Pipeline`: builds the actors, watches them, rebuilds a dead stage, and drains in two phases.
 //!
-//! A dead journal, governor, listener or command responder, or a failed store, ends everything: a service that seems to run while codes die is
-//! worse than a restart.
+//! A dead journal, governor, listener or command responder, or a failed store, ends everything: a service that seems to
+//! run while codes die is worse than a restart.
 
 use std::panic::AssertUnwindSafe;
 use std::rc::Rc;
 use std::time::Duration;
 
-use actix::{Actor, ActorFutureExt, Addr, AsyncContext, Context, Handler, Message, ResponseFuture, WrapFuture, fut};
+use actix::{
+    Actor, ActorFutureExt, Addr, AsyncContext, Context, Handler, Message, Recipient, ResponseFuture, WrapFuture, fut,
+};
 use futures_util::FutureExt;
-use futures_util::future::LocalBoxFuture;
 use rand::distr::{Alphanumeric, SampleString};
 use rand::rngs::StdRng;
 use tokio::sync::watch;
@@ -24,14 +25,14 @@ use crate::grant::Task;
 use crate::port::discord::{RevokeAnswer, TokenEndpoint};
 use crate::secret::AccessToken;
 use crate::steps::Step;
-use crate::store::{CommitterHandle, Health, StoreError};
+use crate::store::{CommitterHandle, StoreError};
 
 /// How often the actors are looked at.
 const WATCH_EVERY: Duration = Duration::from_secs(1);
 /// How often refused credentials are tried again, by revoking a token that nobody has.
 const PROBE_EVERY: Duration = Duration::from_mins(1);
-/// After a store failure, tokens that cannot be stored are revoked within this.
-const AFTER_STORE_FAILURE: Duration = Duration::from_secs(4);
+/// How long the process stays after a store failure, so that tokens that could not be stored are revoked.
+pub const AFTER_STORE_FAILURE: Duration = Duration::from_secs(4);
 /// Deliveries under way get this long once nothing else is left to wait for: they are journalled and repeatable.
 const LAST_DELIVERIES: Duration = Duration::from_secs(5);
 
@@ -46,29 +47,20 @@ pub enum Ended {
     Died(&'static str),
 }
 
-/// A stage of whatever step.
-trait Running {
-    fn is_alive(&self) -> bool;
-    fn drain(&self) -> LocalBoxFuture<'static, ()>;
-}
-
-impl<S: Step> Running for Addr<Stage<S>> {
-    fn is_alive(&self) -> bool {
-        self.connected()
-    }
-
-    fn drain(&self) -> LocalBoxFuture<'static, ()> {
-        let stage = self.clone();
-        // `send` puts the message into the mailbox when it is called, not when it is awaited: the second phase of a
-        // drain would begin with the first, and nobody would fetch or revoke any more.
-        async move { stage.send(DrainStage).await.unwrap_or_default() }.boxed_local()
-    }
-}
-
+/// A stage, of whatever step.
 struct Kept {
     task: Task,
-    make: Box<dyn Fn() -> Box<dyn Running>>,
-    running: Box<dyn Running>,
+    make: Box<dyn Fn() -> Recipient<DrainStage>>,
+    running: Recipient<DrainStage>,
+}
+
+impl Kept {
+    fn drain(&self) -> impl Future<Output = ()> + use<> {
+        let stage = self.running.clone();
+        // `send` puts the message into the mailbox when it is called, not when it is awaited: the second phase of a
+        // drain would begin with the first, and nobody would fetch or revoke any more.
+        async move { stage.send(DrainStage).await.unwrap_or_default() }
+    }
 }
 
 /// The actors that stand around the journal.
@@ -110,8 +102,9 @@ impl Pipeline {
     /// Adds a stage; it starts at once, and again should it die.
     pub fn add_stage<S: Step>(&mut self, step: &Rc<S>, task: Task, slots: usize) {
         let (step, journal, governor) = (Rc::clone(step), self.journal.clone(), self.governor.clone());
-        let make = move || -> Box<dyn Running> {
-            Box::new(Stage::new(Rc::clone(&step), task, slots, journal.clone(), governor.clone()).start())
+        let make = move || {
+            let stage = Stage::new(Rc::clone(&step), task, slots, journal.clone(), governor.clone());
+            stage.start().recipient()
         };
         let running = make();
         self.stages.push(Kept {
@@ -155,16 +148,14 @@ impl Pipeline {
                 self.end(Ended::Died(who));
             }
         }
-        match self.store.health() {
-            Health::Fine => {}
-            Health::Hung => {
+        if let Some(error) = self.store.health().error() {
+            if error == StoreError::Hung {
                 tracing::error!("a commit hangs: the process ends before more is begun");
-                self.end(Ended::Store(StoreError::Hung));
             }
-            Health::Failed(error) => self.end(Ended::Store(error)),
+            self.end(Ended::Store(error));
         }
         for kept in &mut self.stages {
-            if kept.running.is_alive() {
+            if kept.running.connected() {
                 continue;
             }
             tracing::error!(
@@ -221,13 +212,13 @@ impl Handler<Shutdown> for Pipeline {
             .stages
             .iter()
             .filter(|k| k.task == Task::Exchange)
-            .map(|k| k.running.drain())
+            .map(Kept::drain)
             .collect();
         let last: Vec<_> = self
             .stages
             .iter()
             .filter(|k| k.task != Task::Exchange)
-            .map(|k| k.running.drain())
+            .map(Kept::drain)
             .collect();
         Box::pin(async move {
             if let Some(listener) = listener {
@@ -257,11 +248,6 @@ async fn until(journal: &Addr<Journal>, enough: impl Fn(usize, usize) -> bool) -
         }
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
-}
-
-/// How long the process stays after a store failure, so that tokens that could not be stored are revoked.
-pub const fn time_to_revoke_after_store_failure() -> Duration {
-    AFTER_STORE_FAILURE
 }
 
 #[cfg(test)]

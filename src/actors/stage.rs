@@ -21,17 +21,6 @@ use crate::port::permit::{Permit, Permits as _};
 use crate::rate::limits::Need;
 use crate::steps::Step;
 
-/// The exchanging stage.
-pub type Exchanger = Stage<crate::steps::Exchange>;
-/// The fetching stage.
-pub type Fetcher = Stage<crate::steps::Fetch>;
-/// A delivering stage; one for each sink, so that none waits for another.
-pub type Deliverer = Stage<crate::steps::Deliver>;
-/// The revoking stage.
-pub type Revoker = Stage<crate::steps::Revoke>;
-/// The stage that sends fresh links.
-pub type Inviter = Stage<crate::steps::Invite>;
-
 /// A hint may be lost, so a stage with free slots looks for work this often.
 const POLL: Duration = Duration::from_secs(1);
 

@@ -33,7 +33,7 @@ use crate::rate::limits::Limits;
 use crate::secret::{AuthorizationCode, RawState};
 use crate::store::{self, Committer, CommitterHandle, Fault, StoreOptions, Sync};
 use crate::testing::minter;
-use crate::time::{Clock, SharedClock, Timestamp, VirtualClock};
+use crate::time::{Clock, SharedClock, SteadyClock, Timestamp};
 
 /// Where codes are posted.
 pub const CHANNEL: ChannelId = ChannelId(1_536_343_300_000_000_001);
@@ -58,7 +58,7 @@ pub fn until(within: Duration, what: &'static str, holds: impl Fn() -> bool) -> 
 
 /// A clock that panics on demand: the only way into an actor that does nothing wrong.
 pub struct Fuse {
-    clock: Arc<VirtualClock>,
+    clock: Arc<SteadyClock>,
     lit: AtomicBool,
 }
 
@@ -71,7 +71,7 @@ impl Clock for Fuse {
 
 /// A journal over a store in a folder of its own, and a governor without limits.
 pub struct Site {
-    pub clock: Arc<VirtualClock>,
+    pub clock: Arc<SteadyClock>,
     pub store: CommitterHandle,
     pub journal: Addr<Journal>,
     pub governor: Addr<Governor>,
@@ -89,7 +89,7 @@ impl Site {
 
     /// With room for so many grants, and a store that fails so.
     pub fn with(sink: Option<&str>, max_open: usize, fault: Option<Fault>) -> Self {
-        let clock = VirtualClock::starting_at(Timestamp::from_secs(1_786_363_204));
+        let clock = SteadyClock::starting_at(Timestamp::from_secs(1_786_363_204));
         let fuses = [(); 2].map(|()| {
             Arc::new(Fuse {
                 clock: Arc::clone(&clock),

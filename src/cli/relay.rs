@@ -28,7 +28,7 @@ use crate::relay::dispatcher::{Dispatcher, Offer, Parts};
 use crate::relay::journal::{self, RelayJournalError};
 use crate::relay::post_plan::{LaneSettings, Now, PostPlan, RelaySettings};
 use crate::store::StoreError;
-use crate::time::{SharedClock, SteadyClock, SystemClock};
+use crate::time::{Clock as _, SharedClock, SteadyClock, SystemClock};
 
 /// A commit that takes longer means that the disk hangs.
 const HUNG_AFTER: Duration = Duration::from_secs(4);
@@ -99,7 +99,7 @@ async fn serve(config: RelayConfig, secrets: RelaySecrets, pages: Pages) -> Resu
     let mut signals =
         Signals::listen().map_err(|e| Failure::new(Exit::Bug, "cannot install signal handlers").source(e))?;
     // A step of the wall clock must neither expire a code nor age a link.
-    let clock: SharedClock = SteadyClock::set_by(&SystemClock);
+    let clock: SharedClock = SteadyClock::starting_at(SystemClock.now());
     let (journal, mut found, hash_key) = journal::open(&config.relay.journal, clock.clone(), HUNG_AFTER)
         .map_err(|e| of_journal(e, &config.relay.journal))?;
     for notice in std::mem::take(&mut found.notices) {

@@ -13,7 +13,7 @@ use self::saved::Saved;
 use super::Global;
 use crate::actors::governor::Retune;
 use crate::actors::journal::message::SetGate;
-use crate::actors::pipeline::{Ended, Shutdown, time_to_revoke_after_store_failure};
+use crate::actors::pipeline::{AFTER_STORE_FAILURE, Ended, Shutdown};
 use crate::config::{Config, Secrets};
 use crate::control::server::{ControlServer, ControlSettings};
 use crate::front::counts::Counts;
@@ -206,7 +206,7 @@ async fn forced(signals: &mut Signals) {
 async fn end(service: &Service, why: Ended, config: &Config, signals: &mut Signals) -> Result<Exit, Failure> {
     match &why {
         // Exchangers with a token that cannot be stored are revoking it now.
-        Ended::Store(_) => tokio::time::sleep(time_to_revoke_after_store_failure()).await,
+        Ended::Store(_) => tokio::time::sleep(AFTER_STORE_FAILURE).await,
         Ended::Operator(_) => {
             let _ = drain(service, config, signals).await;
         }

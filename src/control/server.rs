@@ -24,7 +24,7 @@ use super::ask::{Ask, Refusal, verified};
 use crate::actors::governor::{Governor, Inspect};
 use crate::actors::journal::Journal;
 use crate::actors::journal::message::{Mint, Operate};
-use crate::actors::journal::view::{CountAll, Filter, GrantView, List, Show};
+use crate::actors::journal::view::{CountAll, Filter, List, Listing, Show};
 use crate::front::counts::Counts;
 use crate::grant::Event;
 use crate::ids::GrantId;
@@ -330,12 +330,10 @@ impl Live {
         let dead = |_| Refusal::new(503, "the journal does not answer");
         match ask {
             Ask::List(filter) if filter.state.as_deref() == Some("closed") => {
-                let limit = if filter.limit == 0 { usize::MAX } else { filter.limit };
                 let counted = self.journal.send(CountAll).await.map_err(dead)??;
                 let total: u64 = counted.closed.values().sum();
-                let closed = self.store.newest_closed(limit).await?;
-                let grants: Vec<_> = closed.iter().map(GrantView::of_closed).collect();
-                Ok(json!({ "total": total, "grants": grants }))
+                let closed = self.store.newest_closed(filter.most()).await?;
+                Ok(json!(Listing::of_closed(&closed, total)))
             }
             Ask::List(filter) => Ok(json!(self.journal.send(List(filter)).await.map_err(dead)?)),
             Ask::Show(id) => {

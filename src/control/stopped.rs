@@ -51,10 +51,8 @@ impl<'a> StoppedStore<'a> {
     pub fn ask(&mut self, ask: &Ask) -> Result<Value, Refusal> {
         match ask {
             Ask::List(filter) if filter.state.as_deref() == Some("closed") => {
-                let limit = if filter.limit == 0 { usize::MAX } else { filter.limit };
-                let closed = self.store.newest_closed(limit)?;
-                let grants: Vec<_> = closed.iter().map(GrantView::of_closed).collect();
-                Ok(json!({ "total": self.loaded.closed, "grants": grants }))
+                let closed = self.store.newest_closed(filter.most())?;
+                Ok(json!(Listing::of_closed(&closed, self.loaded.closed)))
             }
             Ask::List(filter) => Ok(json!(Listing::of(self.loaded.grants.iter(), filter))),
             Ask::Show(id) => match self.find(*id) {

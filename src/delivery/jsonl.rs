@@ -190,7 +190,7 @@ impl LineFile {
     }
 
     fn rotate(&mut self) -> io::Result<()> {
-        let stamp = self.clock.now().rfc3339().replace([':', '.'], "-");
+        let stamp = self.clock.now().to_string().replace([':', '.'], "-");
         let stem = self.path.file_stem().unwrap_or_default().to_string_lossy().into_owned();
         let old = self.path.with_file_name(format!("{stem}.{stamp}.jsonl"));
         if old.exists() {

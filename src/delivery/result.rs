@@ -57,8 +57,8 @@ impl ResultFormat {
         if let Some(reason) = &settling.reason {
             put("reason", &json!(reason).to_string());
         }
-        put("received_at", &json!(grant.received_at.rfc3339()).to_string());
-        put("settled_at", &json!(settling.settled_at.rfc3339()).to_string());
+        put("received_at", &json!(grant.received_at.to_string()).to_string());
+        put("settled_at", &json!(settling.settled_at.to_string()).to_string());
         if self.with_invitation && settling.outcome.is_a_dead_code() {
             put("reinvited", &json!(settling.invitation == Invitation::Sent).to_string());
         }

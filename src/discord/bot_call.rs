@@ -205,6 +205,17 @@ impl Caller {
 }
 
 impl<'a> Call<'a> {
+    fn new(method: LightMethod, route: Option<Route<'a>>, path: impl Into<String>) -> Self {
+        Self {
+            method,
+            path: Zeroizing::new(path.into()),
+            route,
+            query: None,
+            body: None,
+            as_bot: false,
+        }
+    }
+
     /// A call with the bot's token.
     pub fn as_bot(method: LightMethod, route: Route<'a>) -> Self {
         let full = route.path();
@@ -213,12 +224,8 @@ impl<'a> Call<'a> {
             .find("/api/v10")
             .map_or(&*full, |at| &full[at + "/api/v10".len()..]);
         Self {
-            method,
-            path: Zeroizing::new(path.to_owned()),
-            route: Some(route),
-            query: None,
-            body: None,
             as_bot: true,
+            ..Self::new(method, Some(route), path)
         }
     }
 
@@ -226,7 +233,8 @@ impl<'a> Call<'a> {
     pub fn webhook(webhook: WebhookId, token: &WebhookToken) -> Self {
         let webhook_id = model::WebhookId::new(webhook.0);
         let route = Route::WebhookWithToken { webhook_id, token: "" };
-        Self::as_webhook(LightMethod::Get, route, webhook, token, "")
+        let path = format!("/webhooks/{webhook}/{}", token.expose());
+        Self::new(LightMethod::Get, Some(route), path)
     }
 
     /// A call about one of a webhook's own messages; it needs no permission.
@@ -236,30 +244,14 @@ impl<'a> Call<'a> {
             token: "",
             message_id: model::MessageId::new(message.0),
         };
-        Self::as_webhook(method, route, webhook, token, &format!("/messages/{message}"))
-    }
-
-    fn as_webhook(method: LightMethod, route: Route<'a>, webhook: WebhookId, token: &WebhookToken, tail: &str) -> Self {
-        Self {
-            method,
-            path: Zeroizing::new(format!("/webhooks/{webhook}/{}{tail}", token.expose())),
-            route: Some(route),
-            query: None,
-            body: None,
-            as_bot: false,
-        }
+        let path = format!("/webhooks/{webhook}/{}/messages/{message}", token.expose());
+        Self::new(method, Some(route), path)
     }
 
     /// The answer to an interaction; no limit is for it (Discord Docs/Interactions/Receiving and Responding).
     pub fn interaction(interaction: InteractionId, token: &InteractionToken) -> Self {
-        Self {
-            method: LightMethod::Post,
-            path: Zeroizing::new(format!("/interactions/{interaction}/{}/callback", token.expose())),
-            route: None,
-            query: None,
-            body: None,
-            as_bot: false,
-        }
+        let path = format!("/interactions/{interaction}/{}/callback", token.expose());
+        Self::new(LightMethod::Post, None, path)
     }
 
     /// The same call with a body.
@@ -273,12 +265,8 @@ impl<'a> Call<'a> {
     /// A call with the bot's token to a route that serenity does not know; nothing paces it.
     pub fn unlimited(path: &str) -> Self {
         Self {
-            method: LightMethod::Get,
-            path: Zeroizing::new(path.to_owned()),
-            route: None,
-            query: None,
-            body: None,
             as_bot: true,
+            ..Self::new(LightMethod::Get, None, path)
         }
     }
 

@@ -1,4 +1,5 @@
-//! The relay's way out: posts source messages, and looks whether a webhook is there. Only webhooks' own tokens are used.
+//! The relay's way out: posts source messages, and looks whether a webhook is there. Only webhooks' own tokens are
+//! used.
 
 use std::collections::BTreeMap;
 use std::rc::Rc;

@@ -113,44 +113,28 @@ impl Settling {
 pub struct Schedule {
     ready: HashMap<Task, BTreeSet<(Priority, GrantId)>>,
     waiting: BTreeSet<(Timestamp, GrantId, Task)>,
-    entries: HashMap<(GrantId, Task), Entry>,
-}
-
-#[derive(Debug, Clone, Copy)]
-enum Entry {
-    Ready { place: Priority },
-    Waiting { until: Timestamp, place: Priority },
+    entries: HashMap<(GrantId, Task), Due>,
 }
 
 impl Schedule {
     /// Puts a task in, or moves it; a task that is due later waits for its time.
     pub fn put(&mut self, grant: GrantId, due: Due, now: Timestamp) {
         self.remove(grant, due.task);
-        let entry = if due.not_before > now {
+        if due.not_before > now {
             self.waiting.insert((due.not_before, grant, due.task));
-            Entry::Waiting {
-                until: due.not_before,
-                place: due.place,
-            }
         } else {
             self.ready.entry(due.task).or_default().insert((due.place, grant));
-            Entry::Ready { place: due.place }
-        };
-        self.entries.insert((grant, due.task), entry);
+        }
+        self.entries.insert((grant, due.task), due);
     }
 
     /// Takes a task out.
     pub fn remove(&mut self, grant: GrantId, task: Task) {
-        match self.entries.remove(&(grant, task)) {
-            Some(Entry::Ready { place }) => {
-                if let Some(set) = self.ready.get_mut(&task) {
-                    set.remove(&(place, grant));
-                }
-            }
-            Some(Entry::Waiting { until, .. }) => {
-                self.waiting.remove(&(until, grant, task));
-            }
-            None => {}
+        if let Some(due) = self.entries.remove(&(grant, task))
+            && !self.waiting.remove(&(due.not_before, grant, task))
+            && let Some(ready) = self.ready.get_mut(&task)
+        {
+            ready.remove(&(due.place, grant));
         }
     }
 
@@ -162,22 +146,15 @@ impl Schedule {
         Some(grant)
     }
 
-    /// Moves tasks whose time has come to the ready ones, and says which kinds they are.
-    pub fn wake(&mut self, now: Timestamp) -> Vec<Task> {
-        let mut woken = Vec::new();
+    /// Moves tasks whose time has come to the ready ones.
+    pub fn wake(&mut self, now: Timestamp) {
         while let Some(&(until, grant, task)) = self.waiting.first()
             && until <= now
         {
             self.waiting.pop_first();
-            if let Some(Entry::Waiting { place, .. }) = self.entries.get(&(grant, task)).copied() {
-                self.ready.entry(task).or_default().insert((place, grant));
-                self.entries.insert((grant, task), Entry::Ready { place });
-                if !woken.contains(&task) {
-                    woken.push(task);
-                }
-            }
+            let place = self.entries[&(grant, task)].place;
+            self.ready.entry(task).or_default().insert((place, grant));
         }
-        woken
     }
 
     /// When the next waiting task's time comes.
@@ -238,7 +215,8 @@ mod tests {
         assert_eq!(schedule.next_wake(), Some(Timestamp::from_secs(105)));
         schedule.put(id(1), due(Task::Revoke, 110, false, 1), now);
         now = now + Duration::from_secs(10);
-        assert_eq!(schedule.wake(now), [Task::Revoke]);
+        schedule.wake(now);
+        assert_eq!(schedule.ready(Task::Revoke), 1);
         assert_eq!(schedule.take(Task::Revoke, now), Some(id(1)));
         assert_eq!(schedule.take(Task::Revoke, now), None);
         schedule.put(id(2), due(Task::Fetch, 0, false, 1), now);

@@ -356,6 +356,9 @@ impl fmt::Display for Reason {
 }
 
 impl State {
+    /// The names of those in which a grant is open.
+    pub const OPEN: [&'static str; 4] = ["received", "exchanging", "exchanged", "settling"];
+
     /// The name used in tables, JSON and metrics.
     pub const fn name(&self) -> &'static str {
         match self {

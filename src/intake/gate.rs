@@ -190,9 +190,8 @@ impl Gate {
         if self.places.len() + waiting >= self.rules.all_places() {
             return self.later(wanted.user, now);
         }
-        let lane = match self.emptiest_lane() {
-            Ok(lane) => lane,
-            Err(Full) => return self.later(wanted.user, now),
+        let Some(lane) = self.emptiest_lane() else {
+            return self.later(wanted.user, now);
         };
         let token = minter.token(wanted, lane, now, nonce);
         let place = HeldPlace {
@@ -220,10 +219,10 @@ impl Gate {
         first.map_or(NO_LANE, |(until, _)| seconds(until.since(now)))
     }
 
-    /// The lane with the largest share of free places; the lowest number wins a tie.
-    fn emptiest_lane(&self) -> Result<Lane, Full> {
+    /// The lane with the largest share of free places; the lowest number wins a tie. `None` where no lane has one.
+    fn emptiest_lane(&self) -> Option<Lane> {
         if self.rules.packs.is_empty() {
-            return Ok(Lane(0));
+            return Some(Lane(0));
         }
         let lanes = (0..=u8::MAX).map(Lane).take(self.rules.packs.len());
         let open = lanes.filter(|lane| !self.out.contains(lane)).filter_map(|lane| {
@@ -232,7 +231,7 @@ impl Gate {
             (held < places).then_some((lane, held as u128, places as u128))
         });
         let emptiest = open.reduce(|a, b| if b.1 * a.2 < a.1 * b.2 { b } else { a });
-        emptiest.map(|(lane, ..)| lane).ok_or(Full)
+        emptiest.map(|(lane, ..)| lane)
     }
 
     /// Staggers the retry times at the rate at which places are freed: with one common time, all would return at once.
@@ -294,8 +293,6 @@ impl Gate {
         freed
     }
 }
-
-struct Full;
 
 /// Rounded up, at least one: `Retry-After` counts whole seconds.
 fn seconds(wait: Duration) -> Duration {

@@ -8,7 +8,7 @@ use super::link::LinkSettings;
 use super::state::{StateKey, StateMode, StateToken};
 use crate::ids::{Lane, UserId};
 use crate::secret::Key;
-use crate::time::{self, Timestamp};
+use crate::time::{Timestamp, optional_rfc3339};
 
 /// Everything needed to issue links of one application.
 #[derive(Debug, Clone)]
@@ -31,7 +31,7 @@ pub struct Link {
     /// The URL that the user opens.
     pub url: String,
     /// When it expires; `None` for a bare user id.
-    #[serde(with = "optional_time")]
+    #[serde(serialize_with = "optional_rfc3339")]
     pub expires_at: Option<Timestamp>,
     /// The lane for its code.
     pub lane: Lane,
@@ -82,18 +82,6 @@ impl Minter {
             url: self.settings.url(&state, token.pkce.then_some(&self.pkce_key)).into(),
             expires_at: Some(token.expires_at),
             lane: token.lane,
-        }
-    }
-}
-
-mod optional_time {
-    use super::{Timestamp, time};
-
-    #[expect(clippy::ref_option, reason = "serde calls it with a reference to the field")]
-    pub fn serialize<S: serde::Serializer>(at: &Option<Timestamp>, s: S) -> Result<S::Ok, S::Error> {
-        match at {
-            Some(at) => time::rfc3339::serialize(at, s),
-            None => s.serialize_none(),
         }
     }
 }

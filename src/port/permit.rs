@@ -11,8 +11,8 @@ use crate::rate::feedback::{self, HttpFeedback};
 use crate::rate::limits::Need;
 use crate::time::Timestamp;
 
-/// Permission for one outbound call. End it with [`complete`](Self::complete) or [`fail`](Self::fail); dropping it means
-/// that the call was not made, unless it was [spent](Self::spend) before.
+/// Permission for one outbound call. End it with [`settle`](Self::settle); dropping it means that the call was not made,
+/// unless it was [spent](Self::spend) before.
 #[must_use = "dropping a permit gives it back unused"]
 pub struct Permit {
     /// Gone once it is ended; never there for a permit that is bound to no governor.
@@ -69,30 +69,15 @@ impl Permit {
         self.spent = true;
     }
 
-    /// The call was answered: returns the answer's rate-limit headers to the governor.
-    pub fn complete(mut self, answer: HttpFeedback) {
-        if let Some(inner) = self.inner.take()
-            // Most answers say nothing, and what was taken of a plain rate needs no end.
-            && (inner.taken.is_on_its_way() || feedback::matters(&answer))
-        {
-            inner.end(Ending::Answered(answer));
-        }
-    }
-
-    /// The call was made, or may have been, and brought no answer.
-    pub fn fail(mut self) {
-        if let Some(inner) = self.inner.take()
-            && inner.taken.is_on_its_way()
-        {
-            inner.end(Ending::Unanswered);
-        }
-    }
-
-    /// Ends it with what an answer said, or without one.
-    pub fn settle(self, feedback: Option<HttpFeedback>) {
+    /// Ends it with what an answer said, or without one where the call was made, or may have been, and brought none.
+    pub fn settle(mut self, feedback: Option<HttpFeedback>) {
+        let Some(inner) = self.inner.take() else { return };
+        let on_its_way = inner.taken.is_on_its_way();
         match feedback {
-            Some(feedback) => self.complete(feedback),
-            None => self.fail(),
+            // Most answers say nothing, and what was taken of a plain rate needs no end.
+            Some(answer) if on_its_way || feedback::matters(&answer) => inner.end(Ending::Answered(answer)),
+            None if on_its_way => inner.end(Ending::Unanswered),
+            _ => {}
         }
     }
 }

@@ -16,7 +16,8 @@ const HOUR: Duration = Duration::from_hours(1);
 /// The longest wait before a gateway that could not be reached is tried again; the history is read meanwhile.
 const LONGEST_RETRY: Duration = Duration::from_secs(15);
 
-/// The pace of one process. Across restarts the listener counts.
+/// The pace of one process. Across restarts the listener counts. It is no [`Bucket`](super::bucket::Bucket): that would
+/// make the sixth connection of an hour wait four minutes, and a gateway that comes back soon is worth trying sooner.
 #[derive(Debug, Default)]
 pub struct Pace {
     identified: VecDeque<Instant>,

@@ -68,14 +68,11 @@ impl Window {
 
     /// When one more may go within a total; `Ok` where it may now.
     pub fn room(&mut self, total: u32, now: Moment) -> Result<(), Moment> {
-        let count = self.count(now);
-        if count < total {
+        let Some(too_many) = self.count(now).checked_sub(total) else {
             return Ok(());
-        }
-        let mut counted: Vec<Moment> = self.posts.iter().map(|post| post.counted(now)).collect();
-        counted.sort_unstable();
+        };
         // The post whose end makes room: all but `total - 1` must have gone.
-        let deciding = counted.get((count - total) as usize).copied().unwrap_or(now);
+        let deciding = self.moments(now).get(too_many as usize).copied().unwrap_or(now);
         Err(deciding + WINDOW)
     }
 

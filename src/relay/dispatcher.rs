@@ -1,7 +1,7 @@
 //! Drives the plan: journals what comes in and posts what may be posted. One task owns everything.
 //!
-//! The wall clock, the posts and the journal are behind ports, so tests run it in virtual time. A callback is answered only
-//! when it is on the disk, and a message is posted only when its send time is.
+//! The wall clock, the posts and the journal are behind ports, so tests run it in virtual time. A callback is answered
+//! only when it is on the disk, and a message is posted only when its send time is.
 
 use std::collections::HashMap;
 use std::rc::Rc;
@@ -92,8 +92,8 @@ impl Dispatcher {
         }
     }
 
-    /// Runs until `end` names a moment, and then until nothing waits or that moment has come; returns how many codes are
-    /// left. A failed store ends it at once.
+    /// Runs until `end` names a moment, and then until nothing waits or that moment has come; returns how many codes
+    /// are left. A failed store ends it at once.
     pub async fn run(
         mut self,
         mut offers: mpsc::Receiver<Offer>,

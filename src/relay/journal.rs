@@ -1,5 +1,5 @@
-//! The relay's own journal: lines that wait, callbacks that are known, and when each budget was spent. Codes are sealed under
-//! the key of their hour, which is destroyed once the hour is over and no line of it waits.
+//! The relay's own journal: lines that wait, callbacks that are known, and when each budget was spent. Codes are sealed
+//! under the key of their hour, which is destroyed once the hour is over and no line of it waits.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -16,8 +16,7 @@ use crate::store::engine::Batch;
 use crate::store::keys::{KeyError, code_hash_key, hour_of};
 use crate::store::records::{Record, Records, Table, decode};
 use crate::store::{
-    Committer, Durable, Handle, Health, Kind, OpenError, OpenedFolder, StoreError, StoreOptions, first_problem,
-    open_folder,
+    Committer, Durable, Handle, Kind, OpenError, OpenedFolder, StoreError, StoreOptions, first_problem, open_folder,
 };
 use crate::time::{SharedClock, Timestamp};
 
@@ -310,11 +309,7 @@ impl RelayJournal {
 
     /// The error that ends the process, if there is one.
     pub fn failed(&self) -> Option<StoreError> {
-        match self.store.health() {
-            Health::Fine => None,
-            Health::Hung => Some(StoreError::Hung),
-            Health::Failed(error) => Some(error),
-        }
+        self.store.health().error()
     }
 
     /// Ends it cleanly.

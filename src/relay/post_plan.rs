@@ -1,7 +1,8 @@
 //! Decides what is posted when, and through which webhook. Pure: no I/O and no timer; the caller passes both clocks in.
 //!
 //! A lane posts one message at a time, as soon as its budget allows, with as many lines as wait and fit: one while the
-//! budget is free, many when it is tight. Any lane may post what another one cannot: the service accepts a code from each.
+//! budget is free, many when it is tight. Any lane may post what another one cannot: the service accepts a code from
+//! each.
 
 use std::time::Duration;
 

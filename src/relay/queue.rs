@@ -15,9 +15,6 @@ use crate::time::Timestamp;
 /// How long after a code expired the service may still be told; later nobody waits for it.
 pub const TELL_WITHIN: Duration = Duration::from_mins(10);
 
-/// The error that tells the service that a code expired in the relay.
-pub const EXPIRED: &str = RELAY_EXPIRED;
-
 /// One line to be posted.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Line {
@@ -69,7 +66,7 @@ impl Line {
         let result = match &self.content {
             Content::Code(code) => Ok(code.expose().to_owned()),
             Content::Denied(reason) => Err(reason.as_str().to_owned()),
-            Content::Expired => Err(EXPIRED.to_owned()),
+            Content::Expired => Err(RELAY_EXPIRED.to_owned()),
         };
         Redirect {
             time: self.came_at.as_secs(),
@@ -124,8 +121,8 @@ impl Queue {
         self.lanes.iter().map(|l| l.values().take_while(is_code).count()).sum()
     }
 
-    /// The first `most` lines of some lanes together, in order. A line that must be posted alone is left out, unless it is
-    /// the first: then it is the only one.
+    /// The first `most` lines of some lanes together, in order. A line that must be posted alone is left out, unless it
+    /// is the first: then it is the only one.
     pub fn first(&self, lanes: impl Iterator<Item = usize>, most: usize) -> Vec<&Line> {
         let mut found: Vec<&Line> = lanes
             .filter_map(|lane| self.lanes.get(lane))

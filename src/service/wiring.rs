@@ -15,7 +15,7 @@ use super::settings;
 use crate::actors::command_responder::{CommandResponder, Desk};
 use crate::actors::governor::{self, Governor};
 use crate::actors::journal::open_grants::OpenGrants;
-use crate::actors::journal::{self, Journal, OnClosed};
+use crate::actors::journal::{Journal, JournalSettings, OnClosed};
 use crate::actors::listener::gatekeeper::Gatekeeper;
 use crate::actors::listener::{self, Fatal, Listener};
 use crate::actors::pipeline::{Ended, Pipeline};
@@ -122,25 +122,18 @@ pub fn wire(
     } = journalled;
     let Outside { mut random, .. } = outside;
     // Between two answers a step of the wall clock looks like time that passed: codes would expire too early.
-    let steady = SteadyClock::set_by(&*outside.clock);
+    let steady = SteadyClock::starting_at(outside.clock.now());
     let clock: SharedClock = steady.clone();
     let lanes = settings::watched(config);
     let governor = start_governor(config, &loaded, store.clone(), clock.clone());
     let identifies = loaded.identifies.clone();
     let rules = settings::open_grants_rules(config);
     let open_grants = OpenGrants::new(loaded, rules, StdRng::from_rng(&mut random), clock.now());
-    let journal = Journal::new(
-        journal::JournalSettings {
-            store: store.clone(),
-            clock: clock.clone(),
-            max_open: usize::try_from(config.journal.max_open).unwrap_or(usize::MAX),
-            closed_retention: config.journal.closed_retention,
-            on_closed: callbacks.on_closed,
-            minter: settings::minter(config, &secrets.state_key, &secrets.pkce_key),
-        },
-        open_grants,
-    )
-    .start();
+    let settings = JournalSettings {
+        on_closed: callbacks.on_closed,
+        ..journal_settings(config, secrets, store.clone(), clock.clone())
+    };
+    let journal = Journal::new(settings, open_grants).start();
 
     let endpoint = watch_clock(outside.endpoint, steady);
     let (end, ended) = watch::channel(None);
@@ -173,7 +166,6 @@ pub fn wire(
             lanes,
             gatekeeper,
             bot: outside.bot,
-            notes: outside.notes,
             clock: clock.clone(),
             code_lifetime: config.intake.code_lifetime,
             poll_every: config.intake.poll_every,
@@ -182,6 +174,7 @@ pub fn wire(
             on_ready: callbacks.on_ready,
             identifies: listener::Identifies::new(identifies, IDENTIFIES_A_DAY, store),
         },
+        outside.notes,
         journal.clone(),
     )
     .start();
@@ -193,6 +186,17 @@ pub fn wire(
         endpoint,
         ended,
         clock,
+    }
+}
+
+fn journal_settings(config: &Config, secrets: &Secrets, store: CommitterHandle, clock: SharedClock) -> JournalSettings {
+    JournalSettings {
+        store,
+        clock,
+        max_open: usize::try_from(config.journal.max_open).unwrap_or(usize::MAX),
+        closed_retention: config.journal.closed_retention,
+        on_closed: None,
+        minter: settings::minter(config, &secrets.state_key, &secrets.pkce_key),
     }
 }
 
@@ -293,7 +297,7 @@ fn watch_clock(endpoint: Rc<dyn TokenEndpoint>, clock: Arc<SteadyClock>) -> Rc<d
                 skew_ms,
                 "this machine's clock is not Discord's: codes are aged by Discord's"
             );
-            corrected.correct(skew_ms);
+            corrected.step(skew_ms);
         }
     };
     Rc::new(SkewWatch::new(endpoint, clock, Box::new(tell)))

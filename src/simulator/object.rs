@@ -219,7 +219,7 @@ pub fn message_create(world: &World, message: &Message) -> Value {
 
 /// A time as Discord writes it: microseconds and a numeric offset.
 pub fn iso_micros(ms: i64) -> String {
-    let text = crate::time::Timestamp::from_millis(ms).rfc3339();
+    let text = crate::time::Timestamp::from_millis(ms).to_string();
     format!("{}000+00:00", text.trim_end_matches('Z'))
 }
 

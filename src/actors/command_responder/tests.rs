@@ -14,7 +14,7 @@ use crate::port::contact::OwnCommand;
 use crate::port::later::Later;
 use crate::secret::InteractionToken;
 use crate::testing::paused;
-use crate::time::VirtualClock;
+use crate::time::SteadyClock;
 
 const PERSON: UserId = UserId(80_000_000_000_000_001);
 
@@ -80,7 +80,7 @@ struct Site {
 impl Site {
     fn new() -> Self {
         let world = Rc::new(World::default());
-        let clock: SharedClock = VirtualClock::starting_at(Timestamp::from_secs(1_700_000_000));
+        let clock: SharedClock = SteadyClock::starting_at(Timestamp::from_secs(1_700_000_000));
         let (uses, taken) = mpsc::channel(1000);
         let example = include_str!("../../../config/example.toml");
         let config = Config::from_text(example, "x.toml".as_ref(), &Environment::default()).expect("good");

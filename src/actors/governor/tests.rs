@@ -9,7 +9,7 @@ use super::*;
 use crate::port::permit::LedgerError;
 use crate::rate::limits::{Budget, RateLimit, Urgency};
 use crate::testing::paused;
-use crate::time::{Clock, VirtualClock};
+use crate::time::{Clock, SteadyClock};
 use futures_util::future::LocalBoxFuture;
 
 mod answers;
@@ -41,8 +41,8 @@ impl SpendingLedger for Disk {
     }
 }
 
-fn wall() -> std::sync::Arc<VirtualClock> {
-    VirtualClock::starting_at(Timestamp::from_secs(1_700_000_000))
+fn wall() -> std::sync::Arc<SteadyClock> {
+    SteadyClock::starting_at(Timestamp::from_secs(1_700_000_000))
 }
 
 fn governor(limits: Limits, disk: &Disk, clock: SharedClock) -> Addr<Governor> {
@@ -114,7 +114,7 @@ async fn acquire(governor: &Addr<Governor>, ask: Need) -> Permit {
 /// How long it takes to get a permit, which is then used.
 async fn wait_for(governor: &Addr<Governor>, ask: Need) -> Duration {
     let began = Instant::now();
-    acquire(governor, ask).await.complete(answer(200, &[]));
+    acquire(governor, ask).await.settle(Some(answer(200, &[])));
     began.elapsed()
 }
 
@@ -175,7 +175,7 @@ fn a_greedy_sender_that_restarts_and_whose_clock_jumps_keeps_the_limit() {
                         sleep(Duration::from_millis(40)).await;
                         arrivals.push(began.elapsed());
                         sleep(Duration::from_millis(40)).await;
-                        permit.complete(answer(204, &[]));
+                        permit.settle(Some(answer(204, &[])));
                     }
                 } => {}
             }
@@ -210,7 +210,7 @@ fn the_most_urgent_goes_first_and_the_older_among_equals() {
             async move {
                 let permit = acquire(governor, oauth(urgency)).await;
                 order.borrow_mut().push(name);
-                permit.complete(answer(200, &[]));
+                permit.settle(Some(answer(200, &[])));
             }
         });
         futures_util::future::join_all(waits).await;
@@ -231,8 +231,8 @@ fn waiting_raises_the_least_urgent_within_half_a_minute() {
                 // Two ask for each one that can go, so that there is always one waiting.
                 let ask = || acquire(&governor, oauth(Urgency::Exchange));
                 let (a, b) = tokio::join!(ask(), ask());
-                a.complete(answer(200, &[]));
-                b.complete(answer(200, &[]));
+                a.settle(Some(answer(200, &[])));
+                b.settle(Some(answer(200, &[])));
             }
         };
         let waited = tokio::select! {
@@ -252,7 +252,7 @@ fn limits_that_are_off_cost_nothing() {
         let began = Instant::now();
         for _ in 0..5_000 {
             for ask in [oauth(Urgency::Exchange), global(Urgency::Fetch), post_to(CHANNEL)] {
-                acquire(&governor, ask).await.complete(answer(200, &[]));
+                acquire(&governor, ask).await.settle(Some(answer(200, &[])));
             }
         }
         assert_eq!(began.elapsed(), Duration::ZERO);
@@ -335,7 +335,9 @@ fn an_asker_who_has_gone_takes_no_slot() {
     paused(|| async {
         let governor = usual();
         for _ in 0..5 {
-            acquire(&governor, post_to(CHANNEL)).await.complete(answer(204, &[]));
+            acquire(&governor, post_to(CHANNEL))
+                .await
+                .settle(Some(answer(204, &[])));
         }
         for _ in 0..50 {
             let gone = timeout(Duration::from_millis(1), governor.send(post_to(CHANNEL))).await;
@@ -371,7 +373,7 @@ fn a_governor_that_nobody_can_reach_ends() {
         drop(governor);
         sleep(Duration::from_secs(1)).await;
         assert_eq!(Rc::strong_count(&disk.writes), 1, "its ledger is gone with it");
-        permit.complete(answer(204, &[]));
+        permit.settle(Some(answer(204, &[])));
     });
 }
 
@@ -380,7 +382,9 @@ fn budgets_are_shown_in_the_promised_shape() {
     paused(|| async {
         let governor = usual();
         for _ in 0..5 {
-            acquire(&governor, post_to(CHANNEL)).await.complete(answer(204, &[]));
+            acquire(&governor, post_to(CHANNEL))
+                .await
+                .settle(Some(answer(204, &[])));
         }
         let views = governor.send(Inspect).await.expect("alive");
         let shown = serde_json::to_value(&views[0]).expect("it is plain data");

@@ -13,7 +13,7 @@ use crate::grant::Reason;
 use crate::ids::UserId;
 use crate::intake::state::{StateKey, StateToken};
 use crate::secret::{Key, RawState};
-use crate::store::Fault;
+use crate::store::{Fault, Health};
 use crate::testing::paused;
 use crate::time::Clock;
 

@@ -11,7 +11,7 @@ use super::open_grants::OpenGrants;
 use crate::grant::state::{DeliveryState, Revocation};
 use crate::grant::{ClosedGrant, Grant, Outcome, State};
 use crate::ids::{GrantId, Lane, UserId};
-use crate::metrics::{self, OpenState};
+use crate::metrics;
 use crate::time::{Timestamp, rfc3339};
 
 /// One grant as `debug queue list --json` shows it.
@@ -51,19 +51,10 @@ impl GrantView {
     /// The view of an open grant.
     pub fn of(grant: &Grant) -> Self {
         let mut view = Self {
-            id: grant.id,
-            state: grant.state.name().to_owned(),
-            outcome: None,
-            reason: None,
             person: grant.person,
-            lane: grant.origin.lane,
             code_hash: grant.code_hash.map(crate::ids::CodeHash::short),
-            received_at: grant.received_at,
             deadline: Some(grant.deadline.to_string()),
-            attempts: 0,
-            deliveries: BTreeMap::new(),
-            revocation: None,
-            invitation: None,
+            ..Self::new(grant.id, grant.state.name(), grant.origin.lane, grant.received_at)
         };
         match &grant.state {
             State::Received { presentations, .. } | State::Exchanging { presentations, .. } => {
@@ -102,14 +93,22 @@ impl GrantView {
     /// The view of a closed grant.
     pub fn of_closed(closed: &ClosedGrant) -> Self {
         Self {
-            id: closed.id,
-            state: "closed".to_owned(),
             outcome: Some(closed.outcome.name().to_owned()),
             reason: closed.reason.as_ref().map(ToString::to_string),
+            ..Self::new(closed.id, "closed", closed.lane, closed.received_at)
+        }
+    }
+
+    fn new(id: GrantId, state: &str, lane: Lane, received_at: Timestamp) -> Self {
+        Self {
+            id,
+            state: state.to_owned(),
+            outcome: None,
+            reason: None,
             person: None,
-            lane: closed.lane,
+            lane,
             code_hash: None,
-            received_at: closed.received_at,
+            received_at,
             deadline: None,
             attempts: 0,
             deliveries: BTreeMap::new(),
@@ -154,15 +153,27 @@ impl Listing {
     pub fn of<'a>(grants: impl Iterator<Item = &'a Grant>, filter: &Filter) -> Self {
         let mut matching: Vec<&Grant> = grants.filter(|grant| filter.matches(grant)).collect();
         matching.sort_unstable_by_key(|grant| (grant.deadline, grant.id));
-        let limit = if filter.limit == 0 { usize::MAX } else { filter.limit };
         Self {
             total: matching.len(),
-            grants: matching.into_iter().take(limit).map(GrantView::of).collect(),
+            grants: matching.into_iter().take(filter.most()).map(GrantView::of).collect(),
+        }
+    }
+
+    /// Closed grants, the last closed first, of so many in all.
+    pub fn of_closed(closed: &[ClosedGrant], total: u64) -> Self {
+        Self {
+            total: usize::try_from(total).unwrap_or(usize::MAX),
+            grants: closed.iter().map(GrantView::of_closed).collect(),
         }
     }
 }
 
 impl Filter {
+    /// How many to list at the most.
+    pub fn most(&self) -> usize {
+        if self.limit == 0 { usize::MAX } else { self.limit }
+    }
+
     /// Whether an open grant is meant.
     pub fn matches(&self, grant: &Grant) -> bool {
         self.state.as_ref().is_none_or(|s| s == grant.state.name()) && (!self.parked || is_parked(grant))
@@ -281,8 +292,8 @@ impl Handler<CountAll> for Journal {
         stats.messages = Some(metrics::messages_read().map(|(name, n)| (name.to_owned(), n)).collect());
         metrics::links_outstanding(self.open_grants.links());
         stats.links = self.open_grants.links();
-        for state in OpenState::ALL {
-            metrics::open_grants(*state, stats.open.get(state.name()).copied().unwrap_or(0));
+        for state in State::OPEN {
+            metrics::open_grants(state, stats.open.get(state).copied().unwrap_or(0));
         }
         let store = self.settings.store.clone();
         Box::pin(async move {

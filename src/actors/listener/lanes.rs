@@ -33,12 +33,12 @@ impl Listener {
         let reason = format!("channel {channel} cannot be read: {error}");
         self.change(channel, ctx, |trouble| trouble.history = Some(reason));
         let unreadable = |listener: &Self| {
-            let mut lanes = listener.lanes.iter();
+            let mut lanes = listener.settings.lanes.iter();
             lanes.all(|lane| listener.trouble.get(&lane.channel).is_some_and(|t| t.history.is_some()))
         };
         // A token that is refused is refused everywhere.
         if matches!(error, BotError::Unauthorized) || unreadable(self) {
-            (self.on_fatal)(Fatal::Bot { channel, error });
+            (self.settings.on_fatal)(Fatal::Bot { channel, error });
         }
     }
 
@@ -52,8 +52,8 @@ impl Listener {
         if self.draining {
             return;
         }
-        for lane in &self.lanes {
-            let (bot, channel, webhook) = (Rc::clone(&self.bot), lane.channel, lane.webhook);
+        for lane in &self.settings.lanes {
+            let (bot, channel, webhook) = (Rc::clone(&self.settings.bot), lane.channel, lane.webhook);
             let looked = async move { bot.webhook_channel(webhook).await };
             ctx.spawn(looked.into_actor(self).map(move |found, listener, ctx| {
                 if let Some(reason) = judge(webhook, channel, &found) {
@@ -64,7 +64,13 @@ impl Listener {
     }
 
     fn change(&mut self, channel: ChannelId, ctx: &mut Context<Self>, change: impl FnOnce(&mut Trouble)) {
-        let Some(lane) = self.lanes.iter().find(|lane| lane.channel == channel).map(|l| l.lane) else {
+        let Some(lane) = self
+            .settings
+            .lanes
+            .iter()
+            .find(|lane| lane.channel == channel)
+            .map(|l| l.lane)
+        else {
             return;
         };
         let trouble = self.trouble.entry(channel).or_default();

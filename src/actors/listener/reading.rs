@@ -16,8 +16,8 @@ use crate::port::discord::{BotApi, BotError, ChannelMessage};
 
 impl Listener {
     pub(super) fn read_all(&mut self, ctx: &mut Context<Self>) {
-        for n in 0..self.lanes.len() {
-            self.read_channel(self.lanes[n].channel, ctx);
+        for n in 0..self.settings.lanes.len() {
+            self.read_channel(self.settings.lanes[n].channel, ctx);
         }
     }
 
@@ -39,11 +39,11 @@ impl Listener {
     }
 
     fn read_window(&mut self, channel: ChannelId, position: Position, ctx: &mut Context<Self>) {
-        let code_lifetime = self.code_lifetime;
+        let code_lifetime = self.settings.code_lifetime;
         let watched = self.watched(channel);
         let plan = watched.progress.plan(position, code_lifetime);
         watched.memory.forget_up_to(plan.from);
-        let reading = read_window(Rc::clone(&self.bot), ctx.address(), channel, plan.window);
+        let reading = read_window(Rc::clone(&self.settings.bot), ctx.address(), channel, plan.window);
         ctx.spawn(reading.into_actor(self).map(move |outcome, listener, ctx| {
             let watched = listener.watched(channel);
             watched.reading = false;
@@ -94,7 +94,13 @@ impl Listener {
         if std::mem::replace(&mut self.watched(channel).reading_gap, true) {
             return;
         }
-        let reading = read_gap(Rc::clone(&self.bot), ctx.address(), self.journal.clone(), channel, plan);
+        let reading = read_gap(
+            Rc::clone(&self.settings.bot),
+            ctx.address(),
+            self.journal.clone(),
+            channel,
+            plan,
+        );
         ctx.spawn(reading.into_actor(self).map(move |outcome, listener, ctx| {
             let watched = listener.watched(channel);
             watched.reading_gap = false;

@@ -21,7 +21,7 @@ const REMOVALS: usize = 4;
 
 impl Listener {
     pub(super) fn remove_source_messages(&mut self, ctx: &mut Context<Self>) {
-        if self.removing >= REMOVALS || self.after_receipt == AfterReceipt::Keep {
+        if self.removing >= REMOVALS || self.settings.after_receipt == AfterReceipt::Keep {
             return;
         }
         let free = REMOVALS - self.removing;
@@ -41,14 +41,19 @@ impl Listener {
         if let Some(watched) = self.channels.get_mut(&channel) {
             watched.progress.removing(message);
         }
-        let webhook = self.lanes.iter().find(|l| l.channel == channel).map(|l| l.webhook);
+        let webhook = self
+            .settings
+            .lanes
+            .iter()
+            .find(|l| l.channel == channel)
+            .map(|l| l.webhook);
         let after_receipt = if self.kept.contains(&channel) {
             AfterReceipt::Keep
         } else {
-            self.after_receipt
+            self.settings.after_receipt
         };
         let journal = self.journal.clone();
-        let removal = remove(Rc::clone(&self.bot), source_message, webhook, after_receipt);
+        let removal = remove(Rc::clone(&self.settings.bot), source_message, webhook, after_receipt);
         let settled = async move {
             let (again_in, refused) = removal.await;
             let _ = journal.send(Removed { message, again_in }).await;

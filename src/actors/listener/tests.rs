@@ -28,7 +28,7 @@ use crate::secret::{Key, PersonalData};
 use crate::store::{ClosedTotals, Committer, Durable, Loaded, Problem, Room, Store, StoreError};
 use crate::testing::minter;
 use crate::testing::{logged, paused};
-use crate::time::{Clock, VirtualClock};
+use crate::time::{Clock, SteadyClock};
 
 mod intake;
 mod lanes;
@@ -242,71 +242,71 @@ impl Default for Options {
     }
 }
 
-/// A listener with its journal; no stage takes a code, so each stays open until it expires.
-struct Site {
-    outside: Rc<Outside>,
-    /// Discord's clock. The service's may be stepped.
-    clock: Arc<VirtualClock>,
-    service_clock: Arc<VirtualClock>,
-    room: Arc<AtomicU64>,
-    fatal: Rc<RefCell<Vec<Fatal>>>,
-    notes: mpsc::Sender<GatewayNote>,
-    journal: Addr<Journal>,
-    listener: Option<Addr<Listener>>,
-    /// Until `listen`.
-    settings: Option<ListenerSettings>,
-    posted: Cell<u64>,
-}
+impl Options {
+    fn lanes(&self) -> Vec<WatchedLane> {
+        let all = [(CHANNEL, WEBHOOK), OTHER].into_iter().zip((0..=u8::MAX).map(Lane));
+        let lanes = all.map(|((channel, webhook), lane)| WatchedLane { lane, channel, webhook });
+        lanes.take(1 + usize::from(self.two_lanes)).collect()
+    }
 
-impl Site {
-    /// Everything but the listener, so that messages can stand in the channel before it starts.
-    fn new(options: &Options) -> Self {
-        let (clock, service_clock) = (VirtualClock::starting_at(START), VirtualClock::starting_at(START));
-        let room = Arc::new(AtomicU64::new(u64::MAX));
-        let store: Box<dyn Store> = Box::new(Nowhere(Arc::clone(&room)));
-        let store = Committer::inline(store);
+    fn journal(&self, store: CommitterHandle, clock: SharedClock) -> Addr<Journal> {
         let policy = Policy {
             code_lifetime: LIFETIME,
             sinks: Vec::new(),
             keep_parked: Duration::from_hours(1),
             reinvite: false,
         };
+        let gate = GateRules {
+            packs: vec![1; self.lanes().len()],
+            ..GateRules::unlimited(LIFETIME)
+        };
+        let rules = OpenGrantsRules {
+            policy,
+            keep_messages: self.after_receipt == AfterReceipt::Keep,
+            gate,
+        };
         let loaded = Loaded {
-            cursors: options.cursor.map(|c| (CHANNEL, c)).into_iter().collect(),
+            cursors: self.cursor.map(|c| (CHANNEL, c)).into_iter().collect(),
             ..Loaded::default()
         };
-        let keep = options.after_receipt == AfterReceipt::Keep;
         let settings = journal::JournalSettings {
-            store: store.clone(),
-            clock: service_clock.clone(),
-            max_open: options.max_open,
+            store,
+            clock,
+            max_open: self.max_open,
             closed_retention: Duration::from_hours(1),
             on_closed: None,
             minter: minter(),
         };
-        let mut lanes = vec![WatchedLane {
-            lane: Lane(0),
-            channel: CHANNEL,
-            webhook: WEBHOOK,
-        }];
-        if options.two_lanes {
-            lanes.push(WatchedLane {
-                lane: Lane(1),
-                channel: OTHER.0,
-                webhook: OTHER.1,
-            });
-        }
-        let gate = GateRules {
-            packs: vec![1; lanes.len()],
-            ..GateRules::unlimited(policy.code_lifetime)
-        };
-        let rules = OpenGrantsRules {
-            policy,
-            keep_messages: keep,
-            gate,
-        };
         let open_grants = OpenGrants::new(loaded, rules, StdRng::seed_from_u64(1), START);
-        let journal = Journal::new(settings, open_grants).start();
+        Journal::new(settings, open_grants).start()
+    }
+}
+
+/// A listener with its journal; no stage takes a code, so each stays open until it expires.
+struct Site {
+    outside: Rc<Outside>,
+    /// Discord's clock. The service's may be stepped.
+    clock: Arc<SteadyClock>,
+    service_clock: Arc<SteadyClock>,
+    room: Arc<AtomicU64>,
+    fatal: Rc<RefCell<Vec<Fatal>>>,
+    notes: mpsc::Sender<GatewayNote>,
+    journal: Addr<Journal>,
+    listener: Option<Addr<Listener>>,
+    /// Until `listen`.
+    settings: Option<(ListenerSettings, mpsc::Receiver<GatewayNote>)>,
+    posted: Cell<u64>,
+}
+
+impl Site {
+    /// Everything but the listener, so that messages can stand in the channel before it starts.
+    fn new(options: &Options) -> Self {
+        let (clock, service_clock) = (SteadyClock::starting_at(START), SteadyClock::starting_at(START));
+        let room = Arc::new(AtomicU64::new(u64::MAX));
+        let store: Box<dyn Store> = Box::new(Nowhere(Arc::clone(&room)));
+        let store = Committer::inline(store);
+        let lanes = options.lanes();
+        let journal = options.journal(store.clone(), service_clock.clone());
         let accept = Accept {
             v0: true,
             v1: Some(key()),
@@ -325,7 +325,6 @@ impl Site {
             gatekeeper: Gatekeeper::new(&lanes, BOT, accept, states, key()),
             lanes,
             bot: outside.clone(),
-            notes: noted,
             clock: service_clock.clone(),
             code_lifetime: LIFETIME,
             poll_every: POLL,
@@ -343,7 +342,7 @@ impl Site {
             notes,
             journal,
             listener: None,
-            settings: Some(settings),
+            settings: Some((settings, noted)),
             posted: Cell::new(0),
         }
     }
@@ -356,8 +355,8 @@ impl Site {
     }
 
     fn listen(&mut self) {
-        let settings = self.settings.take().expect("it does not listen yet");
-        self.listener = Some(Listener::new(settings, self.journal.clone()).start());
+        let (settings, notes) = self.settings.take().expect("it does not listen yet");
+        self.listener = Some(Listener::new(settings, notes, self.journal.clone()).start());
     }
 
     /// A new message's id at a moment by Discord's clock.

@@ -1,5 +1,6 @@
 use std::cell::{Cell, RefCell};
 
+use futures_util::future::LocalBoxFuture;
 use rand::SeedableRng;
 use tokio::time::{Instant, sleep, timeout};
 

@@ -93,7 +93,7 @@ impl View {
 
     fn json(&self) -> Value {
         json!({
-            "at": SystemClock.now().rfc3339(),
+            "at": SystemClock.now().to_string(),
             "running": self.running,
             "stats": self.stats,
             "budget": self.budgets,

@@ -2,13 +2,13 @@
 
 use std::collections::BTreeMap;
 
-use serde::{Serialize, Serializer};
+use serde::Serialize;
 
 use super::Budgets;
 use crate::ids::{ChannelId, Lane};
 use crate::rate::limits::{Budget, Need, Urgency};
 use crate::rate::moment::Moment;
-use crate::time::Timestamp;
+use crate::time::{Timestamp, optional_rfc3339};
 
 /// One budget as an operator sees it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -30,15 +30,6 @@ pub struct BudgetView {
     /// Closed by Discord's answers until then.
     #[serde(serialize_with = "optional_rfc3339")]
     pub blocked_until: Option<Timestamp>,
-}
-
-// serde hands a reference to the field, whatever its type.
-#[expect(clippy::ref_option, reason = "the signature is serde's")]
-fn optional_rfc3339<S: Serializer>(at: &Option<Timestamp>, serializer: S) -> Result<S::Ok, S::Error> {
-    match at {
-        Some(at) => serializer.collect_str(at),
-        None => serializer.serialize_none(),
-    }
 }
 
 impl Budgets {

@@ -2,14 +2,16 @@
 
 use std::time::Duration;
 
-use reqwest::{Method, StatusCode, header};
+use reqwest::{Method, StatusCode};
 use serde_json::Value;
 use tokio::time::sleep;
 use url::Url;
 
+use crate::http;
 use crate::secret::HookdeckKey;
 
-/// How often one request is sent in all.
+/// How often one request is sent in all. One command sends a few requests, one after another: it needs no budget, only
+/// to wait where it is told to.
 const TRIES: u32 = 5;
 /// The longest single wait for a limit; Hookdeck allows 240 requests a minute.
 const LONGEST_WAIT: Duration = Duration::from_secs(30);
@@ -133,7 +135,8 @@ impl Hookdeck {
                 if last {
                     return Err(ApiError::Limited);
                 }
-                sleep(retry_after(answer.headers()).unwrap_or(backoff)).await;
+                let named = http::feedback(&answer).retry_after();
+                sleep(named.map_or(backoff, |wait| wait.min(LONGEST_WAIT))).await;
                 continue;
             }
             if status.is_server_error() && !last {
@@ -181,11 +184,4 @@ impl Hookdeck {
             .take(LONGEST_MESSAGE)
             .collect()
     }
-}
-
-/// Seconds, which may have a fraction.
-fn retry_after(headers: &header::HeaderMap) -> Option<Duration> {
-    let seconds: f64 = headers.get(header::RETRY_AFTER)?.to_str().ok()?.trim().parse().ok()?;
-    let wait = Duration::try_from_secs_f64(seconds).ok()?;
-    Some(wait.min(LONGEST_WAIT))
 }

@@ -1,5 +1,5 @@
-//! The script's trial on Hookdeck's own runtime, before anything is changed: a made-up callback under made-up keys has to
-//! come out as a message that the service accepts, and a forged one has to be dropped.
+//! The script's trial on Hookdeck's own runtime, before anything is changed: a made-up callback under made-up keys has
+//! to come out as a message that the service accepts, and a forged one has to be dropped.
 
 use std::time::Duration;
 

@@ -1,7 +1,8 @@
-//! What ought to stand in the account: one source, one transformation, and a connection with a destination for each lane.
+//! What ought to stand in the account: one source, one transformation, and a connection with a destination for each
+//! lane.
 //!
-//! The transformation is shared: it marks an accepted callback with its lane's number, and each connection's filter lets
-//! through its own number alone. So the keys stand in one place, whatever the number of lanes.
+//! The transformation is shared: it marks an accepted callback with its lane's number, and each connection's filter
+//! lets through its own number alone. So the keys stand in one place, whatever the number of lanes.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -83,7 +84,8 @@ impl HookdeckSettings {
         })
     }
 
-    /// Hookdeck need not give an environment back, so a fingerprint of it stands here: keyed, and of no use to a reader.
+    /// Hookdeck need not give an environment back, so a fingerprint of it stands here: keyed, and of no use to a
+    /// reader.
     pub fn description(&self) -> String {
         let environment = self.environment().to_string();
         let mac = hmac_sha256(&self.relay_key, format!("codeferry hookdeck {environment}").as_bytes());

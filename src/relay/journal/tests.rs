@@ -4,7 +4,7 @@ use crate::ids::Lane;
 use crate::relay::queue::Content;
 use crate::secret::{AuthorizationCode, RawState};
 use crate::store::Sync;
-use crate::time::VirtualClock;
+use crate::time::SteadyClock;
 
 const NOON: Timestamp = Timestamp::from_secs(1_700_000_000);
 
@@ -38,7 +38,7 @@ fn options(folder: &Path, clock: SharedClock) -> StoreOptions {
 #[tokio::test]
 async fn what_the_relay_journals_is_found_again_and_what_is_settled_is_gone() {
     let folder = tempfile::tempdir().expect("a folder");
-    let options = options(folder.path(), VirtualClock::starting_at(NOON));
+    let options = options(folder.path(), SteadyClock::starting_at(NOON));
     let lines = lines();
     let until = NOON + Duration::from_mins(10);
     let known = Known { until, nonce: [9; 8] };
@@ -77,7 +77,7 @@ async fn what_the_relay_journals_is_found_again_and_what_is_settled_is_gone() {
 #[tokio::test]
 async fn codes_are_sealed_and_their_key_goes_with_the_hours_last_line() {
     let folder = tempfile::tempdir().expect("a folder");
-    let clock = VirtualClock::starting_at(NOON);
+    let clock = SteadyClock::starting_at(NOON);
     let options = options(folder.path(), clock.clone());
     let (journal, _) = open_inline(&options).expect("opens");
     let lines = lines();

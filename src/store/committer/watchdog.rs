@@ -20,6 +20,17 @@ pub enum Health {
     Failed(StoreError),
 }
 
+impl Health {
+    /// The error that everything is answered with, if there is one.
+    pub fn error(&self) -> Option<StoreError> {
+        match self {
+            Self::Fine => None,
+            Self::Hung => Some(StoreError::Hung),
+            Self::Failed(e) => Some(e.clone()),
+        }
+    }
+}
+
 #[expect(
     clippy::disallowed_types,
     reason = "it measures the real disk, also where the time of a test is virtual"
@@ -88,13 +99,8 @@ impl Shared {
         }
     }
 
-    /// The error that everything is answered with, if there is one.
     pub fn stopped(&self) -> Option<StoreError> {
-        match &*self.health.borrow() {
-            Health::Fine => None,
-            Health::Hung => Some(StoreError::Hung),
-            Health::Failed(e) => Some(e.clone()),
-        }
+        self.health.borrow().error()
     }
 
     pub fn failed(&self, e: &StoreError) {

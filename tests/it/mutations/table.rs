@@ -23,7 +23,7 @@ const MUTATIONS: &[Mutation] = &[
     Mutation {
         breaks: "a consent that has completed may complete again",
         file: "src/actors/journal/open_grants/begin.rs",
-        find: "            if self.nonces.contains_key(nonce) {\n                return Err(Event::Superseded);",
+        find: "            if self.nonces.contains_key(&nonce) {\n                return Err(Event::Superseded);",
         replace: "            if false {\n                return Err(Event::Superseded);",
         target: Target::Lib,
         caught_by: "actors::journal::tests::a_link_that_lives_for_a_day_completes_once_in_that_day",
@@ -279,8 +279,8 @@ const MUTATIONS: &[Mutation] = &[
     Mutation {
         breaks: "31 posts a minute are let through",
         file: "src/rate/window.rs",
-        find: "if count < total {",
-        replace: "if count <= total {",
+        find: "self.count(now).checked_sub(total) else",
+        replace: "self.count(now).checked_sub(total + 1) else",
         target: Target::Lib,
         caught_by: "rate::window::tests::room_comes_when_enough_posts_have_gone",
     },
@@ -351,15 +351,15 @@ const MUTATIONS: &[Mutation] = &[
     Mutation {
         breaks: "the history is not read when a session begins",
         file: "src/actors/listener.rs",
-        find: "                (self.on_ready)();\n                self.read_all(ctx);\n",
-        replace: "                (self.on_ready)();\n",
+        find: "                (self.settings.on_ready)();\n                self.read_all(ctx);\n",
+        replace: "                (self.settings.on_ready)();\n",
         target: Target::Lib,
         caught_by: "actors::listener::tests::reading::a_session_that_begins_or_is_resumed_reads_the_history_at_once",
     },
     Mutation {
         breaks: "the history is not polled",
         file: "src/actors/listener.rs",
-        find: "        ctx.run_interval(self.poll_every, Self::read_all);\n",
+        find: "        ctx.run_interval(self.settings.poll_every, Self::read_all);\n",
         replace: "",
         target: Target::Lib,
         caught_by: "actors::listener::tests::reading::an_idle_channel_costs_one_page_a_reading",

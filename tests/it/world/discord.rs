@@ -14,7 +14,7 @@ use codeferry::intake::hash::code_hash;
 use codeferry::intake::pkce;
 use codeferry::port::discord::ChannelMessage;
 use codeferry::secret::{AuthorizationCode, CodeVerifier, Key};
-use codeferry::time::{Clock, Timestamp, VirtualClock};
+use codeferry::time::{Clock, SteadyClock, Timestamp};
 use rand::RngExt;
 use rand::rngs::StdRng;
 
@@ -81,7 +81,7 @@ pub enum Call {
 /// See the file's head.
 pub struct Discord {
     pub random: StdRng,
-    clock: Option<Arc<VirtualClock>>,
+    clock: Option<Arc<SteadyClock>>,
     frozen_at: Timestamp,
     pub weather: Weather,
     pub view: Shared,
@@ -140,7 +140,7 @@ impl Discord {
         self.clock.as_ref().map_or(self.frozen_at, |clock| clock.now())
     }
 
-    pub fn follow(&mut self, clock: Arc<VirtualClock>) {
+    pub fn follow(&mut self, clock: Arc<SteadyClock>) {
         self.clock = Some(clock);
     }
 

@@ -21,7 +21,7 @@ use codeferry::port::discord::GatewayNote;
 use codeferry::secret::{AccessToken, ClientSecret, Key};
 use codeferry::service::wiring::{self, Actors, Callbacks, Journalled};
 use codeferry::store::{self, Committer, CommitterHandle, Store, StoreOptions, Sync};
-use codeferry::time::{Timestamp, VirtualClock};
+use codeferry::time::{SteadyClock, Timestamp};
 use futures_util::FutureExt;
 use rand::SeedableRng;
 use rand::rngs::StdRng;
@@ -193,10 +193,10 @@ impl World {
 
     /// One process, from its start to its end.
     async fn process(&mut self) -> End {
-        let wall = VirtualClock::starting_at(Timestamp::from_millis(self.now.as_millis() + self.offset_ms));
+        let wall = SteadyClock::starting_at(Timestamp::from_millis(self.now.as_millis() + self.offset_ms));
         let outside = self.outside.clone();
         outside.with(|d| {
-            d.follow(VirtualClock::starting_at(self.now));
+            d.follow(SteadyClock::starting_at(self.now));
             d.view.with(|view| {
                 (view.dead, view.failed) = (false, false);
                 view.died = Arc::default();
@@ -283,7 +283,7 @@ impl World {
         }
     }
 
-    fn start(&mut self, wall: &Arc<VirtualClock>) -> (CommitterHandle, Actors, mpsc::Sender<GatewayNote>) {
+    fn start(&mut self, wall: &Arc<SteadyClock>) -> (CommitterHandle, Actors, mpsc::Sender<GatewayNote>) {
         let random = StdRng::from_rng(&mut self.random);
         service(
             &self.config,
@@ -296,7 +296,7 @@ impl World {
     }
 
     /// Nothing fails any more: waits until nothing is left to do, and looks at what is left.
-    async fn settle(&mut self, store: &CommitterHandle, actors: &Actors, wall: &Arc<VirtualClock>) {
+    async fn settle(&mut self, store: &CommitterHandle, actors: &Actors, wall: &Arc<SteadyClock>) {
         let outside = self.outside.clone();
         outside.with(|d| {
             d.weather = Weather::default();
@@ -351,7 +351,7 @@ pub fn service(
     secrets: &Secrets,
     folder: &Path,
     outside: &Outside,
-    wall: &Arc<VirtualClock>,
+    wall: &Arc<SteadyClock>,
     random: StdRng,
 ) -> (CommitterHandle, Actors, mpsc::Sender<GatewayNote>) {
     let options = StoreOptions {

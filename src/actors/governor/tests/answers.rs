@@ -7,7 +7,7 @@ fn a_shared_429_closes_one_channel_and_counts_for_nothing() {
     paused(|| async {
         let governor = usual();
         let shared = answer(429, &[("x-ratelimit-scope", "shared"), ("retry-after", "41")]);
-        acquire(&governor, post_to(CHANNEL)).await.complete(shared);
+        acquire(&governor, post_to(CHANNEL)).await.settle(Some(shared));
         about(wait_for(&governor, post_to(OTHER)).await, 0);
         let views = governor.send(Inspect).await.expect("alive");
         let blocked: Vec<_> = views
@@ -34,7 +34,9 @@ fn a_global_429_closes_all_but_webhooks() {
         let governor = usual();
         sleep(Duration::from_secs(5)).await;
         let everywhere = answer(429, &[("x-ratelimit-scope", "global"), ("retry-after", "9")]);
-        acquire(&governor, oauth(Urgency::Exchange)).await.complete(everywhere);
+        acquire(&governor, oauth(Urgency::Exchange))
+            .await
+            .settle(Some(everywhere));
         about(wait_for(&governor, post_to(CHANNEL)).await, 0);
         about(wait_for(&governor, global(Urgency::Fetch)).await, 9);
     });
@@ -46,11 +48,13 @@ fn a_429_on_one_route_leaves_the_others() {
         let governor = usual();
         sleep(Duration::from_secs(5)).await;
         let own = answer(429, &[("x-ratelimit-scope", "user"), ("retry-after", "7")]);
-        acquire(&governor, global(Urgency::Fetch)).await.complete(own.clone());
+        acquire(&governor, global(Urgency::Fetch))
+            .await
+            .settle(Some(own.clone()));
         about(wait_for(&governor, oauth(Urgency::Exchange)).await, 0);
         about(wait_for(&governor, global(Urgency::Deliver)).await, 0);
         about(wait_for(&governor, global(Urgency::Fetch)).await, 7);
-        acquire(&governor, oauth(Urgency::Exchange)).await.complete(own);
+        acquire(&governor, oauth(Urgency::Exchange)).await.settle(Some(own));
         about(wait_for(&governor, oauth(Urgency::Revoke)).await, 7);
     });
 }
@@ -82,7 +86,7 @@ fn a_spent_bucket_of_discords_closes_until_its_reset() {
     paused(|| async {
         let governor = usual();
         let spent = answer(204, &[("x-ratelimit-remaining", "0"), ("x-ratelimit-reset-after", "2")]);
-        acquire(&governor, post_to(CHANNEL)).await.complete(spent);
+        acquire(&governor, post_to(CHANNEL)).await.settle(Some(spent));
         about(wait_for(&governor, post_to(CHANNEL)).await, 2);
     });
 }
@@ -100,7 +104,7 @@ fn the_breaker_opens_and_closes() {
         }
         acquire(&governor, oauth(Urgency::Exchange))
             .await
-            .complete(answer(401, &[]));
+            .settle(Some(answer(401, &[])));
         let views = governor.send(Inspect).await.expect("alive");
         let breaker = views.last().expect("the breaker is shown");
         assert_eq!(breaker.blocked_until, Some(Timestamp::from_secs(1_700_000_600)));

@@ -17,7 +17,7 @@ use crate::relay::journal;
 use crate::relay::post_plan::{LaneSettings, RelaySettings};
 use crate::secret::{AuthorizationCode, RawState};
 use crate::store::{StoreOptions, Sync};
-use crate::time::{Clock as _, Timestamp, VirtualClock};
+use crate::time::{Clock as _, SteadyClock, Timestamp};
 
 pub(super) const BOT: UserId = UserId(1_536_000_000_000_000_009);
 pub(super) const WEBHOOK: u64 = 1_536_000_000_000_000_100;
@@ -115,7 +115,7 @@ pub(super) fn v1_limit() -> usize {
 /// A relay without sockets.
 pub(super) struct Bench {
     pub(super) folder: TempDir,
-    pub(super) clock: Arc<VirtualClock>,
+    pub(super) clock: Arc<SteadyClock>,
     pub(super) fake: Rc<Fake>,
     pub(super) lanes: Vec<LaneSettings>,
     pub(super) limit: Option<WebhookLimit>,
@@ -131,7 +131,7 @@ impl Bench {
     ) -> Self {
         Self {
             folder: tempfile::tempdir().expect("a folder"),
-            clock: VirtualClock::starting_at(Timestamp::from_secs(1_700_000_000)),
+            clock: SteadyClock::starting_at(Timestamp::from_secs(1_700_000_000)),
             fake: Rc::new(Fake {
                 script: RefCell::new(Box::new(script)),
                 arrived: RefCell::default(),

@@ -11,7 +11,7 @@ use codeferry::ids::ChannelId;
 use codeferry::port::permit::{LedgerError, Permit, SpendingLedger};
 use codeferry::rate::feedback::HttpFeedback;
 use codeferry::rate::limits::{Budget, Limits, Need, Urgency};
-use codeferry::time::{Timestamp, VirtualClock};
+use codeferry::time::{SteadyClock, Timestamp};
 use futures_util::future::{FutureExt, LocalBoxFuture, join_all};
 use tokio::time::{Instant, sleep, timeout};
 
@@ -138,7 +138,7 @@ fn governor() -> Addr<Governor> {
         lanes: BTreeMap::new(),
         spending: BTreeMap::new(),
         ledger: Box::new(NoDisk),
-        clock: VirtualClock::starting_at(Timestamp::from_secs(1_700_000_000)),
+        clock: SteadyClock::starting_at(Timestamp::from_secs(1_700_000_000)),
     })
     .start()
 }
@@ -157,12 +157,12 @@ async fn play(ask: Need, answer: HttpFeedback) -> Seen {
             let left = began.elapsed();
             sleep(TRIP).await;
             if left >= STORM {
-                permit.complete(fine());
+                permit.settle(Some(fine()));
                 let first = &mut seen.borrow_mut().recovered;
                 *first = first.map_or(Some(left), |earlier| Some(earlier.min(left)));
                 return;
             }
-            permit.complete(answer.clone());
+            permit.settle(Some(answer.clone()));
             seen.borrow_mut().calls.push((left, Some(began.elapsed())));
         }
     });
@@ -191,7 +191,7 @@ async fn observed(answer: HttpFeedback, closes: Closes) {
     let began = Instant::now();
     acquire(&governor, within(Budget::OAuth, Urgency::Exchange))
         .await
-        .complete(fine());
+        .settle(Some(fine()));
     let expected = match closes {
         Closes::Global(wait) | Closes::Everything(wait) => wait,
         _ => Duration::ZERO,

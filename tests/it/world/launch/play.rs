@@ -10,7 +10,7 @@ use std::time::Duration;
 use actix::System;
 use codeferry::actors::journal::view::CountAll;
 use codeferry::config::{Config, Environment};
-use codeferry::time::{Timestamp, VirtualClock};
+use codeferry::time::{SteadyClock, Timestamp};
 use futures_util::future::join_all;
 use rand::SeedableRng;
 use rand::rngs::StdRng;
@@ -110,12 +110,12 @@ async fn run(way: Way, people: u32, over: Duration) -> Came {
     let mut random = StdRng::seed_from_u64(7);
     let folder = tempfile::tempdir().expect("a folder");
     let config = config(way, folder.path());
-    let wall = VirtualClock::starting_at(START);
+    let wall = SteadyClock::starting_at(START);
     let outside = Outside(Rc::new(RefCell::new(Discord::new(
         StdRng::from_rng(&mut random),
         START,
     ))));
-    outside.with(|d| d.follow(VirtualClock::starting_at(START)));
+    outside.with(|d| d.follow(SteadyClock::starting_at(START)));
     let service_random = StdRng::from_rng(&mut random);
     let (store, actors, notes) = service(&config, &secrets(), folder.path(), &outside, &wall, service_random);
     let channel = Rc::new(Channel::new(outside.clone(), notes, lanes(way).collect()));

@@ -23,7 +23,7 @@ use codeferry::relay::journal;
 use codeferry::relay::post_plan::{LaneSettings, Now, PostPlan, RelaySettings};
 use codeferry::secret::Key;
 use codeferry::store::{StoreOptions, Sync};
-use codeferry::time::{Clock, Timestamp, VirtualClock};
+use codeferry::time::{Clock, SteadyClock, Timestamp};
 use futures_util::FutureExt;
 use futures_util::future::LocalBoxFuture;
 use tokio::sync::{mpsc, oneshot, watch};
@@ -106,7 +106,7 @@ pub enum Way {
     /// codeferry's own.
     Own {
         rules: CallbackRules,
-        clock: Arc<VirtualClock>,
+        clock: Arc<SteadyClock>,
         offers: mpsc::Sender<Offer>,
         counts: Arc<Counts>,
         /// Callbacks never: it ends with the runtime.
@@ -115,7 +115,7 @@ pub enum Way {
 }
 
 impl Way {
-    pub fn open(way: Settled, config: &Config, folder: &Path, wall: &Arc<VirtualClock>, channel: &Rc<Channel>) -> Self {
+    pub fn open(way: Settled, config: &Config, folder: &Path, wall: &Arc<SteadyClock>, channel: &Rc<Channel>) -> Self {
         match way.relay {
             Relay::Classic => paced(channel, Duration::from_secs(2), false),
             Relay::Hookdeck => paced(channel, Duration::from_mins(1) / 28, true),
@@ -243,7 +243,7 @@ impl RelayPost for ToChannel {
     }
 }
 
-fn own(config: &Config, folder: &Path, wall: &Arc<VirtualClock>, channel: &Rc<Channel>) -> Way {
+fn own(config: &Config, folder: &Path, wall: &Arc<SteadyClock>, channel: &Rc<Channel>) -> Way {
     let options = StoreOptions {
         cache_mb: 1,
         sync: Sync::Counted,
