@@ -33,19 +33,7 @@ impl Engine for Memory {
         }
         Ok(())
     }
-    fn maintain(&mut self, _: bool) -> Result<(), StoreError> {
-        Ok(())
-    }
-    fn verify(&mut self) -> Result<Vec<Problem>, StoreError> {
-        Ok(Vec::new())
-    }
-    fn size(&self) -> u64 {
-        0
-    }
-    fn room(&self) -> Result<Room, StoreError> {
-        Err(StoreError::Closed)
-    }
-    fn close(self: Box<Self>) -> Result<(), StoreError> {
+    fn close(self) -> Result<(), StoreError> {
         Ok(())
     }
 }
