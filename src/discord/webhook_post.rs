@@ -29,11 +29,58 @@ const ANSWER_CAP: usize = 256 * 1024;
 /// Posts whose text must be asked for one by one; the rest are older and were looked at before.
 const READ_BACK: usize = 10;
 
-/// Posts through webhooks whose tokens are known.
+/// Webhooks whose tokens are known.
+pub(super) struct Webhooks {
+    pub base: ApiBase,
+    pub http: reqwest::Client,
+    pub tokens: BTreeMap<WebhookId, WebhookToken>,
+}
+
+impl Webhooks {
+    /// Makes the client; opens nothing.
+    pub fn new(
+        base: ApiBase,
+        tokens: BTreeMap<WebhookId, WebhookToken>,
+        timeout: Duration,
+    ) -> Result<Self, SetupError> {
+        let http = http::client(base.is_loopback(), Connections::Pooled, timeout)?;
+        Ok(Self { base, http, tokens })
+    }
+
+    /// `POST /webhooks/{id}/{token}?wait=true` with a JSON body: without `wait` Discord may drop a message and report
+    /// nothing. A webhook without a token is refused unsent.
+    pub async fn post(&self, webhook: WebhookId, body: &Value) -> Answered<PostAnswer> {
+        let Some(token) = self.tokens.get(&webhook) else {
+            return Answered::unsent(PostAnswer::Refused {
+                reason: Reason::new("no_webhook_token"),
+                code: 0,
+            });
+        };
+        let path = Zeroizing::new(format!("/webhooks/{webhook}/{}", token.expose()));
+        let mut url = self.base.endpoint(&path);
+        url.set_query(Some("wait=true"));
+        let request = self
+            .http
+            .post(url)
+            .header(CONTENT_TYPE, "application/json")
+            .body(body.to_string());
+        let response = match request.send().await.map_err(CallFailure::from) {
+            Ok(response) => response,
+            Err(CallFailure::NotSent) => return Answered::unsent(PostAnswer::NotSent),
+            Err(failure) => return Answered::unsent(PostAnswer::Unknown(failure.reason())),
+        };
+        let mut feedback = http::feedback(&response);
+        let outcome = judge(response, &mut feedback).await;
+        Answered {
+            outcome,
+            feedback: Some(feedback),
+        }
+    }
+}
+
+/// Posts through webhooks.
 pub struct HttpWebhookPost {
-    base: ApiBase,
-    http: reqwest::Client,
-    tokens: BTreeMap<WebhookId, WebhookToken>,
+    webhooks: Webhooks,
     bot: Rc<HttpBotApi>,
 }
 
@@ -45,23 +92,8 @@ impl HttpWebhookPost {
         timeout: Duration,
         bot: Rc<HttpBotApi>,
     ) -> Result<Self, SetupError> {
-        Ok(Self {
-            http: http::client(base.is_loopback(), Connections::Pooled, timeout)?,
-            base,
-            tokens,
-            bot,
-        })
-    }
-
-    /// `POST /webhooks/{id}/{token}?wait=true` with a JSON body; a webhook without a token is refused unsent.
-    async fn post(&self, webhook: WebhookId, body: &Value) -> Answered<PostAnswer> {
-        let Some(token) = self.tokens.get(&webhook) else {
-            return Answered::unsent(PostAnswer::Refused {
-                reason: Reason::new("no_webhook_token"),
-                code: 0,
-            });
-        };
-        execute(&self.http, &self.base, webhook, token, body).await
+        let webhooks = Webhooks::new(base, tokens, timeout)?;
+        Ok(Self { webhooks, bot })
     }
 
     /// The webhook's posts newer than `after`, newest last. Where the application may not read message content, the
@@ -94,7 +126,7 @@ impl HttpWebhookPost {
 
 impl WebhookPost for HttpWebhookPost {
     fn execute<'a>(&'a self, webhook: WebhookId, body: &'a Value) -> LocalBoxFuture<'a, Answered<PostAnswer>> {
-        self.post(webhook, body).boxed_local()
+        self.webhooks.post(webhook, body).boxed_local()
     }
 
     fn recent(
@@ -104,34 +136,6 @@ impl WebhookPost for HttpWebhookPost {
         after: u64,
     ) -> LocalBoxFuture<'_, Result<Vec<RecentPost>, BotError>> {
         self.read_back(channel, webhook, after).boxed_local()
-    }
-}
-
-/// `POST /webhooks/{id}/{token}?wait=true`: without `wait` Discord may drop a message and report nothing.
-pub(super) async fn execute(
-    http: &reqwest::Client,
-    base: &ApiBase,
-    webhook: WebhookId,
-    token: &WebhookToken,
-    body: &Value,
-) -> Answered<PostAnswer> {
-    let path = Zeroizing::new(format!("/webhooks/{webhook}/{}", token.expose()));
-    let mut url = base.endpoint(&path);
-    url.set_query(Some("wait=true"));
-    let request = http
-        .post(url)
-        .header(CONTENT_TYPE, "application/json")
-        .body(body.to_string());
-    let response = match request.send().await.map_err(CallFailure::from) {
-        Ok(response) => response,
-        Err(CallFailure::NotSent) => return Answered::unsent(PostAnswer::NotSent),
-        Err(failure) => return Answered::unsent(PostAnswer::Unknown(failure.reason())),
-    };
-    let mut feedback = http::feedback(&response);
-    let outcome = judge(response, &mut feedback).await;
-    Answered {
-        outcome,
-        feedback: Some(feedback),
     }
 }
 

@@ -1,7 +1,6 @@
 //! Fetches what the person approved, with their token: the user first, then what else the configuration asks for.
 
 use std::rc::Rc;
-use std::time::Duration;
 
 use futures_util::future::LocalBoxFuture;
 
@@ -10,8 +9,8 @@ use crate::crash;
 use crate::grant::retry::FETCH_GIVE_UP;
 use crate::grant::state::Token;
 use crate::grant::{Event, Grant, Reason, State};
-use crate::ids::UserId;
 use crate::port::discord::{FetchAnswer, Resource, ResourceServer};
+use crate::port::later::Later;
 use crate::port::permit::{Permit, Permits};
 use crate::rate::limits::{Budget, Need, Urgency};
 use crate::secret::{AccessToken, PersonalData};
@@ -40,13 +39,6 @@ pub struct FetchWork {
     give_up_at: Timestamp,
 }
 
-enum Attempt {
-    Got { json: PersonalData, user: Option<UserId> },
-    Ends(Event),
-    Missing,
-    Later(Option<Duration>),
-}
-
 impl Fetch {
     /// A fetch of these resources.
     pub fn new(
@@ -63,21 +55,12 @@ impl Fetch {
         }
     }
 
-    async fn fetch_one(&self, token: &AccessToken, resource: Resource, permit: Permit) -> Attempt {
+    async fn fetch_one(&self, token: &AccessToken, resource: Resource, permit: Permit) -> FetchAnswer {
         crash::point("fetch.before");
         let answer = self.server.fetch(token, resource).await;
         crash::point("fetch.after");
         permit.settle(answer.feedback);
-        match answer.outcome {
-            FetchAnswer::Data { json, user } => Attempt::Got { json, user },
-            FetchAnswer::Unauthorized => Attempt::Ends(Event::Unauthorized),
-            FetchAnswer::Refused(reason) if resource == Resource::User => Attempt::Ends(Event::FetchRefused(reason)),
-            FetchAnswer::Refused(reason) => {
-                tracing::warn!(resource = resource.name(), %reason, "a resource was refused: the result goes without it");
-                Attempt::Missing
-            }
-            FetchAnswer::Later(later) => Attempt::Later(later.after),
-        }
+        answer.outcome
     }
 
     async fn fetch_all(&self, work: &FetchWork, first: Permit) -> Performed {
@@ -98,13 +81,19 @@ impl Fetch {
             };
             let last_try = self.clock.now() >= work.give_up_at && *resource != Resource::User;
             let json = match self.fetch_one(&work.token.access, *resource, permit).await {
-                Attempt::Got { json, user } => {
+                FetchAnswer::Data { json, user } => {
                     person = person.or(user);
                     json
                 }
-                Attempt::Ends(event) => return event.into(),
-                Attempt::Later(after) if !last_try => return Event::FetchDeferred { after }.into(),
-                Attempt::Missing | Attempt::Later(_) => {
+                FetchAnswer::Unauthorized => return Event::Unauthorized.into(),
+                FetchAnswer::Refused(reason) if *resource == Resource::User => {
+                    return Event::FetchRefused(reason).into();
+                }
+                FetchAnswer::Later(Later { after, .. }) if !last_try => return Event::FetchDeferred { after }.into(),
+                missed @ (FetchAnswer::Refused(_) | FetchAnswer::Later(_)) => {
+                    if let FetchAnswer::Refused(reason) = missed {
+                        tracing::warn!(resource = resource.name(), %reason, "a resource was refused: the result goes without it");
+                    }
                     missing.push(resource.name().to_owned());
                     PersonalData::new("null")
                 }

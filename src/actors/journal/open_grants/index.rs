@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use super::OpenGrants;
-use crate::grant::{Grant, Policy, State};
+use crate::grant::{Grant, State};
 use crate::ids::{GrantId, UserId};
 use crate::secret::PersonalData;
 
@@ -82,11 +82,6 @@ impl OpenGrants {
     /// An open grant.
     pub fn get(&self, id: GrantId) -> Option<&Grant> {
         self.entries.get(&id).map(|e| &*e.grant)
-    }
-
-    /// The policy.
-    pub fn policy(&self) -> &Policy {
-        &self.policy
     }
 
     /// Fetched data that is still in memory.
