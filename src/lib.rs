@@ -25,6 +25,7 @@ pub mod port;
 pub mod rate;
 pub mod relay;
 pub mod secret;
+pub mod server;
 pub mod service;
 pub mod simulator;
 pub mod steps;

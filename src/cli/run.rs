@@ -140,6 +140,7 @@ fn control(
         socket: config.control.socket.clone(),
         listen: config.control.listen,
         token: secrets.control_token.clone(),
+        metrics_token: secrets.metrics_token.clone(),
         journal: service.journal.clone(),
         governor: service.governor.clone(),
         store: service.store.clone(),

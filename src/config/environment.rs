@@ -12,7 +12,7 @@ pub struct Environment(pub(super) BTreeMap<String, String>);
 pub(super) const PREFIX: &str = "CODEFERRY_";
 
 /// Every secret's variable, and where to get the secret.
-pub(super) const SECRETS: [(&str, &str); 9] = [
+pub(super) const SECRETS: [(&str, &str); 10] = [
     (
         "CODEFERRY_BOT_TOKEN",
         "copy the token from the developer portal, page Bot",
@@ -40,8 +40,9 @@ pub(super) const SECRETS: [(&str, &str); 9] = [
     ),
     (
         "CODEFERRY_CONTROL_TOKEN",
-        "set a long random text, or `control.listen = \"\"`",
+        "set a random text of at least 32 bytes, or `control.listen = \"\"`",
     ),
+    ("CODEFERRY_METRICS_TOKEN", "set a random text of at least 32 bytes"),
     (
         "CODEFERRY_HOOKDECK_KEY",
         "copy the project's API key from the dashboard, Project Settings, Secrets",

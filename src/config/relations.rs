@@ -1,6 +1,8 @@
 //! Rules about more than one key. They look at the merged tree, not at checked values, so that a fault at one key hides
 //! none of those that another would have.
 
+use std::net::SocketAddr;
+
 use toml::Value;
 
 use super::check::Checker;
@@ -51,8 +53,26 @@ impl Checker<'_> {
                 );
             }
         }
+        self.control();
         self.resources();
         self.refill();
+    }
+
+    /// Plain http stays on this machine unless the operator says otherwise.
+    fn control(&mut self) {
+        let tree = self.layers;
+        let address = tree
+            .text("control.listen")
+            .and_then(|listen| listen.parse::<SocketAddr>().ok());
+        if address.is_some_and(|address| !address.ip().to_canonical().is_loopback())
+            && !tree.is_true("control.insecure_network")
+        {
+            self.bad(
+                "control.listen",
+                "is an address that other machines reach, and the interface is plain http",
+                "listen on 127.0.0.1, with a proxy that encrypts in front, or set `control.insecure_network = true`",
+            );
+        }
     }
 
     /// The strict window of `limits.webhook` needs a rest after the burst.

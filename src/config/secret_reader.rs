@@ -72,14 +72,24 @@ impl<'a> Reader<'a> {
         None
     }
 
+    /// A token that protects a port of ours: nobody may guess it.
+    pub(super) fn long_token(&mut self, name: &str, needed: Option<&str>) -> Option<Zeroizing<String>> {
+        let token = self.token(name, needed)?;
+        self.is_long(name, token.len()).then_some(token)
+    }
+
     pub(super) fn key(&mut self, name: &str, needed: Option<&str>) -> Option<Key> {
         let (text, from) = self.text(name, needed)?;
-        if text.len() >= KEY_BYTES {
-            return Some(Key::new(text.as_bytes()));
+        self.is_long(&from, text.len()).then(|| Key::new(text.as_bytes()))
+    }
+
+    /// Whether a secret from this variable has as many bytes as a key.
+    fn is_long(&mut self, from: &str, bytes: usize) -> bool {
+        if bytes < KEY_BYTES {
+            let problem = format!("has {bytes} bytes, fewer than {KEY_BYTES}");
+            self.fault(from, &problem, "make one with `openssl rand -base64 32`");
         }
-        let problem = format!("has {} bytes, fewer than {KEY_BYTES}", text.len());
-        self.fault(&from, &problem, "make one with `openssl rand -base64 32`");
-        None
+        bytes >= KEY_BYTES
     }
 
     /// A key that is made once in the data folder of `config` if it is not given. Without `config` nothing may be written.

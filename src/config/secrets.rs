@@ -30,6 +30,8 @@ pub struct Secrets {
     pub webhook_tokens: BTreeMap<WebhookId, WebhookToken>,
     /// `CODEFERRY_CONTROL_TOKEN`; there whenever `control.listen` is set.
     pub control_token: Option<ControlToken>,
+    /// `CODEFERRY_METRICS_TOKEN`: opens `GET /v1/metrics` on `control.listen`, and nothing else.
+    pub metrics_token: Option<ControlToken>,
 }
 
 impl Secrets {
@@ -73,7 +75,15 @@ impl Secrets {
         }));
         let needed = "`control.listen` opens a TCP port that needs it";
         let needed = tree.is_filled("control.listen").then_some(needed);
-        let control_token = read.token("CODEFERRY_CONTROL_TOKEN", needed);
+        let control_token = read.long_token("CODEFERRY_CONTROL_TOKEN", needed);
+        let metrics_token = read.long_token("CODEFERRY_METRICS_TOKEN", None);
+        if metrics_token.is_some() && metrics_token == control_token {
+            read.fault(
+                "CODEFERRY_METRICS_TOKEN",
+                "is the same as CODEFERRY_CONTROL_TOKEN, which opens everything",
+                "make another one with `openssl rand -base64 32`",
+            );
+        }
         let LinkKeys { state_key, pkce_key } = LinkKeys::read(read, config)?;
         Some(Self {
             bot_token: bot_token.map(|t| BotToken::new(t.as_str())),
@@ -84,6 +94,7 @@ impl Secrets {
             callback_secret,
             webhook_tokens,
             control_token: control_token.map(|t| ControlToken::new(t.as_str())),
+            metrics_token: metrics_token.map(|t| ControlToken::new(t.as_str())),
         })
     }
 }

@@ -236,8 +236,12 @@ keys! {
     pub struct ControlConfig {
         /// Unix socket of the control interface; "" = none. Only its owner may use it.
         socket: Option<PathBuf> = "data/control.sock", or_none(path());
-        /// Address and port for the same over TCP, which needs CODEFERRY_CONTROL_TOKEN; "" = none.
+        /// Address and port for the same over TCP, which needs CODEFERRY_CONTROL_TOKEN; "" = none. A client
+        /// with CODEFERRY_METRICS_TOKEN gets the metrics alone.
         listen: Option<SocketAddr> = "", or_none(address());
+        /// Whether listen may be an address that other machines reach. The interface is plain http: what it answers and
+        /// the token cross the network readable, unless a tunnel or a proxy encrypts them.
+        insecure_network: bool = false, switch();
     }
 
     /// `[commands]`

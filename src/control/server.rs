@@ -1,26 +1,21 @@
-//! The server side. The socket is private to the user (mode 0600); on TCP a bearer token is asked for.
+//! The server side. The socket is private to the user (mode 0600). On TCP a token is asked for before anything else is
+//! read: that of `control` opens everything, that of the metrics opens them alone.
 
 use std::io;
-use std::net::SocketAddr;
+use std::net::{SocketAddr, TcpListener};
 use std::os::unix::fs::PermissionsExt;
+use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::Duration;
 
 use actix::Addr;
-use actix_http::{HttpService, Protocol};
-use actix_service::{IntoServiceFactory as _, map_config};
-use actix_web::dev::{AppConfig, Service as _, ServiceFactory as _};
-use actix_web::http::StatusCode;
-use actix_web::{App, HttpRequest, HttpResponse, web};
+use hyper::header::RETRY_AFTER;
+use hyper::{Method, StatusCode};
 use serde::Deserialize;
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
-use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::net::{TcpListener, UnixListener};
-use tokio::task::JoinSet;
 
-use super::ask::{Ask, Refusal, verified};
+use super::ask::{Ask, LinkRequest, Refusal, verified};
 use crate::actors::governor::{Governor, Inspect};
 use crate::actors::journal::Journal;
 use crate::actors::journal::message::{Mint, Operate};
@@ -31,10 +26,15 @@ use crate::ids::GrantId;
 use crate::intake::mint::Wanted;
 use crate::metrics;
 use crate::secret::ControlToken;
+use crate::server::{self, Answer, Listener, Request, Server, Settings, descriptors};
 use crate::store::CommitterHandle;
 
-/// After a connection that could not be taken, as when all file descriptors are in use.
-const NEXT_CONNECTION_AFTER: Duration = Duration::from_millis(500);
+/// Connections at the same time, of at most an eighth of the descriptors.
+const CONNECTIONS: usize = 64;
+/// No request here has more to say in its headers.
+const LONGEST_HEAD: usize = 16 * 1024;
+/// A link's request has 200 bytes at most, but for a long purpose.
+const LONGEST_BODY: usize = 4096;
 
 /// What the server is made of.
 pub struct ControlSettings {
@@ -44,6 +44,8 @@ pub struct ControlSettings {
     pub listen: Option<SocketAddr>,
     /// Asked for on TCP.
     pub token: Option<ControlToken>,
+    /// Opens the metrics on TCP, and nothing else.
+    pub metrics_token: Option<ControlToken>,
     /// The journal.
     pub journal: Addr<Journal>,
     /// The governor.
@@ -56,9 +58,9 @@ pub struct ControlSettings {
     pub callbacks: Option<Arc<Counts>>,
 }
 
-/// A running control server. Dropping it ends every connection.
+/// A running control server.
 pub struct ControlServer {
-    listening: JoinSet<()>,
+    servers: Vec<Server>,
     socket: Option<PathBuf>,
 }
 
@@ -108,56 +110,89 @@ struct Live {
     store: CommitterHandle,
     purposes: Arc<[String]>,
     callbacks: Option<Arc<Counts>>,
-    /// The hash of the token that must be shown; `None` on the socket.
-    token: Option<Arc<[u8; 32]>>,
+    /// `None` on the socket.
+    tokens: Option<Tokens>,
+}
+
+/// The hashes of the tokens. Hashes are compared, so the time taken tells nothing of the token.
+#[derive(Clone)]
+struct Tokens {
+    control: [u8; 32],
+    metrics: Option<[u8; 32]>,
+}
+
+/// What a request may do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Access {
+    All,
+    Metrics,
+    Nothing,
+}
+
+impl Tokens {
+    fn access(&self, request: &Request) -> Access {
+        let shown = request.header("authorization").and_then(|v| v.strip_prefix("Bearer "));
+        match shown.map(hash) {
+            Some(shown) if shown == self.control => Access::All,
+            Some(shown) if self.metrics == Some(shown) => Access::Metrics,
+            _ => Access::Nothing,
+        }
+    }
+}
+
+fn hash(token: &str) -> [u8; 32] {
+    Sha256::digest(token.as_bytes()).into()
 }
 
 impl ControlServer {
     /// Binds and serves. The journal's lock is held by now, so a socket that lies there is a dead one's.
     pub fn start(settings: ControlSettings) -> Result<Self, CannotOpen> {
         let purposes: Arc<[String]> = settings.purposes.into();
-        let live = |token| Live {
+        let live = |tokens| Live {
             purposes: Arc::clone(&purposes),
             journal: settings.journal.clone(),
             governor: settings.governor.clone(),
             store: settings.store.clone(),
             callbacks: settings.callbacks.clone(),
-            token,
+            tokens,
         };
-        let mut listening = JoinSet::new();
+        let mut servers = Vec::new();
         if let Some(path) = &settings.socket {
-            let bound = bind(path).map_err(|source| CannotOpen::Socket {
+            let started = bind(path).and_then(|listener| serve("control", Listener::Unix(listener), live(None)));
+            servers.push(started.map_err(|source| CannotOpen::Socket {
                 path: path.clone(),
                 source,
-            })?;
-            let accept = async move || Ok(bound.accept().await?.0);
-            listening.spawn_local(serve(accept, live(None)));
+            })?);
         }
         if let Some(address) = settings.listen {
-            let token = settings
-                .token
-                .as_ref()
-                .map(|t| Arc::new(Sha256::digest(t.expose().as_bytes()).into()));
-            let token = token.ok_or(CannotOpen::NoToken)?;
-            let bound = bind_tcp(address).map_err(|source| CannotOpen::Port { address, source })?;
-            let accept = async move || Ok(bound.accept().await?.0);
-            listening.spawn_local(serve(accept, live(Some(token))));
+            let tokens = Tokens {
+                control: settings
+                    .token
+                    .as_ref()
+                    .map(|t| hash(t.expose()))
+                    .ok_or(CannotOpen::NoToken)?,
+                metrics: settings.metrics_token.as_ref().map(|t| hash(t.expose())),
+            };
+            let started = TcpListener::bind(address)
+                .and_then(|listener| serve("control-tcp", Listener::Tcp(listener), live(Some(tokens))));
+            servers.push(started.map_err(|source| CannotOpen::Port { address, source })?);
         }
         Ok(Self {
-            listening,
+            servers,
             socket: settings.socket,
         })
     }
 
     /// Ends it and removes the socket.
-    pub async fn stop(mut self) {
-        self.listening.shutdown().await;
+    pub async fn stop(self) {
+        futures_util::future::join_all(self.servers.into_iter().map(Server::stop)).await;
         if let Some(path) = self.socket {
             let _ = std::fs::remove_file(path);
         }
     }
 }
 
+/// The socket, for this user alone.
 fn bind(path: &Path) -> io::Result<UnixListener> {
     if let Some(folder) = path.parent() {
         std::fs::create_dir_all(folder)?;
@@ -166,94 +201,21 @@ fn bind(path: &Path) -> io::Result<UnixListener> {
         Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
         _ => {}
     }
-    let bound = UnixListener::bind(path)?;
+    let listener = UnixListener::bind(path)?;
     std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o600))?;
-    Ok(bound)
+    Ok(listener)
 }
 
-fn bind_tcp(address: SocketAddr) -> io::Result<TcpListener> {
-    let bound = std::net::TcpListener::bind(address)?;
-    bound.set_nonblocking(true)?;
-    TcpListener::from_std(bound)
-}
-
-/// Takes connections. `HttpServer` would keep a thread, and wake it twice a second for the `Date` header, while nobody
-/// asks anything; here only a connection does.
-async fn serve<S>(mut accept: impl AsyncFnMut() -> io::Result<S>, live: Live)
-where
-    S: AsyncRead + AsyncWrite + Unpin + 'static,
-{
-    let mut connections = JoinSet::new();
-    loop {
-        match accept().await {
-            Ok(connection) => drop(connections.spawn_local(answer(connection, live.clone()))),
-            Err(error) => {
-                tracing::warn!(%error, "the control interface could not take a connection");
-                tokio::time::sleep(NEXT_CONNECTION_AFTER).await;
-            }
-        }
-        while connections.try_join_next().is_some() {}
-    }
-}
-
-async fn answer<S>(connection: S, live: Live)
-where
-    S: AsyncRead + AsyncWrite + Unpin + 'static,
-{
-    let app = App::new().app_data(web::Data::new(live)).configure(routes);
-    let app = map_config(app.into_factory(), |()| AppConfig::default());
-    let Ok(service) = HttpService::build().finish(app).new_service(()).await else {
-        return;
+fn serve(name: &'static str, listener: Listener, live: Live) -> io::Result<Server> {
+    let settings = Settings {
+        name,
+        connections: descriptors(8, CONNECTIONS),
+        longest_head: LONGEST_HEAD,
+        trusted: Vec::new(),
     };
-    if let Err(error) = service.call((connection, Protocol::Http1, None)).await {
-        tracing::debug!(%error, "a connection to the control interface failed");
-    }
-}
-
-fn routes(config: &mut web::ServiceConfig) {
-    config
-        .route("/v1/queue", web::get().to(list))
-        .route("/v1/queue/{id}", web::get().to(show))
-        .route("/v1/queue/{id}/requeue", web::post().to(requeue))
-        .route("/v1/queue/{id}/drop", web::post().to(drop_grant))
-        .route(
-            "/v1/stats",
-            web::get().to(async |live: web::Data<Live>, r: HttpRequest| live.answer(&r, Ask::Stats).await),
-        )
-        .route(
-            "/v1/budget",
-            web::get().to(async |live: web::Data<Live>, r: HttpRequest| live.answer(&r, Ask::Budget).await),
-        )
-        .route("/v1/links", web::post().to(link))
-        .route("/v1/metrics", web::get().to(metrics_text))
-        .route(
-            "/v1/verify",
-            web::get().to(async |live: web::Data<Live>, r: HttpRequest| live.answer(&r, Ask::Verify).await),
-        );
-}
-
-async fn list(live: web::Data<Live>, request: HttpRequest, filter: web::Query<Filter>) -> HttpResponse {
-    live.answer(&request, Ask::List(filter.into_inner())).await
-}
-
-async fn show(live: web::Data<Live>, request: HttpRequest, id: web::Path<GrantId>) -> HttpResponse {
-    live.answer(&request, Ask::Show(id.into_inner())).await
-}
-
-/// Prometheus' text format; the gauges are brought up to date first.
-async fn metrics_text(live: web::Data<Live>, request: HttpRequest) -> HttpResponse {
-    if !live.may(&request) {
-        return Live::unauthorized();
-    }
-    // An actor that does not answer leaves its gauges as they were.
-    let _ = live.journal.send(CountAll).await;
-    let _ = live.governor.send(Inspect).await;
-    for (result, so_far) in live.callbacks.iter().flat_map(|counts| counts.callbacks()) {
-        metrics::callbacks(result, so_far);
-    }
-    HttpResponse::Ok()
-        .content_type("text/plain; version=0.0.4; charset=utf-8")
-        .body(metrics::render())
+    Server::start(settings, listener, move || {
+        async move |request: Request| live.answer(request).await
+    })
 }
 
 #[derive(Deserialize)]
@@ -261,69 +223,90 @@ struct RequeueBody {
     sink: Option<String>,
 }
 
-async fn requeue(
-    live: web::Data<Live>,
-    request: HttpRequest,
-    id: web::Path<GrantId>,
-    body: web::Json<RequeueBody>,
-) -> HttpResponse {
-    live.answer(
-        &request,
-        Ask::Requeue {
-            id: id.into_inner(),
-            sink: body.into_inner().sink,
-        },
-    )
-    .await
-}
-
-async fn drop_grant(live: web::Data<Live>, request: HttpRequest, id: web::Path<GrantId>) -> HttpResponse {
-    live.answer(&request, Ask::Drop(id.into_inner())).await
-}
-
-/// The body is read by hand: what is wrong with it is told, and a client need not name its content type.
-async fn link(live: web::Data<Live>, request: HttpRequest, body: web::Bytes) -> HttpResponse {
-    match serde_json::from_slice(&body) {
-        Ok(wanted) => live.answer(&request, Ask::Link(wanted)).await,
-        Err(_) if !live.may(&request) => Live::unauthorized(),
-        Err(error) => HttpResponse::BadRequest().json(json!({
-            "error": format!("write {{\"user_id\": \"<a Discord id>\", \"purpose\": \"<optional>\"}}: {error}"),
-        })),
+/// Which grants are meant by a query; `None` if it cannot be read.
+fn filter(query: &str) -> Option<Filter> {
+    let mut filter = Filter::default();
+    for (name, value) in url::form_urlencoded::parse(query.as_bytes()) {
+        match &*name {
+            "limit" => filter.limit = value.parse().ok()?,
+            "parked" => filter.parked = value.parse().ok()?,
+            "state" => filter.state = Some(value.into_owned()),
+            _ => {}
+        }
     }
+    Some(filter)
+}
+
+/// A request's body in JSON, whatever content type it names; what is wrong with it is told.
+async fn body<T: for<'de> Deserialize<'de>>(request: Request, form: &str) -> Result<T, Refusal> {
+    let bytes = request.body(LONGEST_BODY).await.map_err(|status| {
+        let why = format!("the body could not be read, or has more than {LONGEST_BODY} bytes");
+        Refusal::new(status.as_u16(), why)
+    })?;
+    serde_json::from_slice(&bytes).map_err(|error| Refusal::new(400, format!("write {form}: {error}")))
+}
+
+/// What a request asks; its body is read last.
+async fn wanted(request: Request) -> Result<Ask, Refusal> {
+    let path = request.path().to_owned();
+    let unknown = || Refusal::new(404, "there is nothing here: the paths are in docs/operations.md");
+    let id = |text: &str| text.parse::<GrantId>().map_err(|_| unknown());
+    let parts: Vec<&str> = path.strip_prefix("/v1/").unwrap_or_default().split('/').collect();
+    Ok(match (request.method(), parts.as_slice()) {
+        (&Method::GET, ["queue"]) => {
+            let filter = filter(request.query());
+            Ask::List(filter.ok_or_else(|| Refusal::new(400, "`limit` is a number, `parked` true or false"))?)
+        }
+        (&Method::GET, ["queue", grant]) => Ask::Show(id(grant)?),
+        (&Method::POST, ["queue", grant, "drop"]) => Ask::Drop(id(grant)?),
+        (&Method::POST, ["queue", grant, "requeue"]) => {
+            let id = id(grant)?;
+            let RequeueBody { sink } = body(request, "{\"sink\": \"<a name, or null for all>\"}").await?;
+            Ask::Requeue { id, sink }
+        }
+        (&Method::GET, ["stats"]) => Ask::Stats,
+        (&Method::GET, ["budget"]) => Ask::Budget,
+        (&Method::GET, ["verify"]) => Ask::Verify,
+        (&Method::POST, ["links"]) => {
+            let form = "{\"user_id\": \"<a Discord id>\", \"purpose\": \"<optional>\"}";
+            Ask::Link(body::<LinkRequest>(request, form).await?)
+        }
+        _ => return Err(unknown()),
+    })
 }
 
 impl Live {
-    async fn answer(&self, request: &HttpRequest, ask: Ask) -> HttpResponse {
-        if !self.may(request) {
-            return Self::unauthorized();
-        }
-        match self.ask(ask).await {
-            Ok(value) => HttpResponse::Ok().json(value),
-            Err(refusal) => {
-                let status = StatusCode::from_u16(refusal.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
-                let mut answer = HttpResponse::build(status);
-                let mut body = json!({ "error": refusal.message });
-                if let Some(seconds) = refusal.retry_after {
-                    answer.insert_header(("Retry-After", seconds));
-                    body["retry_after"] = json!(seconds);
+    /// Who asks comes first: nothing else of a request counts before.
+    async fn answer(&self, request: Request) -> Answer {
+        let access = self
+            .tokens
+            .as_ref()
+            .map_or(Access::All, |tokens| tokens.access(&request));
+        let metrics = request.method() == Method::GET && request.path() == "/v1/metrics";
+        match access {
+            Access::Nothing => refused(Refusal::new(401, "the control token is missing or wrong")),
+            Access::All | Access::Metrics if metrics => self.metrics().await,
+            Access::Metrics => refused(Refusal::new(403, "this token is for GET /v1/metrics alone")),
+            Access::All => {
+                let answered = async { self.ask(wanted(request).await?).await };
+                match answered.await {
+                    Ok(value) => server::json(StatusCode::OK, &value),
+                    Err(refusal) => refused(refusal),
                 }
-                answer.json(body)
             }
         }
     }
 
-    fn unauthorized() -> HttpResponse {
-        HttpResponse::Unauthorized().json(json!({ "error": "the control token is missing or wrong" }))
-    }
-
-    fn may(&self, request: &HttpRequest) -> bool {
-        let Some(wanted) = &self.token else { return true };
-        let shown = request
-            .headers()
-            .get("authorization")
-            .and_then(|v| v.to_str().ok()?.strip_prefix("Bearer "));
-        // Hashes are compared, so the time taken tells nothing of the token.
-        shown.is_some_and(|token| <[u8; 32]>::from(Sha256::digest(token.as_bytes())) == **wanted)
+    /// Prometheus' text format; the gauges are brought up to date first.
+    async fn metrics(&self) -> Answer {
+        // An actor that does not answer leaves its gauges as they were.
+        let _ = self.journal.send(CountAll).await;
+        let _ = self.governor.send(Inspect).await;
+        for (result, so_far) in self.callbacks.iter().flat_map(|counts| counts.callbacks()) {
+            metrics::callbacks(result, so_far);
+        }
+        let format = "text/plain; version=0.0.4; charset=utf-8";
+        server::with_body(StatusCode::OK, format, metrics::render())
     }
 
     async fn ask(&self, ask: Ask) -> Result<Value, Refusal> {
@@ -379,4 +362,17 @@ impl Live {
         let view = self.journal.send(Show(id)).await.map_err(dead)??;
         Ok(json!(view))
     }
+}
+
+fn refused(refusal: Refusal) -> Answer {
+    let status = StatusCode::from_u16(refusal.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+    let mut body = json!({ "error": refusal.message });
+    if let Some(seconds) = refusal.retry_after {
+        body["retry_after"] = json!(seconds);
+    }
+    let mut answer = server::json(status, &body);
+    if let Some(seconds) = refusal.retry_after {
+        answer.headers_mut().insert(RETRY_AFTER, seconds.into());
+    }
+    answer
 }

@@ -6,6 +6,8 @@ use std::time::Duration;
 
 use ipnet::IpNet;
 
+use crate::server::subscriber;
+
 /// The address a request came from. `forwarded` (the values of `X-Forwarded-For`, in order) is believed only as far as
 /// trusted proxies wrote it: from its end, up to the first address that is no proxy of ours.
 pub fn client<'h>(peer: IpAddr, forwarded: impl DoubleEndedIterator<Item = &'h str>, trusted: &[IpNet]) -> IpAddr {
@@ -66,7 +68,7 @@ impl JunkLimit {
     /// Counts one unsigned request; whether its address has now sent more than it may. `now` is the time since
     /// any fixed moment.
     pub fn exceeded(&mut self, address: IpAddr, now: Duration) -> bool {
-        let whole = self.hash.hash_one(block(address)).max(1);
+        let whole = self.hash.hash_one(subscriber(address)).max(1);
         let slot = &mut self.slots[whole as usize % SLOTS];
         if slot.who != whole || now.saturating_sub(slot.since) >= MINUTE {
             *slot = Slot {
@@ -77,14 +79,6 @@ impl JunkLimit {
         }
         slot.count = slot.count.saturating_add(1);
         slot.count > JUNK_PER_MINUTE
-    }
-}
-
-/// What belongs to one subscriber: an IPv4 address, or the /64 of an IPv6 one.
-fn block(address: IpAddr) -> IpAddr {
-    match address.to_canonical() {
-        IpAddr::V4(address) => IpAddr::V4(address),
-        IpAddr::V6(address) => IpAddr::V6(Ipv6Addr::from_bits(address.to_bits() >> 64 << 64)),
     }
 }
 

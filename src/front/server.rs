@@ -5,15 +5,13 @@
 use std::cell::RefCell;
 use std::io;
 use std::net::{IpAddr, SocketAddr, TcpListener};
-use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
-use actix_web::dev::{Server, ServerHandle};
-use actix_web::http::{Method, StatusCode, header};
-use actix_web::{App, HttpRequest, HttpResponse, HttpServer, web};
+use hyper::header::{self, HeaderName, HeaderValue};
+use hyper::{Method, StatusCode};
 use ipnet::IpNet;
-use serde_json::json;
+use serde_json::json as object;
 use tokio::time::Instant;
 
 use super::address::{JunkLimit, client};
@@ -22,12 +20,13 @@ use super::page::Page;
 use super::pages::Pages;
 use crate::intake::callback::{CallbackRules, Refusal};
 use crate::port::callback_intake::{CallbackAnswer, CallbackIntake};
+use crate::server::{Answer, Listener, Request, Server, Settings, descriptors, empty, json, with_body};
 use crate::time::SharedClock;
 
-/// A browser sends its request at once; a slower client only holds a connection.
-const HEAD_WITHIN: Duration = Duration::from_secs(5);
-/// Connections at the same time.
+/// Connections at the same time, of at most half the descriptors.
 const CONNECTIONS: usize = 2048;
+/// More than the 64 KiB that a client may send and still be told that its address is too long.
+const LONGEST_HEAD: usize = 72 * 1024;
 /// 503 after this: the code is not durable yet.
 const SAFE_WITHIN: Duration = Duration::from_secs(8);
 
@@ -49,19 +48,10 @@ pub struct FrontSettings {
     pub counts: Arc<Counts>,
 }
 
-struct Shared {
-    rules: CallbackRules,
-    clock: SharedClock,
-    pages: Pages,
-    trusted_proxies: Vec<IpNet>,
-    intake: Arc<dyn CallbackIntake>,
-    counts: Arc<Counts>,
-    started: Instant,
-}
-
-/// What one worker has for itself.
+/// What the front's thread has.
 struct FrontState {
-    shared: Arc<Shared>,
+    settings: FrontSettings,
+    started: Instant,
     junk: RefCell<JunkLimit>,
 }
 
@@ -69,7 +59,7 @@ struct FrontState {
 pub struct Front {
     /// Where, with the port that was taken.
     pub address: SocketAddr,
-    handle: ServerHandle,
+    server: Server,
 }
 
 impl Front {
@@ -77,72 +67,48 @@ impl Front {
     pub fn start(settings: FrontSettings) -> io::Result<Self> {
         let listener = TcpListener::bind(settings.listen)?;
         let address = listener.local_addr()?;
-        let shared = Arc::new(Shared {
-            rules: settings.rules,
-            clock: settings.clock,
-            pages: settings.pages,
-            trusted_proxies: settings.trusted_proxies,
-            intake: settings.intake,
-            counts: settings.counts,
-            started: Instant::now(),
-        });
-        let server = HttpServer::new(move || {
-            let state = Rc::new(FrontState {
-                shared: Arc::clone(&shared),
+        let bounds = Settings {
+            name: "front",
+            connections: descriptors(2, CONNECTIONS),
+            longest_head: LONGEST_HEAD,
+            trusted: settings.trusted_proxies.clone(),
+        };
+        let server = Server::start(bounds, Listener::Tcp(listener), move || {
+            let state = FrontState {
+                settings,
+                started: Instant::now(),
                 junk: RefCell::default(),
-            });
-            App::new().app_data(state).default_service(web::route().to(answer))
-        })
-        // One worker: the limit by address is counted in one place, and a callback costs microseconds.
-        .workers(1)
-        .max_connections(CONNECTIONS)
-        .client_request_timeout(HEAD_WITHIN)
-        .shutdown_timeout(2)
-        .disable_signals()
-        .listen(listener)?
-        .run();
-        Ok(Self {
-            address,
-            handle: serve(server),
-        })
+            };
+            async move |request: Request| state.answer(&request).await
+        })?;
+        Ok(Self { address, server })
     }
 
     /// Takes no more connections and lets what is being answered end, for two seconds.
     pub async fn stop(self) {
-        self.handle.stop(true).await;
-    }
-}
-
-fn serve(server: Server) -> ServerHandle {
-    let handle = server.handle();
-    tokio::task::spawn_local(async move {
-        if let Err(error) = server.await {
-            tracing::error!(%error, "the front ended");
-        }
-    });
-    handle
-}
-
-async fn answer(request: HttpRequest) -> HttpResponse {
-    let state = request.app_data::<Rc<FrontState>>().map(Rc::clone);
-    let Some(state) = state else {
-        return HttpResponse::InternalServerError().finish();
-    };
-    let looks = matches!(*request.method(), Method::GET | Method::HEAD);
-    match request.path() {
-        "/callback" | "/healthz" if !looks => HttpResponse::MethodNotAllowed()
-            .insert_header((header::ALLOW, "GET, HEAD"))
-            .finish(),
-        "/callback" => state.callback(&request).await,
-        "/healthz" => state.health(),
-        _ => HttpResponse::NotFound().finish(),
+        self.server.stop().await;
     }
 }
 
 impl FrontState {
-    async fn callback(&self, request: &HttpRequest) -> HttpResponse {
-        let shared = &self.shared;
-        let came = shared.rules.read(request.query_string(), shared.clock.now());
+    async fn answer(&self, request: &Request) -> Answer {
+        let looks = matches!(*request.method(), Method::GET | Method::HEAD);
+        match request.path() {
+            "/callback" | "/healthz" if !looks => {
+                let mut answer = empty(StatusCode::METHOD_NOT_ALLOWED);
+                let allowed = HeaderValue::from_static("GET, HEAD");
+                answer.headers_mut().insert(header::ALLOW, allowed);
+                answer
+            }
+            "/callback" => self.callback(request).await,
+            "/healthz" => self.health(),
+            _ => empty(StatusCode::NOT_FOUND),
+        }
+    }
+
+    async fn callback(&self, request: &Request) -> Answer {
+        let settings = &self.settings;
+        let came = settings.rules.read(request.query(), settings.clock.now());
         let callback = match came {
             Ok(callback) => callback,
             Err(refusal) => return self.refuse(request, refusal),
@@ -157,7 +123,7 @@ impl FrontState {
             return self.page(request, StatusCode::OK, page, denied.as_deref());
         }
         // Longer than the store may take before the process ends by itself.
-        let taken = tokio::time::timeout(SAFE_WITHIN, shared.intake.take(callback)).await;
+        let taken = tokio::time::timeout(SAFE_WITHIN, settings.intake.take(callback)).await;
         let (status, page) = match taken {
             Ok(CallbackAnswer::Safe) => (StatusCode::OK, page),
             Ok(CallbackAnswer::TooMany) => (StatusCode::TOO_MANY_REQUESTS, Page::Limited),
@@ -171,12 +137,12 @@ impl FrontState {
         )
     }
 
-    fn refuse(&self, request: &HttpRequest, refusal: Refusal) -> HttpResponse {
-        let counts = &self.shared.counts;
+    fn refuse(&self, request: &Request, refusal: Refusal) -> Answer {
+        let counts = &self.settings.counts;
         tracing::debug!(%refusal, "a callback is refused");
         if refusal.is_unsigned() {
             counts.unsigned.add();
-            let now = self.shared.started.elapsed();
+            let now = self.started.elapsed();
             if self.junk.borrow_mut().exceeded(self.address(request), now) {
                 counts.limited.add();
                 return self.page(request, StatusCode::TOO_MANY_REQUESTS, Page::Limited, None);
@@ -196,37 +162,41 @@ impl FrontState {
         self.page(request, status, page, None)
     }
 
-    fn page(&self, request: &HttpRequest, status: StatusCode, page: Page, error: Option<&str>) -> HttpResponse {
-        let languages = request.headers().get(header::ACCEPT_LANGUAGE);
-        let languages = languages.and_then(|v| v.to_str().ok()).unwrap_or_default();
-        let page = self.shared.pages.render(page, languages, error);
-        let mut response = HttpResponse::build(status);
-        response
-            .content_type("text/html; charset=utf-8")
-            .insert_header((header::CONTENT_SECURITY_POLICY, page.policy))
-            .insert_header((header::REFERRER_POLICY, "no-referrer"))
-            .insert_header((header::CACHE_CONTROL, "no-store"))
-            .insert_header((header::X_CONTENT_TYPE_OPTIONS, "nosniff"))
-            .insert_header((header::X_FRAME_OPTIONS, "DENY"))
-            .insert_header((header::CONTENT_LANGUAGE, page.language))
-            .insert_header((header::VARY, "Accept-Language"));
+    fn page(&self, request: &Request, status: StatusCode, page: Page, error: Option<&str>) -> Answer {
+        let languages = request.header("accept-language").unwrap_or_default();
+        let page = self.settings.pages.render(page, languages, error);
+        let mut answer = with_body(status, "text/html; charset=utf-8", page.html);
+        let mut set = |name: HeaderName, value: &str| {
+            if let Ok(value) = HeaderValue::from_str(value) {
+                answer.headers_mut().insert(name, value);
+            }
+        };
+        set(header::CONTENT_SECURITY_POLICY, &page.policy);
+        set(header::REFERRER_POLICY, "no-referrer");
+        set(header::CACHE_CONTROL, "no-store");
+        set(header::X_CONTENT_TYPE_OPTIONS, "nosniff");
+        set(header::X_FRAME_OPTIONS, "DENY");
+        set(header::CONTENT_LANGUAGE, &page.language);
+        set(header::VARY, "Accept-Language");
         if status == StatusCode::TOO_MANY_REQUESTS || status == StatusCode::SERVICE_UNAVAILABLE {
-            response.insert_header((header::RETRY_AFTER, "60"));
+            set(header::RETRY_AFTER, "60");
         }
-        response.body(page.html)
+        answer
     }
 
-    fn address(&self, request: &HttpRequest) -> IpAddr {
-        let peer = request.peer_addr().map_or(IpAddr::from([0; 4]), |peer| peer.ip());
-        let forwarded = request.headers().get_all("x-forwarded-for");
+    fn address(&self, request: &Request) -> IpAddr {
+        let peer = request.peer.unwrap_or(IpAddr::from([0; 4]));
+        let forwarded = request.head.headers.get_all("x-forwarded-for").iter();
         let forwarded: Vec<&str> = forwarded.filter_map(|v| v.to_str().ok()).collect();
-        client(peer, forwarded.into_iter(), &self.shared.trusted_proxies)
+        client(peer, forwarded.into_iter(), &self.settings.trusted_proxies)
     }
 
-    fn health(&self) -> HttpResponse {
-        let counts = self.shared.counts.json();
-        HttpResponse::Ok()
-            .insert_header((header::CACHE_CONTROL, "no-store"))
-            .json(json!({ "uptime_s": self.shared.started.elapsed().as_secs(), "counts": counts }))
+    fn health(&self) -> Answer {
+        let counts = self.settings.counts.json();
+        let health = object!({ "uptime_s": self.started.elapsed().as_secs(), "counts": counts });
+        let mut answer = json(StatusCode::OK, &health);
+        let never = HeaderValue::from_static("no-store");
+        answer.headers_mut().insert(header::CACHE_CONTROL, never);
+        answer
     }
 }

@@ -11,7 +11,7 @@ time secret text lifecycle crash
 ids
 grant
 intake rate metrics
-http port
+http port server
 store config
 telemetry delivery front
 steps relay

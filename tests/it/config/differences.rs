@@ -73,6 +73,7 @@ fn every_single_key_is_seen_to_differ() {
         ("CODEFERRY_JOURNAL__KEEP_PARKED", "9h"),
         ("CODEFERRY_CONTROL__SOCKET", "\"\""),
         ("CODEFERRY_CONTROL__LISTEN", "127.0.0.1:1"),
+        ("CODEFERRY_CONTROL__INSECURE_NETWORK", "true"),
         ("CODEFERRY_COMMANDS__CONNECT", "verbinden"),
         ("CODEFERRY_COMMANDS__TEXTS__0__BUTTON", "Relie"),
         ("CODEFERRY_REINVITE__ENABLED", "true"),

@@ -247,6 +247,25 @@ fn plain_http_is_for_loopback_addresses_only() {
 }
 
 #[test]
+fn the_control_interface_stays_on_this_machine_unless_the_operator_insists() {
+    for here in ["127.0.0.1:9000", "[::1]:9000", "127.8.0.1:9000", ""] {
+        read(&good_but(&[("[control]", &format!("listen = \"{here}\""))]), [])
+            .unwrap_or_else(|e| panic!("{here}: {e}"));
+    }
+    for anywhere in ["0.0.0.0:9000", "192.168.1.7:9000", "[::]:9000"] {
+        let listen = format!("listen = \"{anywhere}\"");
+        says(
+            &[("[control]", &listen)],
+            &[
+                "12: `control.listen` is an address that other machines reach, and the interface is plain http; listen on 127.0.0.1, with a proxy that encrypts in front, or set `control.insecure_network = true`",
+            ],
+        );
+        let insists = format!("{listen}\ninsecure_network = true");
+        read(&good_but(&[("[control]", &insists)]), []).unwrap_or_else(|e| panic!("{anywhere}: {e}"));
+    }
+}
+
+#[test]
 fn limits_keep_the_strict_window_possible() {
     says(
         &[("[limits]", "webhook = { per_minute = 30, burst = 30 }")],

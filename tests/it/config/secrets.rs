@@ -32,7 +32,7 @@ fn every_missing_secret_is_named_with_what_needs_it() {
             "environment CODEFERRY_BOT_TOKEN: is not set: the bot that reads the lanes needs it; copy the token from the developer portal, page Bot (CODEFERRY_BOT_TOKEN_FILE may name a file instead)",
             "environment CODEFERRY_CALLBACK_SECRET: is not set: a sink of kind `http` signs with it; set `whsec_` and 24 to 64 random bytes in base64 (CODEFERRY_CALLBACK_SECRET_FILE may name a file instead)",
             "environment CODEFERRY_CLIENT_SECRET: is not set: exchanging codes needs it; copy it from the developer portal, page OAuth2 (CODEFERRY_CLIENT_SECRET_FILE may name a file instead)",
-            "environment CODEFERRY_CONTROL_TOKEN: is not set: `control.listen` opens a TCP port that needs it; set a long random text, or `control.listen = \"\"` (CODEFERRY_CONTROL_TOKEN_FILE may name a file instead)",
+            "environment CODEFERRY_CONTROL_TOKEN: is not set: `control.listen` opens a TCP port that needs it; set a random text of at least 32 bytes, or `control.listen = \"\"` (CODEFERRY_CONTROL_TOKEN_FILE may name a file instead)",
             "environment CODEFERRY_RELAY_KEY: is not set: `intake.accept` has \"v1\", whose messages are signed with it; set the same key of at least 32 bytes for the service and its relay (CODEFERRY_RELAY_KEY_FILE may name a file instead)",
             "environment CODEFERRY_WEBHOOK_TOKENS: has no token for webhook 1536000000000000005, which sink `b` posts to; add `webhook_id:token`, separated by commas; both stand in the webhook's URL",
         ]
@@ -94,6 +94,41 @@ fn bad_secrets_are_named_without_their_values() {
             "environment CODEFERRY_WEBHOOK_TOKENS: has two tokens for webhook 1536000000000000005; keep one",
         ]
     );
+}
+
+#[test]
+fn tokens_of_the_control_interface_are_long_and_differ() {
+    let others = [
+        ("CODEFERRY_BOT_TOKEN", "x"),
+        ("CODEFERRY_CLIENT_SECRET", "x"),
+        ("CODEFERRY_RELAY_KEY", KEY),
+    ];
+    let tokens = |control: &'static str, metrics: &'static str| {
+        let tokens = [
+            ("CODEFERRY_CONTROL_TOKEN", control),
+            ("CODEFERRY_METRICS_TOKEN", metrics),
+        ];
+        secrets(
+            &[("[control]", "listen = \"127.0.0.1:9000\"")],
+            &[&others[..], &tokens[..]].concat(),
+        )
+    };
+    let short = "fewer than 32; make one with `openssl rand -base64 32`";
+    assert_eq!(
+        rendered(&tokens("x", &KEY[1..]).expect_err("both are short")),
+        [
+            format!("environment CODEFERRY_CONTROL_TOKEN: has 1 bytes, {short}"),
+            format!("environment CODEFERRY_METRICS_TOKEN: has 31 bytes, {short}"),
+        ]
+    );
+    assert_eq!(
+        rendered(&tokens(KEY, KEY).expect_err("they are the same")),
+        [
+            "environment CODEFERRY_METRICS_TOKEN: is the same as CODEFERRY_CONTROL_TOKEN, which opens everything; make another one with `openssl rand -base64 32`"
+        ]
+    );
+    tokens(KEY, "fedcba9876543210fedcba9876543210").expect("good");
+    tokens(KEY, "").expect("the metrics token is optional");
 }
 
 #[test]

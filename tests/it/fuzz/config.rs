@@ -26,7 +26,7 @@ const NAMES: [&str; 12] = [
 ];
 
 /// Where secrets stand, and where a user might put them by mistake.
-const SECRETS: [&str; 11] = [
+const SECRETS: [&str; 12] = [
     "CODEFERRY_BOT_TOKEN",
     "CODEFERRY_CLIENT_SECRET",
     "CODEFERRY_RELAY_KEY",
@@ -35,6 +35,7 @@ const SECRETS: [&str; 11] = [
     "CODEFERRY_CALLBACK_SECRET",
     "CODEFERRY_WEBHOOK_TOKENS",
     "CODEFERRY_CONTROL_TOKEN",
+    "CODEFERRY_METRICS_TOKEN",
     "CODEFERRY_CLIENT_SECRETT",
     "CODEFERRY_DISCORD__TOKEN",
     "CODEFERRY_WEBHOOK_TOKEN",

@@ -2,13 +2,14 @@
 //!
 //! A change compiles; it is an error where it does not. The test is the cheapest one that notices it.
 
+mod listeners;
 mod worker;
 
 use super::{Mutation, Target};
 
 /// All of them.
 pub(super) fn mutations() -> impl Iterator<Item = &'static Mutation> {
-    MUTATIONS.iter().chain(worker::MUTATIONS)
+    MUTATIONS.iter().chain(listeners::MUTATIONS).chain(worker::MUTATIONS)
 }
 
 const MUTATIONS: &[Mutation] = &[

@@ -7,5 +7,6 @@ mod crash;
 mod direct;
 mod launch;
 mod outage;
+mod silent;
 pub mod test_support;
 mod way;

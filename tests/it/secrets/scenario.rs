@@ -31,7 +31,8 @@ use crate::tally::{Tally, tell};
 const PATIENCE: Duration = Duration::from_mins(1);
 const CLIENT_SECRET: &str = "CANARY-client-secret-9f2c";
 const BOT_TOKEN: &str = "CANARY.bot-token.7Hq2w";
-const CONTROL_TOKEN: &str = "CANARY-control-token-1Xz";
+const CONTROL_TOKEN: &str = "CANARY-control-token-1Xz-0123456789";
+const METRICS_TOKEN: &str = "CANARY-metrics-token-8Kq-0123456789";
 const CALLBACK_SECRET: &str = "whsec_Q0FOQVJZLWNhbGxiYWNrLXNlY3JldC0wMTIz";
 /// People who sign in while everything fails.
 const PEOPLE: u64 = 12;
@@ -55,6 +56,7 @@ fn site() -> Site {
     ));
     for (name, value) in [
         ("CODEFERRY_CONTROL_TOKEN", CONTROL_TOKEN),
+        ("CODEFERRY_METRICS_TOKEN", METRICS_TOKEN),
         ("CODEFERRY_CALLBACK_SECRET", CALLBACK_SECRET),
     ] {
         site.variables.insert(name.to_owned(), value.to_owned());
@@ -73,6 +75,7 @@ fn needles(site: &Site, states: &[String]) -> Needles {
     needles.add("the client secret", CLIENT_SECRET);
     needles.add("the bot token", BOT_TOKEN);
     needles.add("the control token", CONTROL_TOKEN);
+    needles.add("the metrics token", METRICS_TOKEN);
     needles.add("the callback secret", CALLBACK_SECRET);
     needles.add("a relay, state or PKCE key", KEY);
     for (n, lane) in site.about.lanes.iter().enumerate() {
@@ -237,6 +240,7 @@ fn refused(site: &mut Site, within: &mut Vec<(String, Vec<u8>)>) {
         ("CODEFERRY_CALLBACK_SECRET", format!("{CALLBACK_SECRET}%")),
         ("CODEFERRY_DISCORD__TOKEN", BOT_TOKEN.to_owned()),
         ("CODEFERRY_STATE_KEY_FILE", KEY.to_owned()),
+        ("CODEFERRY_METRICS_TOKEN", CONTROL_TOKEN.to_owned()),
     ] {
         site.variables.insert(name.to_owned(), value);
         let ran = site.codeferry(&["run"]);

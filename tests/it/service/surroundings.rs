@@ -207,7 +207,11 @@ fn a_port_in_use_ends_with_1_and_names_the_key() {
     let taken = TcpListener::bind("127.0.0.1:0").expect("a free port");
     let address = taken.local_addr().expect("its address");
     let mut site = Site::without_limits(&format!("[control]\nlisten = \"{address}\"\n"));
-    set(&mut site, "CODEFERRY_CONTROL_TOKEN", "a long random text");
+    set(
+        &mut site,
+        "CODEFERRY_CONTROL_TOKEN",
+        "a random text of more than 32 bytes",
+    );
     site.sign_in(0, 1);
     let mut service = site.run();
     let code = service.ends(Duration::from_secs(30));

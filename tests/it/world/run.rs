@@ -105,6 +105,7 @@ pub fn secrets() -> Secrets {
         callback_secret: None,
         webhook_tokens: BTreeMap::new(),
         control_token: None,
+        metrics_token: None,
     }
 }
 
