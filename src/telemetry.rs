@@ -20,9 +20,8 @@ use tracing_subscriber::{Registry, reload};
 
 use crate::config::{LogConfig, LogFormat};
 
-/// Crates whose logs print message content, tokens or request targets. Seen with the gateway library: a missed sequence
-/// number logs the whole event at WARN, and the WebSocket library logs the IDENTIFY with its token at TRACE.
-const SILENT: [&str; 12] = [
+/// Crates whose logs may print message content, tokens or request targets.
+const SILENT: [&str; 10] = [
     "actix_http",
     "actix_web",
     "h2",
@@ -31,10 +30,8 @@ const SILENT: [&str; 12] = [
     "oauth2",
     "reqwest",
     "rustls",
-    "serenity",
     "sled",
-    "tokio_tungstenite",
-    "tungstenite",
+    "tokio_websockets",
 ];
 
 /// The running log's controls.
@@ -248,8 +245,8 @@ mod tests {
     }
 
     fn leak() {
-        tracing::error!(target: "serenity::gateway::ws", "CANARY");
-        tracing::error!(target: "tungstenite::protocol", "CANARY");
+        tracing::error!(target: "hyper::proto::h1", "CANARY");
+        tracing::error!(target: "tokio_websockets", "CANARY");
         tracing::error!(target: "sled", "CANARY");
         let _inside = tracing::error_span!(target: "reqwest::connect", "CANARY").entered();
         tracing::error!(target: "codeferry", "own");
@@ -260,10 +257,7 @@ mod tests {
         let asked = [
             (Some(LevelFilter::TRACE), None),
             (None, Some("trace")),
-            (
-                None,
-                Some("serenity=trace,tungstenite=trace,sled=trace,reqwest=trace,codeferry=trace"),
-            ),
+            (None, Some("hyper=trace,sled=trace,reqwest=trace,codeferry=trace")),
         ];
         for (level, directives) in asked {
             let text = logged(level, directives, |_| leak());

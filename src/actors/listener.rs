@@ -1,7 +1,7 @@
 //! The `Listener`: owns the gateway session, the reading of history, what may enter, and the removal of source messages.
 //!
-//! A gateway event is only a hint: serenity loses its session on a missed heartbeat or a refused reconnect, and Discord
-//! then replays nothing. The channel's history is the truth, read at start, on READY, on RESUMED and every few seconds:
+//! A gateway event is only a hint: a session that cannot be resumed replays nothing, and Discord promises no
+//! event. The channel's history is the truth, read at start, on READY, on RESUMED and every few seconds:
 //! the live window first, and what lies between it and the cursor in the background.
 
 pub mod gatekeeper;
@@ -34,8 +34,7 @@ use crate::ids::{ChannelId, Lane, MessageId, WebhookId};
 use crate::intake::message::AfterReceipt;
 use crate::metrics::{self, MessageResult};
 use crate::port::discord::{BotApi, BotError, ChannelMessage, GatewayNote};
-use crate::store::{Change, CommitterHandle};
-use crate::time::{SharedClock, Timestamp};
+use crate::time::SharedClock;
 
 /// Gateway messages that are taken in together, at most: one append is one transaction, whose memory grows with it.
 const TOGETHER: usize = 32;
@@ -74,36 +73,13 @@ pub struct ListenerSettings {
     pub on_fatal: Rc<dyn Fn(Fatal)>,
     /// Told of READY.
     pub on_ready: Rc<dyn Fn()>,
-    /// Counts IDENTIFYs across restarts.
-    pub identifies: Identifies,
-}
-
-/// IDENTIFYs of the last day, across restarts: at 1,000 a day Discord resets the bot's token.
-pub struct Identifies {
-    at: Vec<Timestamp>,
-    most: usize,
-    store: CommitterHandle,
-}
-
-impl Identifies {
-    /// Goes on from what the store held.
-    pub fn new(at: Vec<Timestamp>, most: usize, store: CommitterHandle) -> Self {
-        Self { at, most, store }
-    }
-
-    /// Counts one; whether that is still fine, and the change that makes it durable.
-    fn count(&mut self, now: Timestamp) -> (bool, Change) {
-        self.at.retain(|at| now.since(*at) < Duration::from_hours(24));
-        self.at.push(now);
-        (self.at.len() <= self.most, Change::PutIdentifies(self.at.clone()))
-    }
 }
 
 /// Something that only an operator can put right.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Fatal {
     /// The gateway closed for good, with this code.
-    Gateway(Option<u16>),
+    Gateway(u16),
     /// A channel's history was refused for good.
     Bot {
         /// The channel.
@@ -111,8 +87,6 @@ pub enum Fatal {
         /// The refusal.
         error: BotError,
     },
-    /// So many sessions were begun that the bot's token is in danger.
-    TooManyIdentifies,
 }
 
 /// See the file's head.
@@ -320,20 +294,19 @@ impl Listener {
                 tracing::info!("the gateway session was resumed");
                 self.read_all(ctx);
             }
-            GatewayNote::Identifying => {
-                let (fine, change) = self.settings.identifies.count(self.settings.clock.now());
-                let durable = self.settings.identifies.store.commit(vec![change]);
-                ctx.spawn(durable.into_actor(self).map(|_, _, _| ()));
-                if !fine {
-                    (self.settings.on_fatal)(Fatal::TooManyIdentifies);
-                }
-            }
             GatewayNote::Unparsed(kind) => {
                 tracing::warn!(kind, "a gateway event could not be parsed: the history is read instead");
                 metrics::message(MessageResult::Malformed);
                 self.read_all(ctx);
             }
-            GatewayNote::Disconnected => tracing::warn!("the gateway connection is gone and will be made again"),
+            GatewayNote::Disconnected(why) => {
+                tracing::warn!(why, "the gateway's connection is gone and will be made again");
+            }
+            GatewayNote::HistoryOnly(why) => {
+                let every_s = self.settings.poll_every.as_secs();
+                tracing::error!(%why, every_s, "no gateway: codes come from the history alone, and slash commands are not answered");
+                (self.settings.on_ready)();
+            }
             GatewayNote::Fatal { code } => (self.settings.on_fatal)(Fatal::Gateway(code)),
         }
     }

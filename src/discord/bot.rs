@@ -3,19 +3,18 @@
 //! Answers are read field by field: one odd field of one message must not hide a page of codes.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::future::{FutureExt, LocalBoxFuture};
+use reqwest::Method;
 use serde::Deserialize;
 use serde_json::Value;
 use serde_json::value::RawValue;
-use serenity::http::{LightMethod, Route};
-use serenity::model::id as model;
 use tokio::sync::mpsc;
-use url::Url;
 
 use super::api_base::ApiBase;
-use super::bot_call::{Answer, Call, Caller, odd};
+use super::bot_call::{Answer, Call, Caller, Route, odd};
 use crate::http::SetupError;
 use crate::ids::{ApplicationId, ChannelId, MessageId, UserId, WebhookId};
 use crate::port::discord::{ApplicationFacts, BotApi, BotError, ChannelMessage, HistoryPage};
@@ -42,7 +41,7 @@ pub struct BotSettings {
 
 /// The bot's routes over HTTP.
 pub struct HttpBotApi {
-    caller: Caller,
+    caller: Arc<Caller>,
     webhook_tokens: BTreeMap<WebhookId, WebhookToken>,
 }
 
@@ -51,31 +50,24 @@ impl HttpBotApi {
     /// that is full: a later answer says it again.
     pub fn new(settings: BotSettings, feedback: mpsc::Sender<HttpFeedback>) -> Result<Self, SetupError> {
         Ok(Self {
-            caller: Caller::new(settings.api_base, &settings.token, settings.timeout, feedback)?,
+            caller: Arc::new(Caller::new(
+                settings.api_base,
+                &settings.token,
+                settings.timeout,
+                feedback,
+            )?),
             webhook_tokens: settings.webhook_tokens,
         })
     }
 
-    pub(super) fn caller(&self) -> &Caller {
+    pub(super) fn caller(&self) -> &Arc<Caller> {
         &self.caller
-    }
-
-    /// serenity's own client, which its shards want to be handed and which is never called.
-    pub(super) fn for_shards(&self, token: &BotToken) -> serenity::http::Http {
-        self.caller.for_shards(token)
-    }
-
-    /// `GET /gateway`: where the gateway is, unchecked.
-    pub(super) async fn gateway_url(&self) -> Result<Url, BotError> {
-        let answer = self.caller.json(Call::as_bot(LightMethod::Get, Route::Gateway)).await?;
-        let url = answer.get("url").and_then(Value::as_str).unwrap_or_default();
-        Url::parse(url).map_err(|_| odd("`GET /gateway` named no URL"))
     }
 
     /// A page of a channel's history as it came.
     pub(super) async fn page(&self, channel: ChannelId, page: HistoryPage) -> Result<Answer, BotError> {
-        let channel_id = model::ChannelId::new(channel.0);
-        let mut call = Call::as_bot(LightMethod::Get, Route::ChannelMessages { channel_id });
+        let path = format!("/channels/{channel}/messages");
+        let mut call = Call::as_bot(Method::GET, Route("messages", channel.0), &path);
         call.query = Some(match page {
             HistoryPage::After(id) => format!("limit=100&after={id}"),
             HistoryPage::Before(id) => format!("limit=100&before={id}"),
@@ -92,16 +84,14 @@ impl HttpBotApi {
         let Some(token) = self.webhook_tokens.get(&webhook) else {
             return Ok(None);
         };
-        let call = Call::webhook_message(LightMethod::Get, webhook, token, message);
+        let call = Call::webhook_message(Method::GET, webhook, token, message);
         self.caller.json(call).await.map(Some)
     }
 
     async fn delete_as_bot(&self, channel: ChannelId, message: MessageId) -> Result<(), BotError> {
-        let route = Route::ChannelMessage {
-            channel_id: model::ChannelId::new(channel.0),
-            message_id: model::MessageId::new(message.0),
-        };
-        match self.caller.call(Call::as_bot(LightMethod::Delete, route)).await {
+        let path = format!("/channels/{channel}/messages/{message}");
+        let call = Call::as_bot(Method::DELETE, Route("message", channel.0), &path);
+        match self.caller.call(call).await {
             Ok(_) | Err(BotError::NotFound { .. }) => Ok(()),
             Err(e) => Err(e),
         }
@@ -111,13 +101,14 @@ impl HttpBotApi {
 impl BotApi for HttpBotApi {
     fn application(&self) -> LocalBoxFuture<'_, Result<ApplicationFacts, BotError>> {
         async move {
-            // serenity has no route for it, and Discord no documented limit.
-            let record = self.caller.json(Call::unlimited("/applications/@me")).await?;
+            let call = Call::as_bot(Method::GET, Route("application", 0), "/applications/@me");
+            let record = self.caller.json(call).await?;
             let id = id_of(record.get("id")).ok_or_else(|| odd("the application's record has no id"))?;
             let bot = match id_of(record.get("bot").and_then(|bot| bot.get("id"))) {
                 Some(bot) => bot,
                 None => {
-                    let user = self.caller.json(Call::as_bot(LightMethod::Get, Route::UserMe)).await?;
+                    let call = Call::as_bot(Method::GET, Route("user", 0), "/users/@me");
+                    let user = self.caller.json(call).await?;
                     id_of(user.get("id")).ok_or_else(|| odd("the bot's record has no id"))?
                 }
             };
@@ -139,11 +130,12 @@ impl BotApi for HttpBotApi {
 
     fn channel(&self, channel: ChannelId) -> LocalBoxFuture<'_, Result<(), BotError>> {
         async move {
-            let channel_id = model::ChannelId::new(channel.0);
-            let record = self
-                .caller
-                .json(Call::as_bot(LightMethod::Get, Route::Channel { channel_id }))
-                .await?;
+            let call = Call::as_bot(
+                Method::GET,
+                Route("channel", channel.0),
+                &format!("/channels/{channel}"),
+            );
+            let record = self.caller.json(call).await?;
             match id_of(record.get("id")) {
                 Some(_) => Ok(()),
                 None => Err(odd("the channel's record has no id")),
@@ -154,10 +146,13 @@ impl BotApi for HttpBotApi {
 
     fn webhook_channel(&self, webhook: WebhookId) -> LocalBoxFuture<'_, Result<ChannelId, BotError>> {
         async move {
-            let webhook_id = model::WebhookId::new(webhook.0);
             let call = match self.webhook_tokens.get(&webhook) {
                 Some(token) => Call::webhook(webhook, token),
-                None => Call::as_bot(LightMethod::Get, Route::Webhook { webhook_id }),
+                None => Call::as_bot(
+                    Method::GET,
+                    Route("webhook", webhook.0),
+                    &format!("/webhooks/{webhook}"),
+                ),
             };
             let record = self.caller.json(call).await?;
             id_of(record.get("channel_id"))
@@ -176,7 +171,7 @@ impl BotApi for HttpBotApi {
             let answer = self.page(channel, page).await?;
             // Of a message with all its embeds four fields are read, and nothing else is built.
             let items: Vec<&RawValue> = answer.read()?;
-            let read = |item: &&RawValue| Fields::read(item)?.message(Some(channel));
+            let read = |item: &&RawValue| message(item, Some(channel));
             let messages: Vec<_> = items.iter().filter_map(read).collect();
             if messages.len() < items.len() {
                 let skipped = items.len() - messages.len();
@@ -197,7 +192,7 @@ impl BotApi for HttpBotApi {
             let Some(token) = self.webhook_tokens.get(&webhook) else {
                 return self.delete_as_bot(channel, message).await;
             };
-            let call = Call::webhook_message(LightMethod::Delete, webhook, token, message);
+            let call = Call::webhook_message(Method::DELETE, webhook, token, message);
             match self.caller.call(call).await {
                 Ok(_) | Err(BotError::NotFound { code: UNKNOWN_MESSAGE }) => Ok(()),
                 Err(e @ BotError::Transient(_)) => Err(e),
@@ -210,14 +205,10 @@ impl BotApi for HttpBotApi {
 
     fn react(&self, channel: ChannelId, message: MessageId) -> LocalBoxFuture<'_, Result<(), BotError>> {
         async move {
-            let route = Route::ChannelMessageReactionMe {
-                channel_id: model::ChannelId::new(channel.0),
-                message_id: model::MessageId::new(message.0),
-                // The white heavy check mark, U+2705, percent-encoded.
-                reaction: "%E2%9C%85",
-            };
+            // The white heavy check mark, U+2705, percent-encoded.
+            let path = format!("/channels/{channel}/messages/{message}/reactions/%E2%9C%85/@me");
             self.caller
-                .call(Call::as_bot(LightMethod::Put, route))
+                .call(Call::as_bot(Method::PUT, Route("reaction", channel.0), &path))
                 .await
                 .map(|_| ())
         }
@@ -259,10 +250,9 @@ impl Fields {
     }
 }
 
-/// A message from JSON that was read already.
-pub(super) fn message(item: &Value, channel: Option<ChannelId>) -> Option<ChannelMessage> {
-    let fields = Fields::deserialize(item.as_object()?).ok()?;
-    fields.message(channel)
+/// A message as it came.
+pub(super) fn message(item: &RawValue, channel: Option<ChannelId>) -> Option<ChannelMessage> {
+    Fields::read(item)?.message(channel)
 }
 
 /// An id as Discord writes it: a string of digits, or a number.

@@ -1,8 +1,7 @@
 //! One call with the bot's token, or with a webhook's: its limits, its tries, its errors.
 //!
-//! Routes and their limits are serenity's (`Route`, `Ratelimit`), the call itself is ours: serenity's own
-//! `Ratelimiter` forgets the proxy setting and would send the token to `discord.com` whatever the configured base,
-//! it sleeps as long as any header says, and its errors hold URLs.
+//! Discord limits each route by itself, and by the channel or webhook that its path names, and tells the limit with
+//! every answer ([Discord Docs/Rate Limits](https://docs.discord.com/developers/topics/rate-limits)).
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -12,10 +11,8 @@ use reqwest::header::{AUTHORIZATION, CONTENT_LENGTH, CONTENT_TYPE, HeaderValue};
 use reqwest::{Method, StatusCode};
 use serde::Deserialize;
 use serde_json::Value;
-use serenity::http::{LightMethod, Ratelimit, RatelimitingBucket, Request, Route};
-use serenity::model::id as model;
 use tokio::sync::{Mutex, mpsc};
-use tokio::time::{Instant, sleep, timeout};
+use tokio::time::{Instant, sleep};
 use zeroize::Zeroizing;
 
 use super::api_base::ApiBase;
@@ -30,6 +27,8 @@ use crate::secret::{BotToken, InteractionToken, WebhookToken};
 const ANSWER_CAP: usize = 4 * 1024 * 1024;
 /// Longer waits are the caller's to plan: a listener that hangs here reads no other channel.
 const LONGEST_SLEEP: Duration = Duration::from_secs(5);
+/// From so many limits on, those whose period is over are forgotten.
+const KNOWN_LIMITS: usize = 100;
 /// Tries of one call whose 429s are short.
 const TRIES: u32 = 3;
 
@@ -38,25 +37,54 @@ pub struct Caller {
     base: ApiBase,
     authorization: HeaderValue,
     http: reqwest::Client,
-    /// One entry per route and channel or webhook that was ever called: a handful.
-    limits: Mutex<HashMap<RatelimitingBucket, Arc<Mutex<Limit>>>>,
+    /// What is known of the limits of routes.
+    limits: Mutex<HashMap<(Method, Route), SharedLimit>>,
     /// The end of a wait that closes every route.
     closed_until: Mutex<Option<Instant>>,
     feedback: mpsc::Sender<HttpFeedback>,
 }
 
-/// A bucket's state: what serenity counts from the headers, and the end of a 429.
+/// What one limit of Discord's counts together: the calls of one kind in one channel, or of one webhook.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Route(pub &'static str, pub u64);
+
+/// What the last answer told of a route's limit.
 #[derive(Default)]
 struct Limit {
-    counted: Ratelimit,
-    closed_until: Option<Instant>,
+    /// Calls in a period.
+    total: u32,
+    /// Calls that are left before `renewed`.
+    left: u32,
+    /// `None` while no limit is known.
+    renewed: Option<Instant>,
 }
 
-/// One call. The route decides path and limits; a webhook's token stands in `path` alone, because serenity's
-/// limiter writes its requests into tracing spans.
-pub struct Call<'a> {
-    method: LightMethod,
-    route: Option<Route<'a>>,
+type SharedLimit = Arc<Mutex<Limit>>;
+
+impl Limit {
+    fn is_over(&self, now: Instant) -> bool {
+        self.renewed.is_none_or(|at| at <= now)
+    }
+
+    /// How long a call has to wait.
+    fn wait(&self, now: Instant) -> Duration {
+        let renewed = self.renewed.filter(|_| self.left == 0).unwrap_or(now);
+        renewed.saturating_duration_since(now)
+    }
+
+    fn take(&mut self, now: Instant) {
+        if self.renewed.is_some() && self.is_over(now) {
+            // The next answer tells the new period's end; until then the calls of one period may leave.
+            (self.left, self.renewed) = (self.total, None);
+        }
+        self.left = self.left.saturating_sub(1);
+    }
+}
+
+/// One call. The path may hold a webhook's token.
+pub struct Call {
+    method: Method,
+    route: Option<Route>,
     path: Zeroizing<String>,
     /// Without the question mark.
     pub query: Option<String>,
@@ -93,28 +121,29 @@ impl Caller {
         })
     }
 
-    /// serenity's own client, which its shards want to be handed and which we never call.
-    pub fn for_shards(&self, token: &BotToken) -> serenity::http::Http {
-        serenity::http::HttpBuilder::new(token.expose())
-            .client(self.http.clone())
-            .proxy(self.base.endpoint("").origin().ascii_serialization())
-            .ratelimiter_disabled(true)
-            .build()
+    /// The client by which the calls are made.
+    pub fn http(&self) -> &reqwest::Client {
+        &self.http
     }
 
     /// Makes a call, through its limits, and maps every answer but 2xx to an error.
-    pub async fn call(&self, call: Call<'_>) -> Result<Answer, BotError> {
+    pub async fn call(&self, call: Call) -> Result<Answer, BotError> {
         let limit = match &call.route {
             Some(route) => {
                 let mut limits = self.limits.lock().await;
-                Arc::clone(limits.entry(route.ratelimiting_bucket()).or_default())
+                if limits.len() >= KNOWN_LIMITS {
+                    // Each person's direct channel has one.
+                    let now = Instant::now();
+                    limits.retain(|_, limit| !limit.try_lock().is_ok_and(|limit| limit.is_over(now)));
+                }
+                Arc::clone(limits.entry((call.method.clone(), *route)).or_default())
             }
             None => Arc::default(),
         };
         let mut tried = 0;
         loop {
             tried += 1;
-            self.wait_until_open(&limit, &call).await?;
+            self.wait_until_open(&limit).await?;
             let sent = self.send(&call).await;
             let response = sent.map_err(|failure| transient(failure.to_string(), None))?;
             let mut feedback = http::feedback(&response);
@@ -128,7 +157,7 @@ impl Caller {
                 }
                 continue;
             }
-            count(&limit, &call, &response).await;
+            count(&limit, &feedback).await;
             let wait = feedback.named_wait();
             self.tell(feedback);
             let (status, json) = (response.status(), http::may_be_json(&response));
@@ -144,14 +173,14 @@ impl Caller {
     }
 
     /// The same, and its answer as JSON.
-    pub async fn json(&self, call: Call<'_>) -> Result<Value, BotError> {
+    pub async fn json(&self, call: Call) -> Result<Value, BotError> {
         self.call(call).await?.read()
     }
 
-    async fn send(&self, call: &Call<'_>) -> Result<reqwest::Response, CallFailure> {
+    async fn send(&self, call: &Call) -> Result<reqwest::Response, CallFailure> {
         let mut url = self.base.endpoint(&call.path);
         url.set_query(call.query.as_deref());
-        let mut request = self.http.request(call.method(), url);
+        let mut request = self.http.request(call.method.clone(), url);
         if call.as_bot {
             request = request.header(AUTHORIZATION, self.authorization.clone());
         }
@@ -159,31 +188,27 @@ impl Caller {
             request = request
                 .header(CONTENT_TYPE, "application/json")
                 .body(body.as_str().to_owned());
-        } else if call.method() != Method::GET {
+        } else if call.method != Method::GET {
             // Discord's edge answers 411 to a PUT without it.
             request = request.header(CONTENT_LENGTH, 0);
         }
         Ok(request.send().await?)
     }
 
-    async fn wait_until_open(&self, limit: &Mutex<Limit>, call: &Call<'_>) -> Result<(), BotError> {
+    async fn wait_until_open(&self, limit: &Mutex<Limit>) -> Result<(), BotError> {
         let everywhere = *self.closed_until.lock().await;
+        // Held while it waits: calls of one route follow each other.
         let mut limit = limit.lock().await;
-        if let Some(until) = everywhere.max(limit.closed_until) {
-            let wait = until.saturating_duration_since(Instant::now());
-            if wait > LONGEST_SLEEP {
-                return Err(transient("the route is closed after a 429".to_owned(), Some(wait)));
-            }
+        let now = Instant::now();
+        let wait = everywhere.map_or(Duration::ZERO, |until| until.saturating_duration_since(now));
+        let wait = wait.max(limit.wait(now));
+        if wait > LONGEST_SLEEP {
+            return Err(transient("the route is closed after a 429".to_owned(), Some(wait)));
+        }
+        if !wait.is_zero() {
             sleep(wait).await;
         }
-        let Some(request) = call.for_limiter() else {
-            return Ok(());
-        };
-        // The wall clock stands in serenity's count: one that is set back would make it sleep for hours.
-        let ticket = limit.counted.pre_hook(&request, &|_| {});
-        if timeout(LONGEST_SLEEP, ticket).await.is_err() {
-            limit.counted = Ratelimit::default();
-        }
+        limit.take(Instant::now());
         Ok(())
     }
 
@@ -193,7 +218,8 @@ impl Caller {
         if everywhere {
             *self.closed_until.lock().await = Some(until);
         } else {
-            limit.lock().await.closed_until = Some(until);
+            let mut limit = limit.lock().await;
+            (limit.left, limit.renewed) = (0, Some(until));
         }
     }
 
@@ -204,54 +230,39 @@ impl Caller {
     }
 }
 
-impl<'a> Call<'a> {
-    fn new(method: LightMethod, route: Option<Route<'a>>, path: impl Into<String>) -> Self {
-        Self {
-            method,
-            path: Zeroizing::new(path.into()),
-            route,
-            query: None,
-            body: None,
-            as_bot: false,
-        }
-    }
-
-    /// A call with the bot's token.
-    pub fn as_bot(method: LightMethod, route: Route<'a>) -> Self {
-        let full = route.path();
-        // Every path of serenity's starts with `https://discord.com/api/v10`; ours is relative to the base.
-        let path = full
-            .find("/api/v10")
-            .map_or(&*full, |at| &full[at + "/api/v10".len()..]);
-        Self {
-            as_bot: true,
-            ..Self::new(method, Some(route), path)
-        }
+impl Call {
+    /// A call with the bot's token, to a path relative to the API's base.
+    pub fn as_bot(method: Method, route: Route, path: &str) -> Self {
+        Self::new(method, Some(route), path, true)
     }
 
     /// `GET /webhooks/{id}/{token}`.
     pub fn webhook(webhook: WebhookId, token: &WebhookToken) -> Self {
-        let webhook_id = model::WebhookId::new(webhook.0);
-        let route = Route::WebhookWithToken { webhook_id, token: "" };
-        let path = format!("/webhooks/{webhook}/{}", token.expose());
-        Self::new(LightMethod::Get, Some(route), path)
+        let path = Zeroizing::new(format!("/webhooks/{webhook}/{}", token.expose()));
+        Self::new(Method::GET, Some(Route("webhook", webhook.0)), &path, false)
     }
 
     /// A call about one of a webhook's own messages; it needs no permission.
-    pub fn webhook_message(method: LightMethod, webhook: WebhookId, token: &WebhookToken, message: MessageId) -> Self {
-        let route = Route::WebhookMessage {
-            webhook_id: model::WebhookId::new(webhook.0),
-            token: "",
-            message_id: model::MessageId::new(message.0),
-        };
-        let path = format!("/webhooks/{webhook}/{}/messages/{message}", token.expose());
-        Self::new(method, Some(route), path)
+    pub fn webhook_message(method: Method, webhook: WebhookId, token: &WebhookToken, message: MessageId) -> Self {
+        let path = Zeroizing::new(format!("/webhooks/{webhook}/{}/messages/{message}", token.expose()));
+        Self::new(method, Some(Route("webhook message", webhook.0)), &path, false)
     }
 
     /// The answer to an interaction; no limit is for it (Discord Docs/Interactions/Receiving and Responding).
     pub fn interaction(interaction: InteractionId, token: &InteractionToken) -> Self {
-        let path = format!("/interactions/{interaction}/{}/callback", token.expose());
-        Self::new(LightMethod::Post, None, path)
+        let path = Zeroizing::new(format!("/interactions/{interaction}/{}/callback", token.expose()));
+        Self::new(Method::POST, None, &path, false)
+    }
+
+    fn new(method: Method, route: Option<Route>, path: &str, as_bot: bool) -> Self {
+        Self {
+            method,
+            route,
+            path: Zeroizing::new(path.to_owned()),
+            query: None,
+            body: None,
+            as_bot,
+        }
     }
 
     /// The same call with a body.
@@ -260,27 +271,6 @@ impl<'a> Call<'a> {
             body: Some(Zeroizing::new(body.to_string())),
             ..self
         }
-    }
-
-    /// A call with the bot's token to a route that serenity does not know; nothing paces it.
-    pub fn unlimited(path: &str) -> Self {
-        Self {
-            as_bot: true,
-            ..Self::new(LightMethod::Get, None, path)
-        }
-    }
-
-    fn method(&self) -> Method {
-        match self.method {
-            LightMethod::Post => Method::POST,
-            LightMethod::Put => Method::PUT,
-            LightMethod::Delete => Method::DELETE,
-            _ => Method::GET,
-        }
-    }
-
-    fn for_limiter(&self) -> Option<Request<'a>> {
-        Some(Request::new(self.route?, self.method))
     }
 }
 
@@ -315,27 +305,23 @@ impl Answer {
     }
 }
 
-/// Lets serenity count from an answer's headers, if they are sane: it panics on a time that is negative or not finite.
-async fn count(limit: &Mutex<Limit>, call: &Call<'_>, response: &reqwest::Response) {
-    let sane = |name: &str| match response.headers().get(name) {
-        None => true,
-        Some(value) => value
-            .to_str()
-            .ok()
-            .and_then(|text| text.parse::<f64>().ok())
-            .is_some_and(|seconds| (0.0..=3600.0).contains(&seconds)),
+/// Reads a route's limit from an answer's headers. What is not there, or makes no sense, leaves it unknown.
+async fn count(limit: &Mutex<Limit>, feedback: &HttpFeedback) {
+    fn number<T: std::str::FromStr>(feedback: &HttpFeedback, name: &str) -> Option<T> {
+        feedback.header(name)?.trim().parse().ok()
+    }
+    let told = || {
+        let after: f64 = number(feedback, "x-ratelimit-reset-after")?;
+        let renewed = (0.0..=3600.0)
+            .contains(&after)
+            .then(|| Instant::now() + Duration::from_secs_f64(after))?;
+        Some(Limit {
+            total: number(feedback, "x-ratelimit-limit")?,
+            left: number(feedback, "x-ratelimit-remaining")?,
+            renewed: Some(renewed),
+        })
     };
-    if !sane("x-ratelimit-reset-after") {
-        return;
-    }
-    if let Some(request) = call.for_limiter() {
-        let mut limit = limit.lock().await;
-        limit.closed_until = None;
-        let counted = limit.counted.post_hook(response, &request, &|_| {}, false).await;
-        if counted.is_err() {
-            limit.counted = Ratelimit::default();
-        }
-    }
+    *limit.lock().await = told().unwrap_or_default();
 }
 
 fn transient(reason: String, after: Option<Duration>) -> BotError {

@@ -1,12 +1,11 @@
 //! The routes by which people are reached: the slash command, answers to it, direct messages.
 
 use futures_util::future::{FutureExt, LocalBoxFuture};
+use reqwest::Method;
 use serde_json::{Map, Value, json};
-use serenity::http::{LightMethod, Route};
-use serenity::model::id as model;
 
 use super::bot::{HttpBotApi, id_of};
-use super::bot_call::{Call, odd};
+use super::bot_call::{Call, Route, odd};
 use crate::ids::{ApplicationId, ChannelId, UserId};
 use crate::port::contact::{CommandUse, Contact, LONGEST_BUTTON_URL, MOST_CHOICES, Note, OwnCommand, PURPOSE};
 use crate::port::discord::BotError;
@@ -26,10 +25,9 @@ impl Contact for HttpBotApi {
         own: &'a OwnCommand<'a>,
     ) -> LocalBoxFuture<'a, Result<(), BotError>> {
         async move {
-            let application_id = model::ApplicationId::new(application.0);
-            let route = Route::Commands { application_id };
+            let path = format!("/applications/{application}/commands");
             // One command alone: to set the list as a whole would delete what another program of this bot has set.
-            let call = Call::as_bot(LightMethod::Post, route).with_json(&command(own));
+            let call = Call::as_bot(Method::POST, Route("commands", 0), &path).with_json(&command(own));
             self.caller().call(call).await.map(|_| ())
         }
         .boxed_local()
@@ -46,7 +44,7 @@ impl Contact for HttpBotApi {
 
     fn open_direct(&self, person: UserId) -> LocalBoxFuture<'_, Result<ChannelId, BotError>> {
         async move {
-            let call = Call::as_bot(LightMethod::Post, Route::UserMeDmChannels)
+            let call = Call::as_bot(Method::POST, Route("direct channels", 0), "/users/@me/channels")
                 .with_json(&json!({"recipient_id": person.to_string()}));
             let channel = self.caller().json(call).await?;
             id_of(channel.get("id"))
@@ -63,12 +61,11 @@ impl Contact for HttpBotApi {
         mark: &'a str,
     ) -> LocalBoxFuture<'a, Result<(), BotError>> {
         async move {
-            let channel_id = model::ChannelId::new(channel.0);
             let mut body = message(note, SUPPRESS_EMBEDS);
             body.insert("nonce".to_owned(), json!(mark));
             body.insert("enforce_nonce".to_owned(), json!(true));
-            let route = Route::ChannelMessages { channel_id };
-            let call = Call::as_bot(LightMethod::Post, route).with_json(&Value::Object(body));
+            let path = format!("/channels/{channel}/messages");
+            let call = Call::as_bot(Method::POST, Route("messages", channel.0), &path).with_json(&Value::Object(body));
             self.caller().call(call).await.map(|_| ())
         }
         .boxed_local()

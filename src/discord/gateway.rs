@@ -1,36 +1,30 @@
-//! The gateway session: serenity's shard, driven by us on a thread of its own. It only brings hints and must never
-//! connect anywhere but where the configured API's `GET /gateway` points.
+//! The gateway session. It only brings hints, and connects nowhere but where the configured API and the gateway itself
+//! point.
 //!
-//! serenity's `Client` is not used. It falls back to Discord's public gateway when `GET /gateway` fails, hides when
-//! it identifies (1,000 a day reset the bot's token), and its shard manager waits 5 s for every restart. So each
-//! connection is one [`ShardRunner`], and what happens between connections is decided here. The shard manager that a
-//! runner insists on is kept without a usable address: it can start nothing itself.
-//!
-//! Why a thread: after a close frame without a code a runner polls the ended stream without ever yielding until its
-//! next heartbeat is due, up to 41 s; in the runtime of the actors it would stop every one of them. A watchdog ends it.
+//! A connection that ends is followed by one that resumes the session: first at the address that READY named, then at
+//! the API's. Only if both fail is a session begun anew, and only while Discord has sessions left for this bot: a
+//! thousand are allowed a day, after one more Discord resets the bot's token. Below [`KEPT_STARTS`], and after a close
+//! code that forbids it, nothing is begun: codes then come from the history alone.
+
+pub mod close_code;
+pub mod connection;
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::thread;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use serenity::gateway::{
-    GatewayError, Shard, ShardManager, ShardManagerOptions, ShardMessenger, ShardRunner, ShardRunnerOptions,
-};
-use serenity::http::Http;
-use serenity::model::event::Event;
-use serenity::model::gateway::{GatewayIntents, ShardInfo};
-use serenity::model::id::ShardId;
-use serenity::model::user::OnlineStatus;
-use serenity::prelude::{Context, RawEventHandler, RwLock, TypeMap};
-use tokio::runtime::RuntimeMetrics;
-use tokio::sync::{Mutex, mpsc, oneshot, watch};
+use reqwest::Method;
+use serde_json::Value;
+use serde_json::value::RawValue;
+use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::{Instant, sleep, timeout};
 use url::Url;
 
+use self::close_code::{CloseCode, WayOut, look_up};
+use self::connection::{Connection, End, Events, Session};
 use super::bot::HttpBotApi;
-use super::bot_call::odd;
+use super::bot_call::{Call, Caller, Route, odd};
 use super::gateway_event;
 use crate::http;
 use crate::ids::ChannelId;
@@ -39,14 +33,15 @@ use crate::port::discord::{BotError, GatewayNote};
 use crate::rate::gateway_pace::Pace;
 use crate::secret::BotToken;
 
-/// For TCP, TLS and the WebSocket upgrade; serenity sets no limit.
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
-/// For the close handshake; a runner looks at its orders every 500 ms.
-const CLOSE_TIMEOUT: Duration = Duration::from_millis(1500);
-/// For the thread to end, whatever serenity is doing.
+/// For TCP, TLS, the WebSocket's handshake and HELLO.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(20);
+/// For the session to end when it is told to.
 const SHUTDOWN_TIMEOUT: Duration = Duration::from_millis(2500);
-/// A runtime whose thread has not rested for this long is kept from it by a runner that spins.
-const STALL: Duration = Duration::from_secs(1);
+/// So many of the day's sessions are left to the bot's other programs, and to a restart by hand.
+const KEPT_STARTS: u64 = 50;
+/// `GUILDS`, `GUILD_MESSAGES`.
+const INTENTS: u64 = 1 << 0 | 1 << 9;
+const MESSAGE_CONTENT: u64 = 1 << 15;
 
 /// What a session is made from.
 #[derive(Debug, Clone)]
@@ -78,32 +73,39 @@ impl GatewaySession {
         settings: GatewaySettings,
         notes: mpsc::Sender<GatewayNote>,
     ) -> Result<Self, BotError> {
-        let url = api.gateway_url().await?;
-        let url = checked(url)
-            .ok_or_else(|| odd("`GET /gateway` named an address that is neither `wss` nor on this machine"))?;
+        let caller = Arc::clone(api.caller());
+        let place = Place::ask(&caller).await?;
         let (stop, stopped) = watch::channel(false);
         let (ending, ended) = oneshot::channel();
         let dropped = Arc::new(AtomicU64::new(0));
-        let (watched, messengers) = watch::channel(None);
-        let session = Session {
-            http: Arc::new(api.for_shards(&settings.token)),
-            ws_url: Arc::new(Mutex::new(url.into())),
-            intents: intents(settings.message_content),
-            handler: Arc::new(Handler {
-                notes: notes.clone(),
+        let gateway = Gateway {
+            caller,
+            intents: if settings.message_content {
+                INTENTS | MESSAGE_CONTENT
+            } else {
+                INTENTS
+            },
+            token: settings.token,
+            notes: notes.clone(),
+            listener: Forwarder {
+                notes,
                 channels: settings.channels,
                 commands: settings.commands,
                 dropped: Arc::clone(&dropped),
-            }),
-            notes,
-            stopped,
-            watched,
+                working: false,
+            },
+            session: None,
+            failed_resumes: 0,
+            pace: Pace::default(),
         };
-        let no_thread = |_| odd("the gateway's thread could not be started");
-        thread::Builder::new()
-            .name("gateway".to_owned())
-            .spawn(move || run(session, messengers, ending))
-            .map_err(no_thread)?;
+        #[expect(
+            clippy::disallowed_methods,
+            reason = "`stop` ends it, and so does the drop of its sender"
+        )]
+        tokio::spawn(async move {
+            gateway.supervise(place, stopped).await;
+            let _ = ending.send(());
+        });
         Ok(Self { stop, ended, dropped })
     }
 
@@ -116,8 +118,38 @@ impl GatewaySession {
     pub async fn shutdown(self) {
         self.stop.send_replace(true);
         if timeout(SHUTDOWN_TIMEOUT, self.ended).await.is_err() {
-            tracing::debug!("the gateway's thread is left behind");
+            tracing::debug!("the gateway's connection is left behind");
         }
+    }
+}
+
+/// Where the gateway is, and how many sessions may still be begun.
+struct Place {
+    url: Url,
+    /// `None` where the API does not tell.
+    starts_left: Option<u64>,
+    /// Until the count begins anew.
+    reset_after: Duration,
+}
+
+impl Place {
+    /// `GET /gateway/bot`; where an API has no such route, `GET /gateway`.
+    async fn ask(caller: &Caller) -> Result<Self, BotError> {
+        let call = |path| Call::as_bot(Method::GET, Route("gateway", 0), path);
+        let answer = match caller.json(call("/gateway/bot")).await {
+            Err(BotError::NotFound { .. }) => caller.json(call("/gateway")).await?,
+            answer => answer?,
+        };
+        let url = answer.get("url").and_then(Value::as_str).unwrap_or_default();
+        let url = Url::parse(url).map_err(|_| odd("`GET /gateway/bot` named no URL"))?;
+        let url = checked(url)
+            .ok_or_else(|| odd("`GET /gateway/bot` named an address that is neither `wss` nor on this machine"))?;
+        let limit = |field: &str| answer.get("session_start_limit")?.get(field)?.as_u64();
+        Ok(Self {
+            url,
+            starts_left: limit("remaining"),
+            reset_after: Duration::from_millis(limit("reset_after").unwrap_or(0)),
+        })
     }
 }
 
@@ -128,237 +160,215 @@ fn checked(mut url: Url) -> Option<Url> {
         "ws" => http::is_loopback(&url),
         _ => false,
     };
-    // serenity appends `?v=10` to the text.
     url.set_query(None);
     url.set_fragment(None);
     fine.then_some(url)
 }
 
-fn intents(message_content: bool) -> GatewayIntents {
-    let needed = GatewayIntents::GUILDS | GatewayIntents::GUILD_MESSAGES;
-    if message_content {
-        needed | GatewayIntents::MESSAGE_CONTENT
-    } else {
-        needed
-    }
-}
-
-struct Session {
-    http: Arc<Http>,
-    ws_url: Arc<Mutex<String>>,
-    intents: GatewayIntents,
-    handler: Arc<Handler>,
+/// What is decided between connections.
+struct Gateway {
+    caller: Arc<Caller>,
+    token: BotToken,
+    intents: u64,
     notes: mpsc::Sender<GatewayNote>,
-    stopped: watch::Receiver<bool>,
-    watched: watch::Sender<Option<ShardMessenger>>,
+    listener: Forwarder,
+    session: Option<Session>,
+    failed_resumes: u32,
+    pace: Pace,
 }
 
-/// How one connection ended.
-enum End {
-    Stopped,
-    Lost,
-    Fatal(u16),
-}
+/// Nobody reads the notes any more, or the session is over.
+struct Over;
 
-/// The thread's whole life.
-fn run(session: Session, messengers: watch::Receiver<Option<ShardMessenger>>, ending: oneshot::Sender<()>) {
-    let notes = session.notes.clone();
-    let over = Arc::new(AtomicBool::new(false));
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-    let watched = runtime.and_then(|runtime| {
-        let (metrics, over) = (runtime.metrics(), Arc::clone(&over));
-        let body = move || watch_for_spinning(&metrics, &over, &messengers);
-        let watchdog = thread::Builder::new().name("gateway watchdog".to_owned()).spawn(body)?;
-        Ok((runtime, watchdog))
-    });
-    if let Ok((runtime, watchdog)) = watched {
-        runtime.block_on(session.supervise());
-        over.store(true, Ordering::Relaxed);
-        watchdog.thread().unpark();
-        // Not dropped: that would wait for a name being looked up.
-        runtime.shutdown_background();
-    } else {
-        // A full channel has a reader, who will find it closed.
-        let _ = notes.try_send(GatewayNote::Fatal { code: None });
-    }
-    let _ = ending.send(());
-}
-
-/// Orders a spinning runner to send something: that fails on an ended stream, and the failure ends the runner. On a
-/// stream that lives after all (a machine that was suspended) it is an idle presence update. A runner that waits parks
-/// its thread twice a second, so the watchdog counts that and wakes nobody.
-fn watch_for_spinning(
-    metrics: &RuntimeMetrics,
-    over: &AtomicBool,
-    messengers: &watch::Receiver<Option<ShardMessenger>>,
-) {
-    loop {
-        let before = metrics.worker_park_count(0);
-        thread::park_timeout(STALL);
-        if over.load(Ordering::Relaxed) {
-            return;
-        }
-        if metrics.worker_park_count(0) == before
-            && let Some(messenger) = &*messengers.borrow()
-        {
-            messenger.set_status(OnlineStatus::Online);
-        }
-    }
-}
-
-impl Session {
-    /// Connects again and again, at a pace that respects the daily limit, until told to stop or refused for good.
-    async fn supervise(mut self) {
-        let manager = self.inert_manager();
-        let mut stopped = self.stopped.clone();
-        let mut pace = Pace::default();
+impl Gateway {
+    async fn supervise(mut self, place: Place, mut stopped: watch::Receiver<bool>) {
+        let mut place = Some(place);
         loop {
-            let wait = pace.wait(Instant::now());
-            tokio::select! {
-                () = sleep(wait) => {}
-                _ = stopped.changed() => return,
-            }
-            let shard = tokio::select! {
-                shard = timeout(CONNECT_TIMEOUT, self.connect()) => shard,
+            let connection = tokio::select! {
+                connection = self.connect(&mut place) => connection,
                 _ = stopped.changed() => return,
             };
-            let end = if let Ok(Ok(shard)) = shard {
-                // The shard identifies as soon as the gateway says hello. Counted before, in case it never says so.
-                pace.identifying(Instant::now());
-                if self.notes.send(GatewayNote::Identifying).await.is_err() {
-                    return;
-                }
-                self.drive(shard, &manager, &mut stopped).await
-            } else {
-                pace.unreachable(Instant::now());
-                End::Lost
+            let mut connection = match connection {
+                Ok(Some(connection)) => connection,
+                Ok(None) => continue,
+                Err(Over) => return,
             };
-            let note = match end {
-                End::Stopped => return,
-                End::Lost => GatewayNote::Disconnected,
-                // The switch in the portal was turned off since we asked for the flags. The mention is enough to read
-                // a code, so the session goes on without the content of other messages.
-                End::Fatal(4014) if self.intents.contains(GatewayIntents::MESSAGE_CONTENT) => {
-                    self.intents.remove(GatewayIntents::MESSAGE_CONTENT);
-                    tracing::warn!(
-                        "the gateway refused MESSAGE_CONTENT (close code 4014): messages are read by their mention of the bot"
-                    );
-                    GatewayNote::Disconnected
-                }
-                End::Fatal(code) => GatewayNote::Fatal { code: Some(code) },
+            let end = tokio::select! {
+                end = connection.run(&mut self.session, &mut self.listener) => end,
+                _ = stopped.changed() => return connection.close().await,
             };
-            let over = matches!(note, GatewayNote::Fatal { .. });
-            if self.notes.send(note).await.is_err() || over {
+            drop(connection);
+            if self.take_end(end).await.is_err() {
                 return;
             }
         }
     }
 
-    async fn connect(&self) -> serenity::Result<Shard> {
-        let info = ShardInfo {
-            id: ShardId(0),
-            total: 1,
+    /// Waits until a connection may be made, makes it, and says who we are. `None` if that failed.
+    async fn connect(&mut self, place: &mut Option<Place>) -> Result<Option<Connection>, Over> {
+        if let Some(session) = self.session.clone() {
+            sleep(self.pace.wait_to_resume(Instant::now())).await;
+            let named = session
+                .url
+                .clone()
+                .and_then(checked)
+                .filter(|_| self.failed_resumes == 0);
+            let url = match named {
+                Some(url) => url,
+                None => match self.place(place).await? {
+                    Some(place) => place.url,
+                    None => return Ok(None),
+                },
+            };
+            self.pace.trying(Instant::now());
+            return match self.open(&url).await {
+                Ok(mut connection) => match connection.resume(&self.token, &session).await {
+                    Ok(()) => Ok(Some(connection)),
+                    Err(end) => self.take_end(end).await.map(|()| None),
+                },
+                Err(why) => self.take_end(End::Lost(why)).await.map(|()| None),
+            };
+        }
+        sleep(self.pace.wait_to_begin(Instant::now())).await;
+        let Some(place) = self.place(place).await? else {
+            return Ok(None);
         };
-        Shard::new(Arc::clone(&self.ws_url), self.http.token(), info, self.intents, None).await
-    }
-
-    /// Runs one connection to its end; serenity resumes within it by itself.
-    async fn drive(&self, shard: Shard, manager: &Arc<ShardManager>, stopped: &mut watch::Receiver<bool>) -> End {
-        let mut runner = ShardRunner::new(ShardRunnerOptions {
-            data: empty_data(),
-            event_handlers: Vec::new(),
-            raw_event_handlers: vec![Arc::clone(&self.handler) as Arc<dyn RawEventHandler>],
-            manager: Arc::clone(manager),
-            shard,
-            http: Arc::clone(&self.http),
-        });
-        let messenger = ShardMessenger::new(&runner);
-        self.watched.send_replace(Some(messenger.clone()));
-        #[expect(
-            clippy::disallowed_methods,
-            reason = "the task is awaited or aborted below; apart it cannot take the session with it when it panics"
-        )]
-        let mut running = tokio::spawn(async move { Box::pin(runner.run()).await });
-        let end = tokio::select! {
-            ended = &mut running => match ended {
-                Ok(Err(serenity::Error::Gateway(e))) => close_code(&e).map_or(End::Lost, End::Fatal),
-                _ => End::Lost,
-            },
-            _ = stopped.changed() => {
-                // After our close frame is answered serenity would resume: without an address it gives up at once.
-                self.ws_url.lock().await.clear();
-                messenger.shutdown_clean();
-                let _ = timeout(CLOSE_TIMEOUT, &mut running).await;
-                running.abort();
-                End::Stopped
+        if place.starts_left.is_some_and(|left| left < KEPT_STARTS) {
+            let left = place.starts_left.unwrap_or(0);
+            let why = format!("{left} of the gateway sessions that Discord allows the bot in a day are left");
+            self.tell(GatewayNote::HistoryOnly(why)).await?;
+            sleep(place.reset_after.max(Duration::from_mins(1))).await;
+            return Ok(None);
+        }
+        match self.open(&place.url).await {
+            Ok(mut connection) => {
+                self.pace.identifying(Instant::now());
+                match connection.identify(&self.token, self.intents).await {
+                    Ok(()) => Ok(Some(connection)),
+                    Err(end) => self.take_end(end).await.map(|()| None),
+                }
             }
+            Err(why) => {
+                self.pace.trying(Instant::now());
+                self.tell(GatewayNote::Disconnected(why)).await.map(|()| None)
+            }
+        }
+    }
+
+    async fn open(&self, url: &Url) -> Result<Connection, &'static str> {
+        let opened = timeout(CONNECT_TIMEOUT, Connection::open(self.caller.http(), url)).await;
+        opened.unwrap_or(Err("the gateway cannot be reached"))
+    }
+
+    /// What the start already asked, or what the API says now.
+    async fn place(&mut self, first: &mut Option<Place>) -> Result<Option<Place>, Over> {
+        if let Some(first) = first.take() {
+            return Ok(Some(first));
+        }
+        match Place::ask(&self.caller).await {
+            Ok(place) => Ok(Some(place)),
+            Err(error) => {
+                tracing::warn!(%error, "Discord does not tell where the gateway is");
+                self.pace.trying(Instant::now());
+                self.tell(GatewayNote::Disconnected("the API does not tell where the gateway is"))
+                    .await?;
+                Ok(None)
+            }
+        }
+    }
+
+    /// Decides what follows the end of a connection, and says so.
+    async fn take_end(&mut self, end: End) -> Result<(), Over> {
+        let (why, way_out) = match &end {
+            End::Closed(code) => {
+                let known = look_up(*code);
+                if *code == Some(4014) && self.intents & MESSAGE_CONTENT != 0 {
+                    // The switch in the portal was turned off since we asked for the flags. The mention is enough to
+                    // read a code, so the session goes on without the content of other messages.
+                    self.intents &= !MESSAGE_CONTENT;
+                    tracing::warn!(
+                        "the gateway refused MESSAGE_CONTENT (close code 4014): messages are read by their mention of the bot"
+                    );
+                    (known.meaning, WayOut::Begin)
+                } else if matches!(known.way_out, WayOut::History | WayOut::Stop) {
+                    return self.give_up(known).await;
+                } else {
+                    (known.meaning, known.way_out)
+                }
+            }
+            End::Moved => ("the gateway asked for a new connection", WayOut::Resume),
+            End::Invalidated { resumable: true } => ("the gateway interrupted the session", WayOut::Resume),
+            End::Invalidated { resumable: false } => ("the gateway ended the session", WayOut::Begin),
+            End::Lost(why) => (*why, WayOut::Resume),
         };
-        self.watched.send_replace(None);
-        end
+        if self.listener.resumed_or_ready() {
+            self.pace.worked();
+            self.failed_resumes = 0;
+        } else {
+            self.failed_resumes += 1;
+        }
+        if way_out == WayOut::Begin || self.failed_resumes >= 2 {
+            self.session = None;
+        }
+        if self.session.is_some() && self.failed_resumes == 0 {
+            tracing::info!(why, "the gateway's connection is gone and the session is resumed");
+            return Ok(());
+        }
+        self.tell(GatewayNote::Disconnected(why)).await
     }
 
-    /// A manager that knows no runner and no address: all it does is to let a runner end when that wants a restart.
-    fn inert_manager(&self) -> Arc<ShardManager> {
-        let (manager, _) = ShardManager::new(ShardManagerOptions {
-            data: empty_data(),
-            event_handlers: Vec::new(),
-            raw_event_handlers: Vec::new(),
-            shard_index: 0,
-            shard_init: 0,
-            shard_total: 1,
-            ws_url: Arc::default(),
-            http: Arc::clone(&self.http),
-            intents: self.intents,
-            presence: None,
-        });
-        // A runner that asks for its restart waits up to 5 s for somebody to report its end, and then reports one more
-        // itself. With one report ahead of it, it never waits.
-        manager.shutdown_finished(ShardId(0));
-        manager
+    async fn give_up(&self, known: &'static CloseCode) -> Result<(), Over> {
+        let note = match known.way_out {
+            WayOut::Stop => GatewayNote::Fatal { code: known.code },
+            _ => GatewayNote::HistoryOnly(format!(
+                "the gateway closed the session (close code {}: {}); {}",
+                known.code, known.meaning, known.cure
+            )),
+        };
+        let _ = self.tell(note).await;
+        Err(Over)
     }
-}
 
-fn empty_data() -> Arc<RwLock<TypeMap>> {
-    Arc::new(RwLock::new(TypeMap::new()))
-}
-
-fn close_code(e: &GatewayError) -> Option<u16> {
-    match e {
-        GatewayError::InvalidAuthentication => Some(4004),
-        GatewayError::InvalidGatewayIntents => Some(4013),
-        GatewayError::DisallowedGatewayIntents => Some(4014),
-        _ => None,
+    async fn tell(&self, note: GatewayNote) -> Result<(), Over> {
+        self.notes.send(note).await.map_err(|_| Over)
     }
 }
 
-/// Turns events into notes. serenity runs it in a task per event, so their order is not kept.
-struct Handler {
+/// Turns events into notes.
+struct Forwarder {
     notes: mpsc::Sender<GatewayNote>,
     channels: BTreeSet<ChannelId>,
     commands: Option<mpsc::Sender<CommandUse>>,
     dropped: Arc<AtomicU64>,
+    /// Whether the session was begun or resumed on the connection under way.
+    working: bool,
 }
 
-#[serenity::async_trait]
-impl RawEventHandler for Handler {
-    async fn raw_event(&self, _: Context, event: Event) {
+impl Forwarder {
+    /// Whether the connection that ended had got so far as to bring events.
+    fn resumed_or_ready(&mut self) -> bool {
+        std::mem::take(&mut self.working)
+    }
+}
+
+impl Events for Forwarder {
+    async fn take(&mut self, kind: &str, data: &RawValue) {
         if let Some(commands) = &self.commands
-            && let Some(used) = gateway_event::command_use(&event)
+            && let Some(used) = gateway_event::command_use(kind, data)
         {
             let _ = commands.try_send(used);
             return;
         }
-        match gateway_event::note(event, &self.channels) {
+        match gateway_event::note(kind, data, &self.channels) {
             None => {}
             Some(note @ (GatewayNote::Ready | GatewayNote::Resumed)) => {
+                self.working = true;
                 // A session's begin must not be lost: the listener reads the history then.
                 let _ = self.notes.send(note).await;
             }
             Some(hint) => {
-                let sent = self.notes.try_send(hint);
-                if sent.is_err() {
-                    self.dropped.fetch_add(1, Ordering::Relaxed);
-                }
+                let lost = self.notes.try_send(hint).is_err();
+                self.dropped.fetch_add(u64::from(lost), Ordering::Relaxed);
             }
         }
     }
@@ -387,11 +397,5 @@ mod tests {
         ] {
             assert_eq!(check(bad), None, "{bad}");
         }
-    }
-
-    #[test]
-    fn message_content_is_asked_for_only_where_told() {
-        assert_eq!(intents(false).bits(), 513);
-        assert_eq!(intents(true).bits(), 33_281);
     }
 }

@@ -1,4 +1,4 @@
-//! The only folder that names serenity, reqwest and oauth2.
+//! The only folder that names oauth2 and the WebSocket's crate.
 
 pub mod api_base;
 pub mod bot;

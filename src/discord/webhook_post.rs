@@ -8,6 +8,7 @@ use std::time::Duration;
 use reqwest::StatusCode;
 use reqwest::header::CONTENT_TYPE;
 use serde_json::Value;
+use serde_json::value::RawValue;
 use zeroize::Zeroizing;
 
 use futures_util::FutureExt;
@@ -99,18 +100,19 @@ impl HttpWebhookPost {
     /// The webhook's posts newer than `after`, newest last. Where the application may not read message content, the
     /// ten newest are read with the webhook's own token.
     async fn read_back(&self, channel: ChannelId, webhook: WebhookId, after: u64) -> Result<Vec<RecentPost>, BotError> {
-        let page: Vec<Value> = self.bot.page(channel, HistoryPage::After(after)).await?.read()?;
-        let mut own: Vec<(MessageId, &Value)> = page
-            .iter()
+        let answer = self.bot.page(channel, HistoryPage::After(after)).await?;
+        let page: Vec<&RawValue> = answer.read()?;
+        let mut own: Vec<(MessageId, Value)> = page
+            .into_iter()
             .filter_map(|item| Some((bot::message(item, Some(channel))?, item)))
             .filter(|(message, _)| message.webhook == Some(webhook) && message.id.0 > after)
-            .map(|(message, item)| (message.id, item))
+            .filter_map(|(message, item)| Some((message.id, serde_json::from_str(item.get()).ok()?)))
             .collect();
         own.sort_by_key(|(id, _)| *id);
         let newest = own.len().saturating_sub(READ_BACK);
         let mut posts = Vec::with_capacity(own.len());
         for (place, (id, item)) in own.into_iter().enumerate() {
-            let mut footers = footers(item);
+            let mut footers = footers(&item);
             if footers.is_empty() && place >= newest {
                 footers = match self.bot.as_its_webhook(webhook, id).await {
                     Ok(Some(whole)) => self::footers(&whole),

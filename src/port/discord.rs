@@ -220,8 +220,6 @@ pub trait BotApi {
 /// What the gateway session tells the listener. Only hints: the history is the truth.
 #[derive(Debug, Clone)]
 pub enum GatewayNote {
-    /// An IDENTIFY is about to be sent (it counts against 1,000 a day).
-    Identifying,
     /// A session began.
     Ready,
     /// A session was resumed.
@@ -230,11 +228,13 @@ pub enum GatewayNote {
     Message(ChannelMessage),
     /// An event for us could not be parsed; its kind only.
     Unparsed(String),
-    /// The connection is gone and will be retried.
-    Disconnected,
-    /// The session ended for good with this close code (4004, 4013, 4014) or for another fatal reason.
+    /// The connection is gone for this reason and will be made again.
+    Disconnected(&'static str),
+    /// There is no gateway for this reason, so that the history alone brings codes.
+    HistoryOnly(String),
+    /// The session ended for good with this close code.
     Fatal {
-        /// The close code, where there was one.
-        code: Option<u16>,
+        /// Discord's close code.
+        code: u16,
     },
 }

@@ -16,41 +16,52 @@ const HOUR: Duration = Duration::from_hours(1);
 /// The longest wait before a gateway that could not be reached is tried again; the history is read meanwhile.
 const LONGEST_RETRY: Duration = Duration::from_secs(15);
 
-/// The pace of one process. Across restarts the listener counts. It is no [`Bucket`](super::bucket::Bucket): that would
-/// make the sixth connection of an hour wait four minutes, and a gateway that comes back soon is worth trying sooner.
+/// The pace of one process. Across restarts, and across the bot's other programs, Discord counts. It is no
+/// [`Bucket`](super::bucket::Bucket): that would make the sixth connection of an hour wait four minutes, and a gateway
+/// that comes back soon is worth trying sooner.
 #[derive(Debug, Default)]
 pub struct Pace {
     identified: VecDeque<Instant>,
-    failures: u32,
-    failed_at: Option<Instant>,
+    /// Connections that were tried since one that worked, itself included.
+    tries: u32,
+    last: Option<Instant>,
 }
 
 impl Pace {
-    /// How long to wait before the next connection.
-    pub fn wait(&self, now: Instant) -> Duration {
-        let after_failure = self.failed_at.map(|at| {
-            let pause = Duration::from_secs(1) * 2_u32.saturating_pow(self.failures.saturating_sub(1));
-            at + pause.min(LONGEST_RETRY)
-        });
+    /// How long to wait before a connection that begins a session.
+    pub fn wait_to_begin(&self, now: Instant) -> Duration {
         let after_identify = self.identified.back().map(|at| *at + self.distance(now));
-        let next = after_failure.max(after_identify).unwrap_or(now);
-        next.saturating_duration_since(now)
+        let after_identify = after_identify.unwrap_or(now).saturating_duration_since(now);
+        after_identify.max(self.wait_to_resume(now))
+    }
+
+    /// How long to wait before a connection that resumes a session.
+    pub fn wait_to_resume(&self, now: Instant) -> Duration {
+        let Some(last) = self.last.filter(|_| self.tries > 0) else {
+            return Duration::ZERO;
+        };
+        let pause = Duration::from_secs(1) * 2_u32.saturating_pow(self.tries - 1);
+        (last + pause.min(LONGEST_RETRY)).saturating_duration_since(now)
     }
 
     /// An IDENTIFY is about to be sent.
     pub fn identifying(&mut self, now: Instant) {
-        self.failures = 0;
-        self.failed_at = None;
+        (self.tries, self.last) = (0, None);
         self.identified.push_back(now);
         while self.identified.front().is_some_and(|at| now.duration_since(*at) > HOUR) {
             self.identified.pop_front();
         }
     }
 
-    /// No connection could be opened; no IDENTIFY was spent.
-    pub fn unreachable(&mut self, now: Instant) {
-        self.failures = self.failures.saturating_add(1);
-        self.failed_at = Some(now);
+    /// A connection is tried that spends no IDENTIFY.
+    pub fn trying(&mut self, now: Instant) {
+        self.tries = self.tries.saturating_add(1);
+        self.last = Some(now);
+    }
+
+    /// The session was begun or resumed on the last connection.
+    pub fn worked(&mut self) {
+        self.tries = self.tries.min(1);
     }
 
     fn distance(&self, now: Instant) -> Duration {
@@ -71,7 +82,7 @@ mod tests {
         let start = Instant::now();
         let (mut pace, mut now, mut identifies) = (Pace::default(), start, 0);
         while now < start + 24 * HOUR {
-            now += pace.wait(now);
+            now += pace.wait_to_begin(now);
             pace.identifying(now);
             identifies += 1;
         }
@@ -82,14 +93,14 @@ mod tests {
     fn the_first_few_reconnects_are_five_seconds_apart() {
         let mut now = Instant::now();
         let mut pace = Pace::default();
-        assert_eq!(pace.wait(now), Duration::ZERO);
+        assert_eq!(pace.wait_to_begin(now), Duration::ZERO);
         for _ in 0..ORDINARY_PER_HOUR {
             pace.identifying(now);
-            assert_eq!(pace.wait(now), BETWEEN_IDENTIFIES);
+            assert_eq!(pace.wait_to_begin(now), BETWEEN_IDENTIFIES);
             now += BETWEEN_IDENTIFIES;
         }
         now += 2 * HOUR;
-        assert_eq!(pace.wait(now), Duration::ZERO);
+        assert_eq!(pace.wait_to_begin(now), Duration::ZERO);
     }
 
     #[test]
@@ -97,12 +108,12 @@ mod tests {
         let now = Instant::now();
         let mut pace = Pace::default();
         for seconds in [1, 2, 4, 8, 15, 15] {
-            pace.unreachable(now);
-            assert_eq!(pace.wait(now), Duration::from_secs(seconds));
+            pace.trying(now);
+            assert_eq!(pace.wait_to_begin(now), Duration::from_secs(seconds));
         }
         for _ in 0..100 {
-            pace.unreachable(now);
+            pace.trying(now);
         }
-        assert_eq!(pace.wait(now), LONGEST_RETRY);
+        assert_eq!(pace.wait_to_begin(now), LONGEST_RETRY);
     }
 }

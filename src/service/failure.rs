@@ -2,11 +2,10 @@
 
 use crate::actors::listener::Fatal;
 use crate::actors::pipeline::Ended;
+use crate::discord::gateway::close_code;
 use crate::ids::ChannelId;
 use crate::lifecycle::{Exit, Failure};
 use crate::port::discord::BotError;
-
-use super::wiring::IDENTIFIES_A_DAY;
 
 /// The same words whether the checks of the start find it or the reading of history.
 pub(super) fn unreadable(channel: ChannelId) -> String {
@@ -54,29 +53,13 @@ pub fn of_end(ended: Ended) -> Failure {
         }
         Ended::Died(who) => Failure::new(Exit::Bug, format!("the {who} died; please report the lines above")),
         Ended::Operator(Fatal::Bot { channel, error }) => of_bot(&unreadable(channel), error),
-        Ended::Operator(Fatal::TooManyIdentifies) => Failure::new(
-            Exit::Failed,
-            format!(
-                "{IDENTIFIES_A_DAY} gateway sessions were begun within a day; at 1,000 Discord resets the bot's token"
-            ),
-        )
-        .way_out("find out why the service restarts or loses its session so often, then start it tomorrow"),
         Ended::Operator(Fatal::Gateway(code)) => {
-            let (message, advice) = match code {
-                Some(4004) => (
-                    "the gateway refused the bot's token (close code 4004)",
-                    "check CODEFERRY_BOT_TOKEN",
-                ),
-                Some(4014) => (
-                    "the gateway refused an intent (close code 4014)",
-                    "switch on MESSAGE CONTENT INTENT on the page \"Bot\" of the portal and start again",
-                ),
-                _ => (
-                    "the gateway closed the session for good",
-                    "see the log; check the bot's page in the portal",
-                ),
-            };
-            Failure::new(Exit::Usage, message).way_out(advice)
+            let known = close_code::look_up(Some(code));
+            let message = format!(
+                "the gateway closed the session for good (close code {code}): {}",
+                known.meaning
+            );
+            Failure::new(Exit::Usage, message).way_out(known.cure)
         }
     }
 }

@@ -33,9 +33,6 @@ use crate::steps::{Deliver, Exchange, Fetch, Invite, Revoke};
 use crate::store::{Change, CommitterHandle, Loaded};
 use crate::time::{SharedClock, SteadyClock, Timestamp};
 
-/// IDENTIFYs a day before we stop: at 1,000 Discord resets the bot's token.
-pub(super) const IDENTIFIES_A_DAY: usize = 950;
-
 /// Direct messages under way at once; Discord slows down who opens many of them.
 const INVITING_AT_ONCE: usize = 4;
 
@@ -126,7 +123,6 @@ pub fn wire(
     let clock: SharedClock = steady.clone();
     let lanes = settings::watched(config);
     let governor = start_governor(config, &loaded, store.clone(), clock.clone());
-    let identifies = loaded.identifies.clone();
     let rules = settings::open_grants_rules(config);
     let open_grants = OpenGrants::new(loaded, rules, StdRng::from_rng(&mut random), clock.now());
     let settings = JournalSettings {
@@ -172,7 +168,6 @@ pub fn wire(
             after_receipt: config.intake.after_receipt,
             on_fatal: end_once(end),
             on_ready: callbacks.on_ready,
-            identifies: listener::Identifies::new(identifies, IDENTIFIES_A_DAY, store),
         },
         outside.notes,
         journal.clone(),

@@ -3,9 +3,6 @@
 
 use serde::{Deserialize, Serialize};
 
-/// IDENTIFYs allowed in a day (Discord Docs/Events/Gateway); a further one is answered with op 9.
-pub const SESSION_STARTS: u64 = 1_000;
-
 /// How the gateway behaves; the defaults are Discord's, as far as they are known.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(default)]
@@ -14,6 +11,8 @@ pub struct GatewaySettings {
     pub heartbeat_interval_ms: u64,
     /// Events kept for replay.
     pub replay_events: usize,
+    /// Sessions that may be begun in all, as `GET /gateway/bot` tells; a further IDENTIFY is answered with op 9.
+    pub session_starts: u64,
     /// Frames allowed in a minute; a further one closes with 4008.
     pub frames_per_minute: usize,
 }
@@ -23,6 +22,7 @@ impl Default for GatewaySettings {
         Self {
             heartbeat_interval_ms: 41_250,
             replay_events: 2048,
+            session_starts: 1000,
             frames_per_minute: 120,
         }
     }

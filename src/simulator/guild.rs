@@ -7,7 +7,6 @@
 use serde_json::{Value, json};
 
 use super::answer::{Answer, Reply};
-use super::gateway::SESSION_STARTS;
 use super::ids::{BOT_ROLE_ID, GUILD_ID, OWNER_ID};
 use super::object;
 use super::request::Call;
@@ -32,8 +31,9 @@ pub fn gateway(inner: &mut Inner, _call: &Call<'_>) -> Reply {
 
 /// `GET /gateway/bot`.
 pub fn gateway_for_bot(inner: &mut Inner, _call: &Call<'_>) -> Reply {
-    let starts =
-        json!({"total": SESSION_STARTS, "remaining": SESSION_STARTS, "reset_after": 14_400_000, "max_concurrency": 1});
+    let allowed = inner.options.gateway.session_starts;
+    let left = allowed.saturating_sub(inner.hub.status.identifies);
+    let starts = json!({"total": allowed, "remaining": left, "reset_after": 14_400_000, "max_concurrency": 1});
     let body = json!({"url": inner.gateway_url(), "shards": 1, "session_start_limit": starts});
     Ok(Answer::json(200, &body))
 }

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use tokio::sync::mpsc::UnboundedSender;
 use tokio::time::Instant;
 
-use super::gateway::{Dispatch, GatewayFault, GatewaySettings, GatewayStatus, SESSION_STARTS, intent};
+use super::gateway::{Dispatch, GatewayFault, GatewaySettings, GatewayStatus, intent};
 use super::object;
 use super::options::{FLAG_MESSAGE_CONTENT, FLAG_MESSAGE_CONTENT_LIMITED};
 use super::world::World;
@@ -60,6 +60,8 @@ struct Session {
 #[derive(Default)]
 pub struct Hub {
     pub(super) settings: GatewaySettings,
+    /// Where READY says that a session is resumed.
+    resume_url: String,
     sessions: HashMap<String, Session>,
     connections: HashMap<u64, UnboundedSender<Out>>,
     next_id: u64,
@@ -73,9 +75,10 @@ pub struct Hub {
 
 impl Hub {
     /// A gateway without sessions.
-    pub fn new(settings: GatewaySettings) -> Self {
+    pub fn new(settings: GatewaySettings, resume_url: String) -> Self {
         Self {
             settings,
+            resume_url,
             ..Self::default()
         }
     }
@@ -186,7 +189,7 @@ impl Hub {
         if lacks(MESSAGE_CONTENT, content_flags) || lacks(GUILD_MEMBERS, MEMBER_FLAGS) {
             return Err(Out::close(4014));
         }
-        if self.status.identifies >= SESSION_STARTS {
+        if self.status.identifies >= self.settings.session_starts {
             return Err(Out::op(9, &json!(false)));
         }
         self.status.identifies += 1;
@@ -199,7 +202,7 @@ impl Hub {
             "guilds": [{ "id": guild["id"], "unavailable": true }],
             "session_id": id,
             "session_type": "normal",
-            "resume_gateway_url": "ws://127.0.0.1/",
+            "resume_gateway_url": self.resume_url,
             "private_channels": [],
             "relationships": [],
             "user_settings": {},

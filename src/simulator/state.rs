@@ -102,11 +102,15 @@ impl State {
     }
 }
 
+fn gateway_url(base_url: &str) -> String {
+    format!("{}/gateway", base_url.replacen("http", "ws", 1))
+}
+
 impl Inner {
     pub(super) fn new(options: SimulatorOptions, seed: u64, base_url: String, later: UnboundedSender<Later>) -> Self {
         Self {
             world: World::new(&options, seed),
-            hub: Hub::new(options.gateway.clone()),
+            hub: Hub::new(options.gateway.clone(), gateway_url(&base_url)),
             limits: Limits::new(options.limits.clone()),
             faults: FaultList::default(),
             ledger: Ledger::default(),
@@ -119,7 +123,7 @@ impl Inner {
 
     /// The Gateway's address.
     pub fn gateway_url(&self) -> String {
-        format!("{}/gateway", self.base_url.replacen("http", "ws", 1))
+        gateway_url(&self.base_url)
     }
 
     /// Puts a message into a channel and publishes its event; returns its id.

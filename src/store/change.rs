@@ -63,8 +63,6 @@ pub enum Change {
         /// The reserved send times, oldest first, at most 60.
         sent_at: Vec<Timestamp>,
     },
-    /// Replaces the times of the gateway's IDENTIFYs of the last day.
-    PutIdentifies(Vec<Timestamp>),
 }
 
 impl Kind for Change {
@@ -86,7 +84,6 @@ impl Kind for Change {
             Self::HoldPlace(_) | Self::FreePlaces(_) => "link",
             Self::MoveCursor { .. } => "cursor",
             Self::PutSpending { .. } => "spending",
-            Self::PutIdentifies(_) => "identify",
         }
     }
 }
@@ -156,8 +153,6 @@ pub struct Loaded {
     pub cursors: BTreeMap<ChannelId, MessageId>,
     /// Budget spending.
     pub spending: BTreeMap<ChannelId, Vec<Timestamp>>,
-    /// IDENTIFYs of the last day.
-    pub identifies: Vec<Timestamp>,
     /// Closed grants that are kept.
     pub closed: u64,
 }

@@ -9,7 +9,7 @@ use super::keys::hour_of;
 use super::load::Found;
 use super::open::{OpenedFolder, StoreOptions, open_folder};
 use super::port::{ClosedTotals, Room, Store};
-use super::record::{self, ClosedMark, Cursor, Identifies, Spending, grant_key};
+use super::record::{self, ClosedMark, Cursor, Spending, grant_key};
 use super::records::{Records, push};
 use crate::crash;
 use crate::grant::{ClosedGrant, State};
@@ -138,7 +138,6 @@ impl Journal {
                 let (channel, sent_at) = (*channel, sent_at.clone());
                 records.put(batch, &Spending { channel, sent_at })
             }
-            Change::PutIdentifies(times) => records.put(batch, &Identifies(times.clone())),
             Change::RemoveSourceMessage(message) => {
                 records.remove(batch, record::SOURCE_MESSAGES, &message.0.to_be_bytes());
                 Ok(())

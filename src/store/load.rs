@@ -8,7 +8,7 @@ use super::closed::Marks;
 use super::disk::{Disk, Sync};
 use super::error::StoreError;
 use super::keys::{KeyError, KeyRing};
-use super::record::{self, ClosedMark, Cursor, Identifies, Spending, grant_key, grant_of};
+use super::record::{self, ClosedMark, Cursor, Spending, grant_key, grant_of};
 use super::records::{Pass, Records, Seals, decode, push};
 use crate::grant::{ClosedGrant, Grant, State};
 use crate::ids::GrantId;
@@ -67,9 +67,6 @@ impl Found {
         } else if is(record::SPENDING) {
             let Spending { channel, sent_at } = decode(key, bytes)?;
             loaded.spending.insert(channel, sent_at);
-        } else if is(record::IDENTIFIES) {
-            let Identifies(times) = decode(key, bytes)?;
-            loaded.identifies = times;
         }
         Some(())
     }

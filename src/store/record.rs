@@ -44,7 +44,7 @@ tables! {
     CURSORS = b'r', "cursors";
     /// Channel: spent slots of its budget.
     SPENDING = b'b', "spending";
-    /// IDENTIFYs of the last day.
+    /// Not written any more, and passed over: when sessions of the gateway were begun.
     IDENTIFIES = b'i', "identifies";
 }
 
@@ -61,10 +61,6 @@ pub struct Spending {
     pub channel: ChannelId,
     pub sent_at: Vec<Timestamp>,
 }
-
-/// The gateway's IDENTIFYs of the last day.
-#[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Identifies(pub Vec<Timestamp>);
 
 /// What of the closed log was acknowledged in one hour.
 #[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -117,5 +113,4 @@ plain! {
     ClosedMark in CLOSED_MARKS under |mark| mark.hour.to_be_bytes();
     Cursor in CURSORS under |cursor| cursor.channel.0.to_be_bytes();
     Spending in SPENDING under |spending| spending.channel.0.to_be_bytes();
-    Identifies in IDENTIFIES under |_times| [];
 }

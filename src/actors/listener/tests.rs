@@ -25,10 +25,12 @@ use crate::intake::v1::{self, Redirect};
 use crate::port::discord::{ApplicationFacts, HistoryPage};
 use crate::port::later::Later;
 use crate::secret::{Key, PersonalData};
-use crate::store::{ClosedTotals, Committer, Durable, Loaded, Problem, Room, Store, StoreError};
+use crate::store::{
+    Change, ClosedTotals, Committer, CommitterHandle, Durable, Loaded, Problem, Room, Store, StoreError,
+};
 use crate::testing::minter;
 use crate::testing::{logged, paused};
-use crate::time::{Clock, SteadyClock};
+use crate::time::{Clock, SteadyClock, Timestamp};
 
 mod intake;
 mod lanes;
@@ -328,7 +330,6 @@ impl Site {
             after_receipt: options.after_receipt,
             on_fatal: Rc::new(move |why| told.borrow_mut().push(why)),
             on_ready: Rc::new(|| {}),
-            identifies: Identifies::new(Vec::new(), 950, store),
         };
         Self {
             outside,

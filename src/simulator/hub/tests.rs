@@ -33,10 +33,13 @@ impl Bench {
         results.permissions.view = false;
         let (out, received) = unbounded_channel();
         Self {
-            hub: Hub::new(GatewaySettings {
-                replay_events: 4,
-                ..GatewaySettings::default()
-            }),
+            hub: Hub::new(
+                GatewaySettings {
+                    replay_events: 4,
+                    ..GatewaySettings::default()
+                },
+                "ws://127.0.0.1:1/".to_owned(),
+            ),
             world,
             out,
             received,
@@ -101,7 +104,7 @@ fn content_comes_only_with_a_mention_and_hidden_channels_say_nothing() {
     assert_eq!((&ready["t"], &guild["t"]), (&json!("READY"), &json!("GUILD_CREATE")));
     assert_eq!(ready["d"]["user"]["id"], "1536000000000000009");
     assert_eq!(guild["d"]["channels"].as_array().map(Vec::len), Some(2));
-    serde_json::from_value::<serenity::model::guild::Guild>(guild["d"].clone()).expect("a client parses it");
+    serde_json::from_value::<twilight_model::guild::Guild>(guild["d"].clone()).expect("a client parses it");
     bench.publish(&message(FIRST_LANE_CHANNEL, None));
     bench.publish(&message(FIRST_LANE_CHANNEL, me));
     bench.publish(&message(RESULT_CHANNEL, me));

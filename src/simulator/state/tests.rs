@@ -81,7 +81,7 @@ fn an_event_carries_what_rest_leaves_out() {
     assert_eq!(data["guild_id"], "1536340000000000001");
     assert_eq!(data["channel_type"], 0);
     assert!(data["member"].is_object() && data["mentions"][0]["member"].is_object());
-    serde_json::from_value::<serenity::model::channel::Message>(data.clone()).expect("a client parses it");
+    serde_json::from_value::<twilight_model::channel::Message>(data.clone()).expect("a client parses it");
     let id: u64 = data["id"].as_str().and_then(|id| id.parse().ok()).expect("an id");
     let age = bench.state.now_us() / 1_000 - MessageId(id).created_at().as_millis();
     assert!((0..1_000).contains(&age), "{age}");

@@ -61,7 +61,6 @@ fn check_note(note: &GatewayNote, expected: &str) {
 }
 
 async fn until_ready(stub: &mut GatewayStub, notes: &mut mpsc::Receiver<GatewayNote>) -> Value {
-    check_note(&next(notes).await, "Identifying");
     let identify = timeout(BOUND, stub.payload(2)).await.expect("an IDENTIFY in time");
     check_note(&next(notes).await, "Ready");
     identify
@@ -118,12 +117,8 @@ async fn a_refusal_for_good_ends_the_session() {
         let stub = GatewayStub::start();
         stub.refuse_identify(code);
         let (session, mut notes) = session(&stub, 10).await;
-        check_note(&next(&mut notes).await, "Identifying");
         let note = next(&mut notes).await;
-        assert!(
-            matches!(note, GatewayNote::Fatal { code: Some(c) } if c == code),
-            "{note:?}"
-        );
+        assert!(matches!(note, GatewayNote::Fatal { code: c } if c == code), "{note:?}");
         assert!(timeout(BOUND, notes.recv()).await.expect("it ends").is_none());
         let began = Instant::now();
         session.shutdown().await;
@@ -132,42 +127,132 @@ async fn a_refusal_for_good_ends_the_session() {
 }
 
 #[tokio::test]
+async fn a_code_that_forbids_a_reconnect_leaves_the_history_and_says_so() {
+    for (code, meaning) in [
+        (4010, "invalid shard"),
+        (4011, "2,500 servers"),
+        (4012, "invalid API version"),
+    ] {
+        let mut stub = GatewayStub::start();
+        let (session, mut notes) = session(&stub, 10).await;
+        until_ready(&mut stub, &mut notes).await;
+        stub.order(Order::Close(Some(code)));
+        let GatewayNote::HistoryOnly(why) = next(&mut notes).await else {
+            panic!("{code} is not told");
+        };
+        assert!(why.contains(&code.to_string()) && why.contains(meaning), "{why}");
+        assert!(timeout(BOUND, notes.recv()).await.expect("it ends").is_none());
+        session.shutdown().await;
+    }
+}
+
+#[tokio::test]
+async fn a_session_that_timed_out_is_begun_anew_and_other_codes_resume_it() {
+    let mut stub = GatewayStub::start();
+    let address = stub.address();
+    stub.behave(|b| b.resume_url = format!("ws://{address}/socket"));
+    let (session, mut notes) = session(&stub, 10).await;
+    until_ready(&mut stub, &mut notes).await;
+    for code in [4000, 4008] {
+        stub.order(Order::Close(Some(code)));
+        timeout(BOUND, stub.payload(6)).await.expect("a RESUME in time");
+        while !matches!(next(&mut notes).await, GatewayNote::Resumed) {}
+    }
+    stub.order(Order::Close(Some(4009)));
+    check_note(&next(&mut notes).await, "Disconnected");
+    timeout(Duration::from_secs(9), stub.payload(2))
+        .await
+        .expect("an IDENTIFY in time");
+    check_note(&next(&mut notes).await, "Ready");
+    session.shutdown().await;
+}
+
+#[tokio::test]
 async fn a_dropped_connection_is_resumed_without_a_new_identify() {
     let mut stub = GatewayStub::start();
     let (session, mut notes) = session(&stub, 10).await;
     until_ready(&mut stub, &mut notes).await;
-    stub.order(Order::Drop);
-    let resume = timeout(BOUND, stub.payload(6)).await.expect("a RESUME in time");
-    assert_eq!(resume["session_id"], "0123456789abcdef");
-    check_note(&next(&mut notes).await, "Resumed");
-    stub.order(Order::Send(json!({"op": 7, "d": null}).to_string()));
-    timeout(BOUND, stub.payload(6)).await.expect("a RESUME in time");
-    check_note(&next(&mut notes).await, "Resumed");
-    session.shutdown().await;
-}
-
-/// serenity polls such a stream without a pause until its next heartbeat, 41 s later.
-#[tokio::test]
-async fn a_close_without_a_code_is_noticed_and_does_not_spin() {
-    let mut stub = GatewayStub::start();
-    let (session, mut notes) = session(&stub, 10).await;
-    until_ready(&mut stub, &mut notes).await;
-    stub.order(Order::Close(None));
-    check_note(&next(&mut notes).await, "Disconnected");
+    for order in [
+        Order::Drop,
+        Order::Send(json!({"op": 7, "d": null}).to_string()),
+        Order::Send(json!({"op": 9, "d": true}).to_string()),
+        Order::Close(None),
+    ] {
+        stub.order(order);
+        let resume = timeout(BOUND, stub.payload(6)).await.expect("a RESUME in time");
+        assert_eq!(resume["session_id"], "0123456789abcdef");
+        // Nobody listens where READY said that sessions are resumed.
+        check_note(&next(&mut notes).await, "Disconnected");
+        check_note(&next(&mut notes).await, "Resumed");
+    }
     let began = Instant::now();
     session.shutdown().await;
     assert!(began.elapsed() < Duration::from_secs(1), "{:?}", began.elapsed());
 }
 
 #[tokio::test]
-async fn shutdown_is_bounded_while_serenity_spins() {
+async fn a_session_is_resumed_where_ready_says() {
+    let (mut stub, mut elsewhere) = (GatewayStub::start(), GatewayStub::start());
+    stub.behave(|b| b.resume_url = format!("ws://{}/socket", elsewhere.address()));
+    let (session, mut notes) = session(&stub, 10).await;
+    until_ready(&mut stub, &mut notes).await;
+    stub.order(Order::Drop);
+    let resume = timeout(BOUND, elsewhere.payload(6)).await.expect("a RESUME in time");
+    assert_eq!(resume["seq"], 1);
+    check_note(&next(&mut notes).await, "Resumed");
+    session.shutdown().await;
+}
+
+#[tokio::test]
+async fn a_gateway_that_accepts_and_says_nothing_is_left_and_asked_again() {
     let mut stub = GatewayStub::start();
     let (session, mut notes) = session(&stub, 10).await;
     until_ready(&mut stub, &mut notes).await;
-    stub.order(Order::Close(None));
-    let began = Instant::now();
+    stub.behave(|b| b.silent = true);
+    stub.order(Order::Send(json!({"op": 7, "d": null}).to_string()));
+    check_note(&next(&mut notes).await, "Disconnected");
+    let note = timeout(Duration::from_secs(20), notes.recv()).await;
+    check_note(
+        &note.expect("given up in time").expect("the session lives"),
+        "Disconnected",
+    );
+    stub.behave(|b| b.silent = false);
+    timeout(Duration::from_secs(20), stub.payload(2))
+        .await
+        .expect("an IDENTIFY in time");
+    check_note(&next(&mut notes).await, "Ready");
     session.shutdown().await;
-    assert!(began.elapsed() < Duration::from_secs(3), "{:?}", began.elapsed());
+}
+
+#[tokio::test]
+async fn a_gateway_that_falls_silent_is_left_after_one_and_a_half_heartbeats() {
+    let mut stub = GatewayStub::start();
+    stub.behave(|b| b.heartbeat_ms = 400);
+    let (session, mut notes) = session(&stub, 10).await;
+    until_ready(&mut stub, &mut notes).await;
+    timeout(BOUND, stub.payload(1)).await.expect("a heartbeat in time");
+    timeout(BOUND, stub.payload(1))
+        .await
+        .expect("another, since the first was acknowledged");
+    let began = Instant::now();
+    stub.order(Order::Deafen);
+    timeout(BOUND, stub.payload(6)).await.expect("a RESUME in time");
+    assert!(began.elapsed() > Duration::from_millis(400), "{:?}", began.elapsed());
+    session.shutdown().await;
+}
+
+#[tokio::test]
+async fn below_fifty_sessions_left_none_is_begun_until_the_reset() {
+    let mut stub = GatewayStub::start();
+    stub.behave(|b| b.starts_left = 49);
+    let (session, mut notes) = session(&stub, 10).await;
+    let GatewayNote::HistoryOnly(why) = next(&mut notes).await else {
+        panic!("it is not told");
+    };
+    assert!(why.starts_with("49 "), "{why}");
+    let identify = timeout(Duration::from_secs(1), stub.payload(2)).await;
+    assert!(identify.is_err(), "an IDENTIFY left");
+    session.shutdown().await;
 }
 
 #[tokio::test]
@@ -180,9 +265,8 @@ async fn an_invalidated_session_identifies_anew_five_seconds_later() {
     check_note(&next(&mut notes).await, "Disconnected");
     assert!(began.elapsed() < Duration::from_secs(1), "{:?}", began.elapsed());
     let note = timeout(Duration::from_secs(7), notes.recv()).await.expect("in time");
-    check_note(&note.expect("the session lives"), "Identifying");
     assert!(began.elapsed() > Duration::from_secs(4), "{:?}", began.elapsed());
-    check_note(&next(&mut notes).await, "Ready");
+    check_note(&note.expect("the session lives"), "Ready");
     session.shutdown().await;
 }
 
@@ -222,7 +306,7 @@ async fn without_an_address_from_the_configured_api_nothing_is_connected() {
         let shown = format!("{play:?}");
         let server = FaultServer::start(vec![play]).await;
         check_refused(server.address(), &shown).await;
-        assert_eq!(server.seen().await[0].line, "GET /api/v10/gateway");
+        assert_eq!(server.seen().await[0].line, "GET /api/v10/gateway/bot");
     }
     check_refused(closed_port().await, "nobody there").await;
     let server = FaultServer::start(vec![told(401, r#"{"message":"401: Unauthorized","code":0}"#)]).await;

@@ -47,7 +47,6 @@ pub fn values() {
             channel: test_support::CHANNEL,
             sent_at: vec![test_support::NOON; 3],
         },
-        Change::PutIdentifies(vec![test_support::NOON]),
         Change::MoveCursor {
             channel: test_support::CHANNEL,
             read_to: test_support::message(9),

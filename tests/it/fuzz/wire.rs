@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use codeferry::discord::api_base::ApiBase;
+use codeferry::discord::gateway::connection::Payload;
 use codeferry::discord::gateway_event::note;
 use codeferry::discord::token_endpoint::{HttpTokenEndpoint, TokenEndpointSettings};
 use codeferry::ids::{ApplicationId, ChannelId};
@@ -11,7 +12,6 @@ use codeferry::port::discord::{ExchangeAnswer, GatewayNote};
 use codeferry::secret::ClientSecret;
 use rand::rngs::StdRng;
 use reqwest::StatusCode;
-use serenity::model::event::{Event, GatewayEvent};
 
 use super::mutate::pick;
 use super::run::{Target, silent};
@@ -76,14 +76,10 @@ pub fn gateway_payloads() {
     ];
     let watched = BTreeSet::from([ChannelId(CHANNEL)]);
     let tries = |input: &[u8], _: &mut StdRng| {
-        let whole = serde_json::from_slice::<GatewayEvent>(input).ok();
-        let dispatched = whole.and_then(|event| match event {
-            GatewayEvent::Dispatch(_, event) => Some(event),
-            _ => None,
-        });
-        let bare = serde_json::from_slice::<Event>(input).ok();
-        for event in dispatched.into_iter().chain(bare) {
-            let Some(note) = note(event, &watched) else { continue };
+        let text = std::str::from_utf8(input).ok();
+        let payload = text.and_then(Payload::read);
+        if let Some((kind, data)) = payload.as_ref().and_then(Payload::event) {
+            let Some(note) = note(kind, data, &watched) else { return };
             match &note {
                 GatewayNote::Message(message) => {
                     assert_eq!(message.channel, ChannelId(CHANNEL));

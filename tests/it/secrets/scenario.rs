@@ -181,7 +181,7 @@ fn odd_messages(site: &Site, states: &mut Vec<String>) {
     for author in [PostAuthor::Person(PERSON), PostAuthor::OtherBot] {
         site.simulator.post(PostRequest::new(channel, author, good.clone()));
     }
-    // What serenity cannot read it would print.
+    // What a client cannot read it may print.
     let (_, _, good) = carried();
     let odd = json!({"id": "1536343372988416999", "channel_id": channel.to_string(), "webhook_id": webhook.to_string(),
         "content": good, "author": 7, "mentions": {}, "timestamp": null, "type": "odd"});

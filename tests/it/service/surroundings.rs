@@ -262,7 +262,7 @@ fn an_intent_that_is_refused_even_so_ends_with_2_and_names_the_switch() {
     });
     refuse();
     let code = service.ends(Duration::from_secs(30));
-    let says = "codeferry: the gateway refused an intent (close code 4014)\n  \
+    let says = "codeferry: the gateway closed the session for good (close code 4014): an intent was refused\n  \
                 switch on MESSAGE CONTENT INTENT on the page \"Bot\" of the portal and start again\n";
     assert_eq!((service.last_words().as_str(), code), (says, 2), "{}", service.log());
     site.sign_in(0, 1);

@@ -6,6 +6,5 @@ mod life;
 mod limits;
 mod messages;
 mod openapi;
-mod serenity;
 mod support;
 mod tokens;

@@ -1,7 +1,7 @@
 //! Every change, read back after reopening; closed grants; sealing keys.
 
 use codeferry::grant::Outcome;
-use codeferry::ids::{GrantId, Lane};
+use codeferry::ids::{ChannelId, GrantId, Lane};
 use codeferry::store::{Change, SeenCode, SeenMessage, SourceMessage, Store, UsedNonce};
 use codeferry::time::Timestamp;
 use std::sync::Arc;
@@ -34,7 +34,7 @@ fn every_change_reads_back_after_a_clean_end_and_after_a_kill() {
         nonce: [9; 8],
         keep_until: NOON,
     };
-    let identifies: Vec<_> = (0..1000).map(|n| NOON + Duration::from_secs(n)).collect();
+    let many: Vec<_> = (0..1000).map(|n| NOON + Duration::from_secs(n)).collect();
     commit(
         &mut store,
         &[
@@ -63,7 +63,10 @@ fn every_change_reads_back_after_a_clean_end_and_after_a_kill() {
                 channel: CHANNEL,
                 sent_at: vec![NOON, Timestamp::from_millis(-5)],
             },
-            Change::PutIdentifies(identifies.clone()),
+            Change::PutSpending {
+                channel: ChannelId(CHANNEL.0 + 1),
+                sent_at: many.clone(),
+            },
         ],
     );
     commit(
@@ -95,9 +98,11 @@ fn every_change_reads_back_after_a_clean_end_and_after_a_kill() {
         assert_eq!(loaded.cursors.into_iter().collect::<Vec<_>>(), [(CHANNEL, message(7))]);
         assert_eq!(
             loaded.spending.into_iter().collect::<Vec<_>>(),
-            [(CHANNEL, vec![NOON, Timestamp::from_millis(-5)])]
+            [
+                (CHANNEL, vec![NOON, Timestamp::from_millis(-5)]),
+                (ChannelId(CHANNEL.0 + 1), many.clone())
+            ]
         );
-        assert_eq!(loaded.identifies, identifies);
         assert_eq!(loaded.closed, 1);
         let data = store.data(id(2)).expect("reads").expect("there");
         assert_eq!(data.expose(), person(2, 100));

@@ -19,7 +19,6 @@ impl Gateway {
     pub(super) fn connect(&self) {
         let notes = self.notes.clone();
         tokio::task::spawn_local(async move {
-            let _ = notes.send(GatewayNote::Identifying).await;
             sleep(Duration::from_millis(300)).await;
             let _ = notes.send(GatewayNote::Ready).await;
         });
