@@ -16,8 +16,6 @@ const DISCARDED: usize = 512 * 1024;
 pub(super) struct Socket<S> {
     stream: S,
     pace: Rc<Pace>,
-    /// The client does not read: no request of it is read either, or its answers would pile up.
-    is_blocked: bool,
     is_shut: bool,
     discarded: usize,
 }
@@ -27,7 +25,6 @@ impl<S> Socket<S> {
         Self {
             stream,
             pace,
-            is_blocked: false,
             is_shut: false,
             discarded: 0,
         }
@@ -36,9 +33,6 @@ impl<S> Socket<S> {
 
 impl<S: AsyncRead + Unpin> AsyncRead for Socket<S> {
     fn poll_read(mut self: Pin<&mut Self>, context: &mut Context<'_>, into: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        if self.is_blocked {
-            return Poll::Pending;
-        }
         Pin::new(&mut self.stream).poll_read(context, into)
     }
 }
@@ -46,15 +40,8 @@ impl<S: AsyncRead + Unpin> AsyncRead for Socket<S> {
 impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Socket<S> {
     fn poll_write(mut self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         let written = Pin::new(&mut self.stream).poll_write(context, bytes);
-        match &written {
-            Poll::Pending => self.is_blocked = true,
-            Poll::Ready(_) => {
-                self.pace.reads();
-                if std::mem::take(&mut self.is_blocked) {
-                    // A read may have been put off.
-                    context.waker().wake_by_ref();
-                }
-            }
+        if written.is_ready() {
+            self.pace.reads();
         }
         written
     }

@@ -28,14 +28,6 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         caught_by: "server::tests::a_connection_that_brings_no_whole_request_is_closed_within_seconds",
     },
     Mutation {
-        breaks: "requests are read of a client that reads no answers",
-        file: "src/server/socket.rs",
-        find: "Poll::Pending => self.is_blocked = true,",
-        replace: "Poll::Pending => {}",
-        target: Target::Lib,
-        caught_by: "server::tests::a_client_that_does_not_read_its_answer_is_closed_and_asks_no_more",
-    },
-    Mutation {
         breaks: "no connection gives way to a new one",
         file: "src/server/bounds.rs",
         find: "            self.close_oldest()?;",
