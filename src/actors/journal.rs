@@ -166,9 +166,13 @@ impl Journal {
     fn maintain(&mut self, ctx: &mut Context<Self>) {
         let aged = self.open_grants.age(self.now());
         drop(self.commit(aged, ctx));
-        let (now, retention) = (self.now(), self.settings.closed_retention);
-        let swept = self.settings.store.sweep(now - retention, now);
-        ctx.spawn(swept.into_actor(self).map(|outcome, journal, _| {
+        let store = self.settings.store.clone();
+        let (now, retention) = (self.settings.clock.now(), self.settings.closed_retention);
+        let upkeep = async move {
+            store.sweep(now - retention).await?;
+            store.destroy_idle_keys(now).await
+        };
+        ctx.spawn(upkeep.into_actor(self).map(|outcome, journal, _| {
             if let Err(error) = outcome {
                 journal.fail(&error);
             }

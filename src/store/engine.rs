@@ -4,7 +4,9 @@
 
 use std::collections::BTreeMap;
 
+use super::change::Problem;
 use super::error::StoreError;
+use super::port::Room;
 
 /// A storage engine. One thread drives it. After an error it is not used again.
 pub trait Engine: Send {
@@ -17,8 +19,25 @@ pub trait Engine: Send {
     /// Every key of a table with its value, in the order of the keys. All keys of a table have the same length.
     fn scan(&mut self, table: u8, each: &mut dyn FnMut(&[u8], &[u8])) -> Result<(), StoreError>;
 
+    /// Work that may follow an answered batch. `idle` says that nothing else is waiting and nothing has come for a while.
+    fn maintain(&mut self, idle: bool) -> Result<(), StoreError>;
+
+    /// Checks what the engine can check by itself.
+    fn verify(&mut self) -> Result<Vec<Problem>, StoreError>;
+
+    /// Takes note of an error of what stands beside it, such as key files: nothing is taken after that.
+    fn fail(&mut self, e: StoreError) -> StoreError {
+        e
+    }
+
+    /// Bytes that it takes on the disk.
+    fn size(&self) -> u64;
+
+    /// Room that is left for it.
+    fn room(&self) -> Result<Room, StoreError>;
+
     /// Ends cleanly.
-    fn close(self) -> Result<(), StoreError>;
+    fn close(self: Box<Self>) -> Result<(), StoreError>;
 }
 
 /// Writes that take effect together. The last write of a key wins. A key here begins with its table's number.

@@ -1,13 +1,14 @@
 //! An engine in a folder while it is open: the lock and the reserve of room are held, and the first error stays.
 
-use std::fs;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use super::disk::{Disk, files_below};
+use super::change::Problem;
+use super::disk::Disk;
+use super::engine::{Batch, Engine};
 use super::error::StoreError;
 use super::files;
-use super::host::{InstanceLock, Reserve, free_bytes};
+use super::host::{InstanceLock, Reserve};
 use super::port::Room;
 use super::sled_engine::SledEngine;
 use super::write_ahead::WriteAhead;
@@ -24,8 +25,7 @@ pub(super) struct Folder {
 }
 
 impl Folder {
-    /// Does something with the engine, unless something has failed before.
-    pub fn guarded<T>(
+    fn guarded<T>(
         &mut self,
         work: impl FnOnce(&mut WriteAhead<SledEngine>) -> Result<T, StoreError>,
     ) -> Result<T, StoreError> {
@@ -34,34 +34,49 @@ impl Folder {
         }
         work(&mut self.engine).map_err(|e| self.fail(e))
     }
+}
 
-    /// Takes note of an error, also of what stands beside the engine, such as key files: nothing is taken after it.
-    pub fn fail(&mut self, e: StoreError) -> StoreError {
+impl Engine for Folder {
+    fn apply(&mut self, batch: Batch) -> Result<(), StoreError> {
+        self.guarded(|engine| engine.apply(batch))
+    }
+
+    fn read(&mut self, table: u8, key: &[u8]) -> Result<Option<Vec<u8>>, StoreError> {
+        self.guarded(|engine| engine.read(table, key))
+    }
+
+    fn scan(&mut self, table: u8, each: &mut dyn FnMut(&[u8], &[u8])) -> Result<(), StoreError> {
+        self.guarded(|engine| engine.scan(table, each))
+    }
+
+    fn maintain(&mut self, idle: bool) -> Result<(), StoreError> {
+        self.guarded(|engine| engine.maintain(idle))
+    }
+
+    fn verify(&mut self) -> Result<Vec<Problem>, StoreError> {
+        self.guarded(Engine::verify)
+    }
+
+    fn fail(&mut self, e: StoreError) -> StoreError {
         if e.is_disk_full() && self.reserve.free() {
             tracing::warn!("the disk is full: the reserve file was freed so that the next start works");
         }
         self.failed.get_or_insert(e).clone()
     }
 
-    /// Bytes that the engine takes on the disk.
-    pub fn size(&self) -> u64 {
-        let files = files_below(&self.root.join(files::ENGINE))
-            .unwrap_or_default()
-            .into_iter();
-        files.filter_map(|file| fs::metadata(file).ok()).map(|m| m.len()).sum()
+    fn size(&self) -> u64 {
+        self.engine.size()
     }
 
-    /// Room that is left for it.
-    pub fn room(&self) -> Result<Room, StoreError> {
-        let free_bytes = free_bytes(&self.root).map_err(|e| StoreError::io("failed to ask for free room", &e))?;
+    fn room(&self) -> Result<Room, StoreError> {
         Ok(Room {
-            free_bytes,
             reserve_held: self.reserve.held() > 0,
+            ..self.engine.room()?
         })
     }
 
-    /// Ends cleanly, with the marker of a clean end.
-    pub fn close(self) -> Result<(), StoreError> {
+    /// Leaves the marker of a clean end.
+    fn close(self: Box<Self>) -> Result<(), StoreError> {
         let Self {
             engine,
             disk,
@@ -69,11 +84,11 @@ impl Folder {
             failed,
             lock,
             ..
-        } = self;
+        } = *self;
         if let Some(e) = failed {
             return Err(e);
         }
-        engine.close()?;
+        Box::new(engine).close()?;
         let io = |e: std::io::Error| StoreError::io("failed to close the store", &e);
         if SledEngine::wait_until_released(&root.join(files::ENGINE)).map_err(io)? {
             files::mark_clean(&root, &disk).map_err(io)?;

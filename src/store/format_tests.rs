@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use super::change::{Change, Loaded, SeenCode, SeenMessage, SourceMessage, UsedNonce};
 use super::disk::{Disk, Sync};
-use super::engine::{Batch, Writes};
+use super::engine::{Batch, Engine, Writes};
 use super::error::OpenError;
 use super::files;
 use super::record;

@@ -1,7 +1,7 @@
 //! [`Store`]: what the service's changes do to its records, and what a start makes of the records that it finds.
 
 use super::change::{Change, Loaded, Problem};
-use super::closed::ClosedGrants;
+use super::closed::{ClosedFiles, ClosedGrants};
 use super::durable::Durable;
 use super::engine::Batch;
 use super::error::{OpenError, StoreError};
@@ -38,15 +38,15 @@ pub fn open(options: &StoreOptions) -> Result<Opened, OpenError> {
     let folder = open_folder(options, |records, disk| {
         let found = Found::read(records)?;
         first_problem(&found.problems)?;
-        let closed = ClosedGrants::open(options.closed_dir(), disk, &found.marks, found.closed)?;
-        Ok((found.loaded, closed))
+        let log = ClosedFiles::open(&options.closed_dir(), disk, &found.marks)?;
+        Ok((found.loaded, ClosedGrants::new(found.closed, Box::new(log))))
     })?;
     let OpenedFolder {
         records,
-        loaded: (loaded, closed),
+        loaded: (loaded, mut closed),
         notices,
     } = folder;
-    closed.tidy().map_err(|e| options.refused(e))?;
+    closed.log().tidy().map_err(|e| options.refused(e))?;
     let loaded = Loaded {
         closed: closed.totals().sum(),
         ..loaded
@@ -203,11 +203,10 @@ impl Journal {
         work(self).map_err(|e| self.records.fail(e))
     }
 
-    fn sweep_all(&mut self, closed_before: Timestamp, now: Timestamp) -> Result<u64, StoreError> {
-        self.records.destroy_idle_keys(now)?;
+    fn sweep(&mut self, closed_before: Timestamp) -> Result<u64, StoreError> {
         self.hand_over()?;
         let before = self.closed.totals().sum();
-        let hours = self.closed.sweep(closed_before);
+        let hours = self.closed.log().sweep(closed_before);
         if hours.is_empty() {
             return Ok(0);
         }
@@ -219,7 +218,7 @@ impl Journal {
         crash::point("sweep.before");
         self.records.apply(batch)?;
         crash::point("sweep.after");
-        self.closed.tidy()?;
+        self.closed.log().tidy()?;
         Ok(before - self.closed.totals().sum())
     }
 
@@ -307,8 +306,12 @@ impl Store for Journal {
         Ok(self.closed.totals())
     }
 
-    fn sweep(&mut self, closed_before: Timestamp, now: Timestamp) -> Result<u64, StoreError> {
-        self.guarded(|this| this.sweep_all(closed_before, now))
+    fn sweep_closed(&mut self, closed_before: Timestamp) -> Result<u64, StoreError> {
+        self.guarded(|this| this.sweep(closed_before))
+    }
+
+    fn destroy_idle_keys(&mut self, now: Timestamp) -> Result<usize, StoreError> {
+        self.guarded(|this| this.records.destroy_idle_keys(now))
     }
 
     fn verify(&mut self) -> Result<Vec<Problem>, StoreError> {
@@ -316,7 +319,7 @@ impl Store for Journal {
         let found = Found::read(&mut self.records)?;
         problems.extend(found.problems);
         problems.extend(found.mismatches);
-        let damage = self.closed.verify(|id| {
+        let damage = self.closed.log().verify(&mut |id| {
             if self.records.hour(record::GRANTS, &grant_key(id)).is_some() {
                 push(
                     &mut problems,

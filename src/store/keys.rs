@@ -72,6 +72,24 @@ impl From<KeyError> for StoreError {
     }
 }
 
+/// Where sealing keys are kept, one for each hour: files beside an engine in a folder, rows in a database.
+pub trait KeyStore: Send {
+    /// The hours that have a key.
+    fn hours(&self) -> Vec<i64>;
+
+    /// An hour's key; `None` where there is none.
+    fn get(&mut self, hour: i64) -> Result<Option<&SealKey>, KeyError>;
+
+    /// An hour's key, made durable before its first use.
+    fn ensure(&mut self, hour: i64) -> Result<&SealKey, KeyError>;
+
+    /// Destroys an hour's key.
+    fn destroy(&mut self, hour: i64) -> Result<(), KeyError>;
+
+    /// What a person calls the key of an hour.
+    fn name(&self, hour: i64) -> String;
+}
+
 /// Sealing keys in files.
 #[derive(Debug)]
 pub(super) struct KeyRing {
@@ -115,14 +133,14 @@ impl KeyRing {
     fn path(&self, hour: i64) -> PathBuf {
         self.dir.join(hour.to_string())
     }
+}
 
-    /// The hours that have a key.
-    pub fn hours(&self) -> Vec<i64> {
+impl KeyStore for KeyRing {
+    fn hours(&self) -> Vec<i64> {
         self.on_disk.iter().copied().collect()
     }
 
-    /// An hour's key; `None` where there is none.
-    pub fn get(&mut self, hour: i64) -> Result<Option<&SealKey>, KeyError> {
+    fn get(&mut self, hour: i64) -> Result<Option<&SealKey>, KeyError> {
         if !self.loaded.contains_key(&hour) {
             match read_key(&self.path(hour))? {
                 Some(key) => self.loaded.insert(hour, key),
@@ -132,8 +150,7 @@ impl KeyRing {
         Ok(self.loaded.get(&hour))
     }
 
-    /// An hour's key, made durable before its first use.
-    pub fn ensure(&mut self, hour: i64) -> Result<&SealKey, KeyError> {
+    fn ensure(&mut self, hour: i64) -> Result<&SealKey, KeyError> {
         if self.get(hour)?.is_none() {
             let path = self.path(hour);
             let failed = |source| KeyError::Io {
@@ -149,8 +166,8 @@ impl KeyRing {
         Ok(self.loaded.get(&hour).expect("it was just read or made"))
     }
 
-    /// Destroys an hour's key: the file is overwritten, synced and unlinked, and the folder synced.
-    pub fn destroy(&mut self, hour: i64) -> Result<(), KeyError> {
+    /// The file is overwritten, synced and unlinked, and the folder synced.
+    fn destroy(&mut self, hour: i64) -> Result<(), KeyError> {
         let path = self.path(hour);
         self.loaded.remove(&hour);
         let destroy = || -> io::Result<()> {
@@ -172,8 +189,7 @@ impl KeyRing {
         Ok(())
     }
 
-    /// What a person calls the key of an hour.
-    pub fn name(&self, hour: i64) -> String {
+    fn name(&self, hour: i64) -> String {
         self.path(hour).display().to_string()
     }
 }

@@ -95,7 +95,7 @@ pub fn read_values<'v>(
     values: impl IntoIterator<Item = (u8, &'v [u8], &'v [u8])>,
 ) -> Result<(Loaded, Vec<Problem>), KeyError> {
     let keys = KeyRing::open(data_dir, Disk::new(Sync::Counted, None))?;
-    let mut seals = Seals::new(keys);
+    let mut seals = Seals::new(Box::new(keys));
     let mut pass = Pass::new(&mut seals, record::ALL);
     let mut found = Found::default();
     for (table, key, value) in values {

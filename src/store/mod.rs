@@ -3,11 +3,11 @@
 //! ```text
 //! Committer      one thread, group commit, watchdog
 //! Journal        the service's changes and records; closed grants go to their own log
-//! Records        keys, bytes and sealing of typed records, for the service and the relay
-//! Folder         tables, keys, bytes: a `SledEngine` behind a `WriteAhead` log, and what is held while it is open
+//! Records        keys, bytes and sealing of typed records: the same on every engine, for the service and the relay
+//! Engine         tables, keys, bytes: `SledEngine` behind a `WriteAhead` log, in a `Folder`
 //! ```
 //!
-//! Nothing above `Folder` knows where bytes lie, and nothing below `Records` knows what they mean.
+//! Nothing above `Engine` knows where bytes lie, and nothing below `Records` knows what they mean.
 
 pub mod change;
 pub mod closed;

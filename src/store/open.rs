@@ -180,7 +180,7 @@ fn read_all<L>(
             failed: None,
             lock: lock.clone(),
         };
-        let mut records = Records::new(folder, keys);
+        let mut records = Records::new(Box::new(folder), Box::new(keys));
         let loaded = load(&mut records, disk)?;
         Ok((records, loaded))
     }))

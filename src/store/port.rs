@@ -28,9 +28,11 @@ pub trait Store: Durable<Change = Change> {
     /// How many closed grants are kept, by outcome; its cost does not grow with their number.
     fn closed_totals(&mut self) -> Result<ClosedTotals, StoreError>;
 
-    /// Forgets the closed grants of hours that had ended at a moment, and says how many. Destroys the sealing keys of hours
-    /// that are over at `now` and have no open grant; that also happens by itself after commits.
-    fn sweep(&mut self, closed_before: Timestamp, now: Timestamp) -> Result<u64, StoreError>;
+    /// Forgets the closed grants of hours that had ended at a moment, and says how many.
+    fn sweep_closed(&mut self, closed_before: Timestamp) -> Result<u64, StoreError>;
+
+    /// Destroys the sealing keys of hours that are over at `now` and have no open grant, and says how many.
+    fn destroy_idle_keys(&mut self, now: Timestamp) -> Result<usize, StoreError>;
 
     /// Checks every envelope, seal and index, the content digest and the high-water mark.
     fn verify(&mut self) -> Result<Vec<Problem>, StoreError>;
@@ -69,13 +71,14 @@ impl CommitterHandle {
         self.with(Store::closed_totals)
     }
 
-    /// Forgets old closed grants and keys; see [`Store::sweep`].
-    pub fn sweep(
-        &self,
-        closed_before: Timestamp,
-        now: Timestamp,
-    ) -> impl Future<Output = Result<u64, StoreError>> + Send + use<> {
-        self.with(move |store| store.sweep(closed_before, now))
+    /// Forgets old closed grants; see [`Store::sweep_closed`].
+    pub fn sweep(&self, closed_before: Timestamp) -> impl Future<Output = Result<u64, StoreError>> + Send + use<> {
+        self.with(move |store| store.sweep_closed(closed_before))
+    }
+
+    /// Destroys the keys of hours that are over and have no open grant. It also happens by itself after commits.
+    pub fn destroy_idle_keys(&self, now: Timestamp) -> impl Future<Output = Result<usize, StoreError>> + Send + use<> {
+        self.with(move |store| store.destroy_idle_keys(now))
     }
 
     /// Checks everything; see [`Store::verify`]. Commits wait for it: about a second for a million records.

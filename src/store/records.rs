@@ -1,4 +1,4 @@
-//! Typed records in an engine: their keys, their bytes, and the sealing of those that hold secrets. It knows no grants: a
+//! Typed records on any engine: their keys, their bytes, and the sealing of those that hold secrets. It knows no grants: a
 //! journal names its tables and record types (`record.rs` has the service's), and batches what it changes.
 //!
 //! A record is written with postcard. One that names an hour is sealed under that hour's key, and the key is destroyed when
@@ -11,13 +11,11 @@ use serde::de::DeserializeOwned;
 use zeroize::Zeroizing;
 
 use super::change::Problem;
-use super::engine::{Batch, full_key};
+use super::engine::{Batch, Engine, full_key};
 use super::error::StoreError;
-use super::folder::Folder;
-use super::keys::{KeyError, KeyRing, hour_of};
+use super::keys::{KeyError, KeyStore, hour_of};
 use super::port::Room;
 use super::seal::{self, Envelope};
-use super::write_ahead::WriteAhead;
 use crate::time::Timestamp;
 
 /// Listing more problems helps nobody.
@@ -52,17 +50,17 @@ pub fn decode<R: Record>(key: &[u8], bytes: &[u8]) -> Option<R> {
     (rest.is_empty() && record.key() == key).then_some(record)
 }
 
-/// An engine in its folder, with the keys that seal what it holds.
+/// An engine with the keys that seal what it holds.
 pub struct Records {
-    folder: Folder,
+    engine: Box<dyn Engine>,
     seals: Seals,
 }
 
 impl Records {
     /// Call [`Records::load`] before anything else.
-    pub(super) fn new(folder: Folder, keys: KeyRing) -> Self {
+    pub fn new(engine: Box<dyn Engine>, keys: Box<dyn KeyStore>) -> Self {
         Self {
-            folder,
+            engine,
             seals: Seals::new(keys),
         }
     }
@@ -110,7 +108,7 @@ impl Records {
 
     /// Makes a batch durable.
     pub fn apply(&mut self, batch: Batch) -> Result<(), StoreError> {
-        self.folder.guarded(|engine| engine.apply(batch))
+        self.engine.apply(batch)
     }
 
     /// The hour of a sealed record, as the last batch left it or the next one will.
@@ -120,7 +118,7 @@ impl Records {
 
     /// The bytes of a record.
     pub fn read(&mut self, table: Table, key: &[u8]) -> Result<Option<Zeroizing<Vec<u8>>>, StoreError> {
-        let Some(value) = self.folder.guarded(|engine| engine.read(table.id, key))? else {
+        let Some(value) = self.engine.read(table.id, key)? else {
             return Ok(None);
         };
         match self.seals.open(table, key, &value) {
@@ -135,15 +133,15 @@ impl Records {
     pub fn load(&mut self, tables: &[Table], each: &mut Each<'_>) -> Result<Vec<Problem>, StoreError> {
         let mut pass = Pass::new(&mut self.seals, tables);
         for id in 0..=u8::MAX {
-            let mut each = |key: &[u8], value: &[u8]| pass.value(id, key, value, each);
-            self.folder.guarded(|engine| engine.scan(id, &mut each))?;
+            self.engine
+                .scan(id, &mut |key, value| pass.value(id, key, value, each))?;
         }
         Ok(pass.finish())
     }
 
     /// Checks what the engine can check by itself.
     pub fn verify(&mut self) -> Result<Vec<Problem>, StoreError> {
-        self.folder.guarded(WriteAhead::verify)
+        self.engine.verify()
     }
 
     /// Destroys the keys of hours before the one of `now` that have no record, and says how many.
@@ -158,33 +156,33 @@ impl Records {
             // The running hour's key goes when it is over: new records would only make it again.
             self.seals.idle = !self.seals.unused().is_empty();
         }
-        self.folder.guarded(|engine| engine.maintain(false))
+        self.engine.maintain(false)
     }
 
     /// Nothing has come for a while.
     pub fn rest(&mut self) -> Result<(), StoreError> {
-        self.folder.guarded(|engine| engine.maintain(true))
+        self.engine.maintain(true)
     }
 
     /// Takes note of an error beside the engine: nothing is taken after it.
     pub fn fail(&mut self, e: StoreError) -> StoreError {
-        self.folder.fail(e)
+        self.engine.fail(e)
     }
 
     /// Bytes that the engine takes.
     pub fn size(&self) -> u64 {
-        self.folder.size()
+        self.engine.size()
     }
 
     /// Room that is left for it.
     pub fn room(&self) -> Result<Room, StoreError> {
-        self.folder.room()
+        self.engine.room()
     }
 
     /// Ends cleanly, and destroys every key without a record.
     pub fn close(mut self) -> Result<(), StoreError> {
         self.seals.destroy(|_| false)?;
-        self.folder.close()
+        self.engine.close()
     }
 }
 
@@ -199,7 +197,7 @@ fn sealing(table: Table, why: &str) -> StoreError {
 
 /// The sealing keys, and which of them are in use.
 pub(super) struct Seals {
-    keys: KeyRing,
+    keys: Box<dyn KeyStore>,
     /// The hour of every sealed record, by its full key.
     hours: HashMap<Vec<u8>, i64>,
     /// Sealed records by hour.
@@ -220,7 +218,7 @@ enum Unopened {
 }
 
 impl Seals {
-    pub fn new(keys: KeyRing) -> Self {
+    pub fn new(keys: Box<dyn KeyStore>) -> Self {
         Self {
             keys,
             hours: HashMap::new(),

@@ -13,10 +13,12 @@ use std::time::Duration;
 
 use rustix::fs::{FlockOperation, flock};
 
-use super::disk::Disk;
+use super::change::Problem;
+use super::disk::{Disk, files_below};
 use super::engine::{Batch, Engine};
 use super::error::{StoreError, is_full};
-use super::host::is_not_writable;
+use super::host::{free_bytes, is_not_writable};
+use super::port::Room;
 
 /// With segments of 64 kB the engine takes half the room for records that live for minutes that it takes with its usual
 /// 512 kB (32 instead of 57 MB for 8,400 codes; measured).
@@ -35,6 +37,7 @@ const RELEASE_EVERY: Duration = Duration::from_millis(10);
 pub struct SledEngine {
     db: sled::Db,
     file: File,
+    dir: PathBuf,
     disk: Disk,
 }
 
@@ -69,7 +72,12 @@ impl SledEngine {
             }
         };
         let file = File::open(dir.join("db")).map_err(|e| StoreError::io("failed to open the engine's file", &e))?;
-        Ok(Self { db, file, disk })
+        Ok(Self {
+            db,
+            file,
+            dir: dir.to_owned(),
+            disk,
+        })
     }
 
     /// A file that must be there and is not.
@@ -202,7 +210,28 @@ impl Engine for SledEngine {
         if next == total { Ok(()) } else { Err(broken()) }
     }
 
-    fn close(self) -> Result<(), StoreError> {
+    fn maintain(&mut self, _: bool) -> Result<(), StoreError> {
+        Ok(())
+    }
+
+    fn verify(&mut self) -> Result<Vec<Problem>, StoreError> {
+        Ok(Vec::new())
+    }
+
+    fn size(&self) -> u64 {
+        let files = files_below(&self.dir).unwrap_or_default().into_iter();
+        files.filter_map(|file| fs::metadata(file).ok()).map(|m| m.len()).sum()
+    }
+
+    fn room(&self) -> Result<Room, StoreError> {
+        let free_bytes = free_bytes(&self.dir).map_err(|e| StoreError::io("failed to ask for free room", &e))?;
+        Ok(Room {
+            free_bytes,
+            reserve_held: false,
+        })
+    }
+
+    fn close(self: Box<Self>) -> Result<(), StoreError> {
         self.db.flush().map(drop).map_err(|e| failed("flush", &e))
     }
 }

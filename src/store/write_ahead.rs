@@ -17,6 +17,7 @@ use super::change::Problem;
 use super::disk::{Disk, Fault};
 use super::engine::{Batch, Engine, Writes, full_key};
 use super::error::StoreError;
+use super::port::Room;
 use log::Header;
 pub(super) use log::LogFile;
 
@@ -225,9 +226,8 @@ fn check_digest(said: &Content, counted: Content) -> Result<(), StoreError> {
     )))
 }
 
-impl<E: Engine> WriteAhead<E> {
-    /// Applies a batch: all of it is on the disk when it returns, or none of it ever counts.
-    pub fn apply(&mut self, mut batch: Batch) -> Result<(), StoreError> {
+impl<E: Engine> Engine for WriteAhead<E> {
+    fn apply(&mut self, mut batch: Batch) -> Result<(), StoreError> {
         let fault = self.made_on_purpose()?;
         if !self.log.takes(&batch.0) {
             self.checkpoint()?;
@@ -247,16 +247,14 @@ impl<E: Engine> WriteAhead<E> {
         Ok(())
     }
 
-    /// The value of a key.
-    pub fn read(&mut self, table: u8, key: &[u8]) -> Result<Option<Vec<u8>>, StoreError> {
+    fn read(&mut self, table: u8, key: &[u8]) -> Result<Option<Vec<u8>>, StoreError> {
         match self.pending.get(&full_key(table, key)) {
             Some(value) => Ok(value.clone()),
             None => self.inner.read(table, key),
         }
     }
 
-    /// Every key of a table with its value, in the order of the keys.
-    pub fn scan(&mut self, table: u8, each: &mut dyn FnMut(&[u8], &[u8])) -> Result<(), StoreError> {
+    fn scan(&mut self, table: u8, each: &mut dyn FnMut(&[u8], &[u8])) -> Result<(), StoreError> {
         if table == TABLE {
             return Ok(());
         }
@@ -286,8 +284,7 @@ impl<E: Engine> WriteAhead<E> {
         Ok(())
     }
 
-    /// Work that may follow an answered batch. `idle` says that nothing else is waiting and nothing has come for a while.
-    pub fn maintain(&mut self, idle: bool) -> Result<(), StoreError> {
+    fn maintain(&mut self, idle: bool) -> Result<(), StoreError> {
         if self.unsettled || self.log.is_half_full() {
             return self.checkpoint();
         }
@@ -299,8 +296,7 @@ impl<E: Engine> WriteAhead<E> {
         Ok(())
     }
 
-    /// Checks engine and log against what is in memory.
-    pub fn verify(&mut self) -> Result<Vec<Problem>, StoreError> {
+    fn verify(&mut self) -> Result<Vec<Problem>, StoreError> {
         let mut problems = Vec::new();
         let mut problem = |kind: &str, detail: &str| {
             problems.push(Problem {
@@ -322,11 +318,18 @@ impl<E: Engine> WriteAhead<E> {
         Ok(problems)
     }
 
-    /// Ends cleanly.
-    pub fn close(mut self) -> Result<(), StoreError> {
+    fn size(&self) -> u64 {
+        self.inner.size()
+    }
+
+    fn room(&self) -> Result<Room, StoreError> {
+        self.inner.room()
+    }
+
+    fn close(mut self: Box<Self>) -> Result<(), StoreError> {
         if !self.log.is_empty() {
             self.checkpoint()?;
         }
-        self.inner.close()
+        Box::new(self.inner).close()
     }
 }

@@ -90,7 +90,10 @@ impl Store for Nowhere {
     fn closed_totals(&mut self) -> Result<ClosedTotals, StoreError> {
         Ok(ClosedTotals::default())
     }
-    fn sweep(&mut self, _: Timestamp, _: Timestamp) -> Result<u64, StoreError> {
+    fn sweep_closed(&mut self, _: Timestamp) -> Result<u64, StoreError> {
+        Ok(0)
+    }
+    fn destroy_idle_keys(&mut self, _: Timestamp) -> Result<usize, StoreError> {
         Ok(0)
     }
     fn verify(&mut self) -> Result<Vec<Problem>, StoreError> {

@@ -5,9 +5,9 @@
 //! 01K2B3M1A0000000000000002N 0 1523 0 completed - 5f0c1d2e
 //! ```
 //!
-//! A file begins with the first line. Each other line has the grant's id, the milliseconds from the id's time to the
-//! receipt and from the receipt to the end, the lane, the outcome, and the reason or `-`. Every line ends with the
-//! CRC-32 of its text and all texts before it, so a line that is missing, moved or changed is found there.
+//! A file begins with the first line. Each other line has the grant's id, the milliseconds from the id's time to the receipt
+//! and from the receipt to the end, the lane, the outcome, and the reason or `-`. Every line ends with the CRC-32 of its text
+//! and all texts before it, so a line that is missing, moved or changed is found there.
 
 use crate::grant::{ClosedGrant, Outcome, Reason};
 use crate::ids::{GrantId, Lane};

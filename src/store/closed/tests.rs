@@ -31,24 +31,15 @@ fn disk() -> Disk {
     Disk::new(Sync::Counted, None)
 }
 
-fn opened(dir: &Path, marks: &Marks) -> ClosedGrants {
-    let files = ClosedGrants::open(dir.to_owned(), &disk(), marks, Vec::new())
-        .unwrap_or_else(|e| panic!("it should open: {e}"));
+fn opened(dir: &Path, marks: &Marks) -> ClosedFiles {
+    let files = ClosedFiles::open(dir, &disk(), marks).unwrap_or_else(|e| panic!("it should open: {e}"));
     files.tidy().expect("tidies");
     files
 }
 
 #[track_caller]
-fn append(files: &mut ClosedGrants, group: &[ClosedGrant]) -> Marks {
-    for closed in group {
-        files.add(closed.clone());
-    }
-    files.hand_over().expect("appends").1
-}
-
-#[track_caller]
 fn damage(dir: &Path, marks: &Marks) -> String {
-    match ClosedGrants::open(dir.to_owned(), &disk(), marks, Vec::new()) {
+    match ClosedFiles::open(dir, &disk(), marks) {
         Err(StoreError::Damaged { what }) => what,
         other => panic!("it should be damaged: {other:?}"),
     }
@@ -114,7 +105,7 @@ fn the_bytes_of_format_1_load_for_ever() {
     let files = opened(dir.path(), &Marks::from([(496_212, mark)]));
     assert_eq!(files.newest(9).expect("lists"), [all[1].clone(), all[0].clone()]);
     let dir = tempfile::tempdir().expect("folder");
-    append(&mut opened(dir.path(), &Marks::new()), &all);
+    opened(dir.path(), &Marks::new()).append(&all).expect("appends");
     assert_eq!(fs::read_to_string(dir.path().join("496212")).expect("read"), WRITTEN);
 }
 
@@ -125,7 +116,7 @@ fn what_is_appended_is_found_listed_and_counted_after_reopening_too() {
     let all: Vec<_> = (0..30).map(|n| closed(n, at(n * 600))).collect();
     let mut marks = Marks::new();
     for group in all.chunks(4) {
-        marks.extend(append(&mut files, group));
+        marks.extend(files.append(group).expect("appends"));
     }
     assert_eq!(marks.len(), 5, "five hours");
     for files in [files, opened(dir.path(), &marks)] {
@@ -142,7 +133,7 @@ fn what_is_appended_is_found_listed_and_counted_after_reopening_too() {
         assert_eq!(files.totals().sum(), 30);
         assert_eq!(files.totals().of(Outcome::Completed), 4);
         let mut seen = 0;
-        assert_eq!(files.verify(|_| seen += 1).expect("reads"), Vec::<String>::new());
+        assert_eq!(files.verify(&mut |_| seen += 1).expect("reads"), Vec::<String>::new());
         assert_eq!(seen, 30);
         assert_eq!(files.size_bytes(), marks.values().map(|mark| mark.bytes).sum::<u64>());
     }
@@ -153,7 +144,7 @@ fn a_file_goes_when_its_whole_hour_is_past() {
     let dir = tempfile::tempdir().expect("folder");
     let mut files = opened(dir.path(), &Marks::new());
     let all: Vec<_> = (0..3).map(|n| closed(n, at(n * 3600))).collect();
-    let mut marks = append(&mut files, &all);
+    let mut marks = files.append(&all).expect("appends");
     let hour = hour_of(NOON);
     assert_eq!(
         files.sweep(at(3595)),
@@ -168,7 +159,7 @@ fn a_file_goes_when_its_whole_hour_is_past() {
     assert_eq!(names(dir.path()).len(), 2);
     // A clock that is stepped back: what closes then is kept until the next sweep.
     marks.remove(&hour);
-    marks.extend(append(&mut files, &[closed(9, at(10))]));
+    marks.extend(files.append(&[closed(9, at(10))]).expect("appends"));
     let mut files = opened(dir.path(), &marks);
     assert!(files.find(closed(9, at(10)).id).expect("reads").is_some());
     assert_eq!(files.sweep(at(4 * 3600)).len(), 3);
@@ -180,8 +171,8 @@ fn what_a_crash_leaves_beyond_the_marks_is_dropped_and_may_be_appended_again() {
     let dir = tempfile::tempdir().expect("folder");
     let [first, second, third] = [closed(1, at(1)), closed(2, at(2)), closed(3, at(7200))];
     let mut files = opened(dir.path(), &Marks::new());
-    let marks = append(&mut files, std::slice::from_ref(&first));
-    append(&mut files, &[second.clone(), third.clone()]);
+    let marks = files.append(std::slice::from_ref(&first)).expect("appends");
+    files.append(&[second.clone(), third.clone()]).expect("appends");
     fs::write(dir.path().join("notes.txt"), "not ours").expect("written");
     // The marks of the second group were never committed, and its last line is torn.
     let path = dir.path().join(hour_of(NOON).to_string());
@@ -193,7 +184,7 @@ fn what_a_crash_leaves_beyond_the_marks_is_dropped_and_may_be_appended_again() {
         assert_eq!(names(dir.path()), [hour_of(NOON).to_string(), "notes.txt".to_owned()]);
     }
     let mut files = opened(dir.path(), &marks);
-    append(&mut files, &[second.clone(), third.clone()]);
+    files.append(&[second.clone(), third.clone()]).expect("appends again");
     assert_eq!(fs::read(&path).expect("read"), bytes, "each stands there once");
     assert_eq!(files.newest(9).expect("lists"), [third, second, first]);
 }
@@ -202,7 +193,9 @@ fn what_a_crash_leaves_beyond_the_marks_is_dropped_and_may_be_appended_again() {
 fn no_changed_bit_and_no_other_file_goes_unnoticed() {
     let dir = tempfile::tempdir().expect("folder");
     let mut files = opened(dir.path(), &Marks::new());
-    let marks = append(&mut files, &[closed(1, at(1)), closed(2, at(2)), closed(3, at(3))]);
+    let marks = files
+        .append(&[closed(1, at(1)), closed(2, at(2)), closed(3, at(3))])
+        .expect("appends");
     let hour = hour_of(NOON);
     let path = dir.path().join(hour.to_string());
     let good = fs::read(&path).expect("read");
@@ -223,7 +216,7 @@ fn no_changed_bit_and_no_other_file_goes_unnoticed() {
     ]);
     for bad in &spoilt {
         fs::write(&path, bad).expect("written");
-        let told = files.verify(|_| ()).expect("reads");
+        let told = files.verify(&mut |_| ()).expect("reads");
         assert!(told.len() == 1 && told[0].contains(&hour.to_string()), "{told:?}");
     }
     damage(dir.path(), &marks);
@@ -245,10 +238,10 @@ fn no_changed_bit_and_no_other_file_goes_unnoticed() {
 #[test]
 fn rows_of_the_engine_and_lines_of_the_log_are_one_list() {
     let dir = tempfile::tempdir().expect("folder");
+    let log = Box::new(opened(dir.path(), &Marks::new()));
     // The engine lists its rows by id.
     let [early, late] = [closed(8, at(1)), closed(2, at(2))];
-    let rows = vec![late.clone(), early.clone()];
-    let mut all = ClosedGrants::open(dir.path().to_owned(), &disk(), &Marks::new(), rows).expect("opens");
+    let mut all = ClosedGrants::new(vec![late.clone(), early.clone()], log);
     let check = |all: &ClosedGrants, expected: &[&ClosedGrant]| {
         let newest = all.newest(9).expect("lists");
         assert_eq!(newest.iter().collect::<Vec<_>>(), expected);
@@ -266,4 +259,5 @@ fn rows_of_the_engine_and_lines_of_the_log_are_one_list() {
     all.add(newest.clone());
     assert_eq!(all.recent(), 1);
     check(&all, &[&newest, &late, &early]);
+    assert_eq!(all.log().totals().sum(), 2);
 }

@@ -33,7 +33,19 @@ impl Engine for Memory {
         }
         Ok(())
     }
-    fn close(self) -> Result<(), StoreError> {
+    fn maintain(&mut self, _: bool) -> Result<(), StoreError> {
+        Ok(())
+    }
+    fn verify(&mut self) -> Result<Vec<Problem>, StoreError> {
+        Ok(Vec::new())
+    }
+    fn size(&self) -> u64 {
+        0
+    }
+    fn room(&self) -> Result<Room, StoreError> {
+        Err(StoreError::Closed)
+    }
+    fn close(self: Box<Self>) -> Result<(), StoreError> {
         Ok(())
     }
 }

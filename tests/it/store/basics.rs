@@ -237,15 +237,15 @@ fn closed_grants_are_listed_counted_and_swept_by_the_hour_they_closed_in() {
     let totals = store.closed_totals().expect("counts");
     assert_eq!((totals.sum(), totals.of(Outcome::Completed)), (100, 12));
 
-    assert_eq!(store.sweep(at(89), NOON).expect("sweeps"), 10);
+    assert_eq!(store.sweep_closed(at(89)).expect("sweeps"), 10);
     assert!(store.closed(id(90)).expect("reads").is_none());
     assert!(store.closed(id(89)).expect("reads").is_some());
     assert_eq!(listed(&mut store, usize::MAX), ids[..90]);
     // In the middle of an hour: what closed in it stays until it is over.
-    assert_eq!(store.sweep(at(64), NOON).expect("sweeps"), 20);
-    assert_eq!(store.sweep(at(60), NOON).expect("sweeps"), 0);
+    assert_eq!(store.sweep_closed(at(64)).expect("sweeps"), 20);
+    assert_eq!(store.sweep_closed(at(60)).expect("sweeps"), 0);
     assert_eq!(
-        store.sweep(at(90), NOON).expect("sweeps"),
+        store.sweep_closed(at(90)).expect("sweeps"),
         0,
         "a clock that stepped back"
     );
@@ -261,7 +261,7 @@ fn closed_grants_are_listed_counted_and_swept_by_the_hour_they_closed_in() {
     commit(&mut store, &[Change::Close(closed(200, Outcome::Denied, NOON))]);
     assert!(store.closed(id(200)).expect("reads").is_some());
     let end = at(0) + Duration::from_hours(1);
-    assert_eq!(store.sweep(end, NOON).expect("sweeps"), 71);
+    assert_eq!(store.sweep_closed(end).expect("sweeps"), 71);
     assert_eq!(listed(&mut store, usize::MAX), []);
     assert_eq!(
         closed_files(dir.path()),
@@ -317,9 +317,8 @@ fn a_destroyed_key_leaves_old_bytes_unopenable() {
     store.maintain().expect("maintains");
     assert!(key.exists(), "the hour is not over: other grants may still come in it");
     let hour = Duration::from_hours(1);
-    store.sweep(NOON - hour, NOON).expect("sweeps");
-    assert!(key.exists(), "it is still the same hour");
-    store.sweep(NOON - hour, NOON + hour).expect("sweeps");
+    assert_eq!(store.destroy_idle_keys(NOON).expect("destroys"), 0);
+    assert_eq!(store.destroy_idle_keys(NOON + hour).expect("destroys"), 1);
     assert!(!key.exists());
     copy(&dir.path().join("keys"), &old.path().join("keys"));
     let e = refused(old.path()).to_string();

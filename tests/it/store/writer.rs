@@ -54,7 +54,7 @@ fn writer_child() {
         if n.is_multiple_of(4) && n > SWEPT_AFTER {
             let before = moment(n - SWEPT_AFTER);
             runtime
-                .block_on(committer.sweep(before, before))
+                .block_on(committer.sweep(before))
                 .unwrap_or_else(|e| failed("sweep", &e));
         }
     }

@@ -214,8 +214,12 @@ impl Store for Watched {
         self.inner.closed_totals()
     }
 
-    fn sweep(&mut self, closed_before: Timestamp, now: Timestamp) -> Result<u64, StoreError> {
-        self.inner.sweep(closed_before, now)
+    fn sweep_closed(&mut self, closed_before: Timestamp) -> Result<u64, StoreError> {
+        self.inner.sweep_closed(closed_before)
+    }
+
+    fn destroy_idle_keys(&mut self, now: Timestamp) -> Result<usize, StoreError> {
+        self.inner.destroy_idle_keys(now)
     }
 
     fn verify(&mut self) -> Result<Vec<Problem>, StoreError> {
