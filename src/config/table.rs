@@ -190,6 +190,8 @@ keys! {
         /// oauth per second / 2 x (code_lifetime - 15 s) x share. Beyond that, users are told when to come back. Above
         /// 0, up to 1.
         share: Permille = 0.8, share();
+        /// How many new links one user may get in ten minutes.
+        links_per_person: usize = 6, whole(1, 1000);
     }
 
     /// `[fetch]`

@@ -21,7 +21,7 @@ use crate::time::{SharedClock, Timestamp};
 /// An opened store and what it held.
 pub struct StoppedStore<'a> {
     store: Box<dyn Store>,
-    loaded: Loaded,
+    loaded: Box<Loaded>,
     config: &'a Config,
     now: Timestamp,
 }
@@ -36,7 +36,7 @@ impl<'a> StoppedStore<'a> {
         })?;
         Ok(Self {
             store: opened.store,
-            loaded: opened.loaded,
+            loaded: Box::new(opened.loaded),
             config,
             now,
         })
@@ -88,17 +88,14 @@ impl<'a> StoppedStore<'a> {
             purpose: request.purpose_index(&self.config.state.purposes)?,
             again: false,
         };
-        let mut gate = Gate::new(settings::gate(self.config), self.loaded.places.iter().copied());
-        gate.expire(self.now);
-        let received = |g: &&Grant| matches!(g.state, State::Received { .. });
-        let waiting = self.loaded.grants.iter().filter(received).count();
-        match gate.mint(minter, wanted, waiting, self.now, nonce) {
-            Minted::New(link, place) => {
-                let held: Vec<_> = place.into_iter().map(Change::HoldPlace).collect();
-                self.store.commit(&held)?;
-                Ok(link)
-            }
-            Minted::Again(link) => Ok(link),
+        let loaded = &self.loaded;
+        let (places, accounts) = (loaded.places.iter().copied(), loaded.accounts.iter().cloned());
+        let mut gate = Gate::new(settings::gate(self.config), places, accounts);
+        let minted = gate.mint(minter, wanted, self.now, nonce);
+        let changes: Vec<_> = gate.take_changes().into_iter().map(Change::Gate).collect();
+        self.store.commit(&changes)?;
+        match minted {
+            Minted::New(link) | Minted::Again(link) => Ok(link),
             Minted::Later { after } => Err(NoLink::Later(after).into()),
         }
     }

@@ -1,95 +1,47 @@
 //! The gate: a link is handed out only while its code can still be carried and exchanged before it expires. Pure.
 //!
 //! A code lives for `code_lifetime` and works once, while a channel takes 30 messages a minute: the excess expires in
-//! transit. So load is shed before a code exists. Each link holds a place from issue until its code or denial arrives, or
-//! until the link can no longer be used.
+//! transit. So load is shed before a code exists, and by a rule that nobody can turn against others.
+//!
+//! 1. A link holds a place until its code or its denial has had its outcome, or until the link's end: its expiry plus
+//!    `code_lifetime`. That something arrived frees nothing, since anybody can make up a code for a link of theirs.
+//! 2. The first code or denial of a link is carried before all others, so the places bound what must be carried in
+//!    time. What comes later than 15 s after the link's expiry waits behind too; so whatever counts is carried by the
+//!    link's end.
+//! 3. A user who asks gets a link at once if a place is free for the link's whole life, even if every link is held to
+//!    its end and every reservation is used in its last moment.
+//! 4. Otherwise the user gets a reservation: the earliest time from which a place is free under the same assumptions.
+//!    It is durable, there is one for each user, and nothing that others do can delay it. It lapses after 30 s. Whoever
+//!    comes earlier gets a link if there is room by then, else the same time again.
+//! 5. The gate is busy while anybody waits for a place, or half of the places are held. Then a user holds one place,
+//!    and new links live 60 s; otherwise a user holds up to three.
+//! 6. A user gets `links_per_person` new links in ten minutes.
+//!
+//! Only a lane that fails, or limits that are lowered, can break a reservation.
+
+mod rules;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+pub use self::rules::{GateRules, WAY};
 use super::mint::{Link, Minter, Wanted};
 use super::state::{StateMode, StateToken};
 use crate::ids::{Lane, UserId};
 use crate::time::Timestamp;
 
-/// Reserved from each code's lifetime: relay, listener and exchange take that long when everything is slow.
-const WAY: Duration = Duration::from_secs(15);
-
-/// Places that one user may hold. A further request returns the newest link, so that one user cannot starve others.
+/// Places that one user may hold while the gate is not busy. A further request returns the newest link.
 const PLACES_A_PERSON: usize = 3;
-
-/// The retry time while every lane is out of service.
+/// How long a new link lives while the gate is busy, at most.
+const BUSY_LIFETIME: Duration = Duration::from_mins(1);
+/// How long after its time a reservation lapses.
+const LAPSES_AFTER: Duration = Duration::from_secs(30);
+/// The time over which a user's new links are counted.
+const COUNTED: Duration = Duration::from_mins(10);
+/// The retry time while every lane is out of service, at least.
 const NO_LANE: Duration = Duration::from_mins(1);
-
-/// The limits from which the gate computes its places.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct GateRules {
-    /// How many codes a message of each lane may carry, by lane number. Empty if no channel is used.
-    pub packs: Vec<u8>,
-    /// Messages that one channel accepts in any minute, and how many of them at once; `None` for no limit.
-    pub webhook: Option<(u32, u32)>,
-    /// Calls a second to the OAuth2 endpoints, of which each code needs two; `None` for no limit.
-    pub oauth_per_second: Option<u32>,
-    /// How long a code lives.
-    pub code_lifetime: Duration,
-    /// How much of the computed room is used, in thousandths: denials and reloads cost messages too.
-    pub share_permille: u16,
-}
-
-impl GateRules {
-    /// No limit except the one for each user.
-    pub fn unlimited(code_lifetime: Duration) -> Self {
-        Self {
-            packs: vec![1],
-            webhook: None,
-            oauth_per_second: None,
-            code_lifetime,
-            share_permille: 1000,
-        }
-    }
-
-    /// Places of a lane: `pack x (burst + refill per second x (code_lifetime - 15 s)) x share`, at least one.
-    pub fn lane_places(&self, lane: Lane) -> usize {
-        let Some((per_minute, burst)) = self.webhook else {
-            return usize::MAX;
-        };
-        let pack = self.packs.get(usize::from(lane.0)).copied().unwrap_or(1);
-        let refilled = f64::from(per_minute.saturating_sub(burst)) / 60.0 * self.usable();
-        self.shared(f64::from(pack) * (f64::from(burst) + refilled))
-    }
-
-    /// Places of all lanes together: `oauth per second / 2 x (code_lifetime - 15 s) x share`, at least one.
-    pub fn all_places(&self) -> usize {
-        let rate = self.oauth_per_second.map(|rate| f64::from(rate) / 2.0 * self.usable());
-        rate.map_or(usize::MAX, |room| self.shared(room))
-    }
-
-    /// Places freed per second under load: codes carried and exchanged. The share limits the places, not the rate.
-    fn rate(&self, lanes: usize) -> f64 {
-        let packs: u32 = self.packs.iter().take(lanes).map(|pack| u32::from(*pack)).sum();
-        let carried = self
-            .webhook
-            .filter(|_| !self.packs.is_empty())
-            .map(|(per_minute, burst)| f64::from(packs) * f64::from(per_minute.saturating_sub(burst)) / 60.0);
-        let exchanged = self.oauth_per_second.map(|rate| f64::from(rate) / 2.0);
-        carried.into_iter().chain(exchanged).fold(f64::INFINITY, f64::min)
-    }
-
-    fn usable(&self) -> f64 {
-        self.code_lifetime.saturating_sub(WAY).as_secs_f64()
-    }
-
-    #[expect(
-        clippy::cast_possible_truncation,
-        clippy::cast_sign_loss,
-        reason = "positive and far below 2^52"
-    )]
-    fn shared(&self, room: f64) -> usize {
-        ((room * f64::from(self.share_permille) / 1000.0) as usize).max(1)
-    }
-}
 
 /// An outstanding link, as the journal keeps it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -100,21 +52,54 @@ pub struct HeldPlace {
     pub until: Timestamp,
 }
 
+/// What the gate remembers of a user, as the journal keeps it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Account {
+    /// The user.
+    pub user: UserId,
+    /// When the user's links of the last ten minutes were made, the earliest first.
+    pub made: Vec<Timestamp>,
+    /// The place that is kept for the user.
+    pub reservation: Option<Reservation>,
+}
+
+/// A place that is kept.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Reservation {
+    /// From this time on, for 30 s.
+    pub at: Timestamp,
+    /// The user waits for others to leave, not for a limit of their own to pass.
+    pub for_room: bool,
+}
+
+/// What must become durable.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum GateChange {
+    /// A link holds a place.
+    Hold(HeldPlace),
+    /// The link of this nonce holds none.
+    Free([u8; 8]),
+    /// What is known of a user.
+    Keep(Account),
+    /// Nothing is known of this user.
+    Forget(UserId),
+}
+
 /// The answer to a request for a link.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Minted {
-    /// A new link, and the place it holds, if links hold one.
-    New(Link, Option<HeldPlace>),
+    /// A new link.
+    New(Link),
     /// The user's earlier link, which is still valid.
     Again(Link),
     /// Not now.
     Later {
-        /// When to ask again.
+        /// When to ask again; a place is kept then.
         after: Duration,
     },
 }
 
-/// The places and their holders.
+/// The places, their holders, and those who wait.
 #[derive(Debug)]
 pub struct Gate {
     rules: GateRules,
@@ -122,27 +107,34 @@ pub struct Gate {
     by_lane: BTreeMap<Lane, usize>,
     by_person: HashMap<UserId, BTreeSet<(Timestamp, [u8; 8])>>,
     ending: BTreeSet<(Timestamp, [u8; 8])>,
+    accounts: HashMap<UserId, Account>,
+    /// Reservations that have not lapsed, in the order of their times.
+    reserved: BTreeSet<(Timestamp, UserId)>,
     /// Lanes that are out of service.
     out: BTreeSet<Lane>,
-    /// The latest retry time handed out.
-    told: Timestamp,
-    /// Retry times by user: asking again meanwhile returns the same time and delays nobody.
-    waiting: HashMap<UserId, Timestamp>,
+    changes: Vec<GateChange>,
 }
 
 impl Gate {
-    /// A gate with the places from the journal.
-    pub fn new(rules: GateRules, held: impl IntoIterator<Item = HeldPlace>) -> Self {
+    /// A gate with what the journal kept.
+    pub fn new(
+        rules: GateRules,
+        held: impl IntoIterator<Item = HeldPlace>,
+        accounts: impl IntoIterator<Item = Account>,
+    ) -> Self {
         let mut gate = Self {
             rules,
             places: HashMap::new(),
             by_lane: BTreeMap::new(),
             by_person: HashMap::new(),
             ending: BTreeSet::new(),
+            accounts: accounts.into_iter().map(|account| (account.user, account)).collect(),
+            reserved: BTreeSet::new(),
             out: BTreeSet::new(),
-            told: Timestamp::from_millis(0),
-            waiting: HashMap::new(),
+            changes: Vec::new(),
         };
+        let times = gate.accounts.values().filter_map(|a| Some((a.reservation?.at, a.user)));
+        gate.reserved = times.collect();
         held.into_iter().for_each(|place| gate.hold(place));
         gate
     }
@@ -176,56 +168,185 @@ impl Gate {
         self.by_lane.get(&lane).copied().unwrap_or(0)
     }
 
-    /// A link for a user, if its code can be carried, and presented in time behind `waiting` codes that are not yet
-    /// exchanged. The new place must be durable before the link is handed out.
-    pub fn mint(&mut self, minter: &Minter, wanted: Wanted, waiting: usize, now: Timestamp, nonce: [u8; 8]) -> Minted {
+    /// Whether the link of this nonce holds a place.
+    pub fn holds(&self, nonce: &[u8; 8]) -> bool {
+        self.places.contains_key(nonce)
+    }
+
+    /// What must become durable since this was last asked, in order; before any answer is given to a user.
+    pub fn take_changes(&mut self) -> Vec<GateChange> {
+        std::mem::take(&mut self.changes)
+    }
+
+    /// A link for a user, or when to come back for one.
+    pub fn mint(&mut self, minter: &Minter, wanted: Wanted, now: Timestamp, nonce: [u8; 8]) -> Minted {
         if minter.mode != StateMode::Signed {
             // One bare id looks like the next of the same user, so it holds no place.
-            return Minted::New(minter.mint(wanted, Lane(0), now, nonce), None);
+            return Minted::New(minter.mint(wanted, Lane(0), now, nonce));
         }
-        let theirs = self.by_person.get(&wanted.user);
-        if theirs.is_some_and(|theirs| theirs.len() >= PLACES_A_PERSON) {
-            return self.again(minter, wanted, now);
+        self.expire(now);
+        let busy = self.is_busy();
+        let most = if busy { 1 } else { PLACES_A_PERSON };
+        let mut account = self.account(wanted.user, now);
+        let may = self.places_of(wanted.user) < most && account.made.len() < self.rules.links_per_person;
+        if !may && let Some(link) = self.again(minter, wanted, now) {
+            return Minted::Again(link);
         }
-        if self.places.len() + waiting >= self.rules.all_places() {
-            return self.later(wanted.user, now);
+        let reservation = account.reservation.take();
+        if let Some(reservation) = reservation {
+            // A user's own reservation does not stand in their way.
+            self.reserved.remove(&(reservation.at, account.user));
         }
-        let Some(lane) = self.emptiest_lane() else {
-            return self.later(wanted.user, now);
+        let free = if may && !self.no_lane_works() {
+            self.free_place(minter, wanted, busy, now, nonce)
+        } else {
+            None
         };
-        let token = minter.token(wanted, lane, now, nonce);
-        let place = HeldPlace {
-            token,
-            until: token.expires_at + self.rules.code_lifetime,
+        let minted = if let Some((link, place)) = free {
+            self.hold(place);
+            self.changes.push(GateChange::Hold(place));
+            account.made.push(now);
+            Minted::New(link)
+        } else {
+            let kept = reservation.filter(|kept| kept.at > now).unwrap_or_else(|| {
+                let earliest = self.earliest(&account, now);
+                let at = self.first_free(earliest, self.longest_reserved());
+                let for_room = may || at > earliest;
+                Reservation { at, for_room }
+            });
+            self.reserved.insert((kept.at, account.user));
+            account.reservation = Some(kept);
+            Minted::Later {
+                after: seconds(kept.at.since(now)),
+            }
         };
-        self.hold(place);
-        Minted::New(minter.link(&token), Some(place))
+        if account.reservation != reservation || account.reservation.is_none() {
+            self.changes.push(GateChange::Keep(account.clone()));
+        }
+        self.accounts.insert(account.user, account);
+        minted
     }
 
-    fn again(&self, minter: &Minter, wanted: Wanted, now: Timestamp) -> Minted {
+    /// The same link once more, while it is valid.
+    fn again(&self, minter: &Minter, wanted: Wanted, now: Timestamp) -> Option<Link> {
         let theirs = self.by_person.get(&wanted.user).into_iter().flatten().rev();
         let mut tokens = theirs.map(|(_, nonce)| self.places[nonce].token);
-        let same = tokens.find(|t| t.purpose == wanted.purpose && t.again == wanted.again && t.expires_at > now);
-        match same {
-            Some(token) => Minted::Again(minter.link(&token)),
-            None => Minted::Later {
-                after: self.first_end(wanted.user, now),
-            },
+        let same = |t: &StateToken| t.purpose == wanted.purpose && t.again == wanted.again && t.expires_at > now;
+        tokens.find(same).map(|token| minter.link(&token))
+    }
+
+    fn account(&self, user: UserId, now: Timestamp) -> Account {
+        let known = self.accounts.get(&user).cloned();
+        let mut account = known.unwrap_or_else(|| Account {
+            user,
+            made: Vec::new(),
+            reservation: None,
+        });
+        // A time from the future comes from a clock that was corrected since.
+        account.made.retain(|at| *at <= now && *at + COUNTED > now);
+        account
+    }
+
+    /// When nothing of the user's own stands in the way of another link. The gate may be busy then, and they hold no
+    /// other place.
+    fn earliest(&self, account: &Account, now: Timestamp) -> Timestamp {
+        let theirs = self.by_person.get(&account.user);
+        let ends = theirs.and_then(|theirs| theirs.last()).map(|(until, _)| *until);
+        let over = account.made.len().checked_sub(self.rules.links_per_person);
+        let counted = over.and_then(|over| account.made.get(over)).map(|at| *at + COUNTED);
+        let lane = self.no_lane_works().then_some(now + NO_LANE);
+        [ends, counted, lane].into_iter().flatten().fold(now, Timestamp::max)
+    }
+
+    /// A new link, if a place is free for its whole life.
+    fn free_place(
+        &self,
+        minter: &Minter,
+        wanted: Wanted,
+        busy: bool,
+        now: Timestamp,
+        nonce: [u8; 8],
+    ) -> Option<(Link, HeldPlace)> {
+        let short = minter.lifetime.min(BUSY_LIFETIME);
+        let lifetimes = [minter.lifetime, short];
+        let mut lifetimes = lifetimes.into_iter().skip(usize::from(busy));
+        let code_lifetime = self.rules.code_lifetime;
+        let lifetime = lifetimes.find(|lifetime| self.first_free(now, *lifetime + code_lifetime) == now)?;
+        let token = minter.token(wanted, self.emptiest_lane()?, now + lifetime, nonce);
+        let until = token.expires_at + code_lifetime;
+        Some((minter.link(&token), HeldPlace { token, until }))
+    }
+
+    /// The earliest time, from one on, from which a place is free for so long, whatever those do who hold one or wait.
+    fn first_free(&self, from: Timestamp, span: Duration) -> Timestamp {
+        let (held, places) = self.in_service();
+        if held + self.reserved.len() < places {
+            return from;
         }
+        let counts = |nonce| self.works(self.places[nonce].token.lane);
+        let ends = self.ending.iter().filter(|(_, nonce)| counts(nonce));
+        let ends = ends.map(|(until, _)| (*until, false));
+        let longest = self.longest_reserved();
+        let reserved = self.reserved.iter();
+        let mut turns: Vec<(Timestamp, bool)> = reserved
+            .flat_map(|(at, _)| [(*at, true), (*at + longest, false)])
+            .chain(ends)
+            .collect();
+        // Of one moment, those who leave come first.
+        turns.sort_unstable();
+        let (mut taken, mut free_from) = (held, from);
+        for (at, comes) in turns {
+            if taken >= places {
+                free_from = free_from.max(at);
+            } else if at >= free_from + span {
+                break;
+            }
+            taken = if comes { taken + 1 } else { taken - 1 };
+        }
+        free_from
     }
 
-    fn first_end(&self, user: UserId, now: Timestamp) -> Duration {
-        let first = self.by_person.get(&user).and_then(|theirs| theirs.first());
-        first.map_or(NO_LANE, |(until, _)| seconds(until.since(now)))
+    /// How long a reservation can keep a place from others: its holder comes in its last moment and uses the link to
+    /// its end.
+    fn longest_reserved(&self) -> Duration {
+        LAPSES_AFTER + BUSY_LIFETIME + self.rules.code_lifetime
     }
 
-    /// The lane with the largest share of free places; the lowest number wins a tie. `None` where no lane has one.
+    fn is_busy(&self) -> bool {
+        let waits = |user: &UserId| self.accounts[user].reservation.is_some_and(|kept| kept.for_room);
+        let (held, places) = self.in_service();
+        held >= places.div_ceil(2) || self.reserved.iter().any(|(_, user)| waits(user))
+    }
+
+    fn no_lane_works(&self) -> bool {
+        !self.rules.packs.is_empty() && self.lanes().all(|lane| self.out.contains(&lane))
+    }
+
+    fn lanes(&self) -> impl Iterator<Item = Lane> {
+        (0..=u8::MAX).map(Lane).take(self.rules.packs.len())
+    }
+
+    /// Whether a lane counts: all do where none works, for then users are told to wait until one may.
+    fn works(&self, lane: Lane) -> bool {
+        !self.out.contains(&lane) || self.no_lane_works()
+    }
+
+    /// The links of the lanes that work, and the places that these lanes have.
+    fn in_service(&self) -> (usize, usize) {
+        let works = |lane: &Lane| self.works(*lane);
+        let held = self.by_lane.iter().filter(|(lane, _)| works(lane));
+        let held = held.map(|(_, held)| held).sum();
+        let elsewhere = self.places.len() - held;
+        let all = self.rules.all_places().saturating_sub(elsewhere);
+        (held, self.rules.carried(self.lanes().filter(works)).min(all))
+    }
+
+    /// The lane with the largest share of free places; the lowest number wins a tie.
     fn emptiest_lane(&self) -> Option<Lane> {
         if self.rules.packs.is_empty() {
             return Some(Lane(0));
         }
-        let lanes = (0..=u8::MAX).map(Lane).take(self.rules.packs.len());
-        let open = lanes.filter(|lane| !self.out.contains(lane)).filter_map(|lane| {
+        let open = self.lanes().filter(|lane| !self.out.contains(lane)).filter_map(|lane| {
             let (held, places) = (self.held_by(lane), self.rules.lane_places(lane));
             // Compares fractions without dividing.
             (held < places).then_some((lane, held as u128, places as u128))
@@ -234,23 +355,8 @@ impl Gate {
         emptiest.map(|(lane, ..)| lane)
     }
 
-    /// Staggers the retry times at the rate at which places are freed: with one common time, all would return at once.
-    fn later(&mut self, user: UserId, now: Timestamp) -> Minted {
-        let lanes = self.rules.packs.len();
-        if lanes > 0 && self.out.len() >= lanes {
-            return Minted::Later { after: NO_LANE };
-        }
-        self.waiting.retain(|_, until| *until > now);
-        let until = *self.waiting.entry(user).or_insert_with(|| {
-            let rate = self.rules.rate(lanes - self.out.len().min(lanes)).max(1e-3);
-            // By then every link that is outstanding now has ended.
-            let last = self.ending.last().map_or(now + NO_LANE, |(until, _)| *until);
-            self.told = (self.told.max(now) + Duration::from_secs_f64(1.0 / rate)).min(last);
-            self.told
-        });
-        Minted::Later {
-            after: seconds(until.since(now)),
-        }
+    fn places_of(&self, user: UserId) -> usize {
+        self.by_person.get(&user).map_or(0, BTreeSet::len)
     }
 
     fn hold(&mut self, place: HeldPlace) {
@@ -262,7 +368,7 @@ impl Gate {
         }
     }
 
-    /// Frees the place of a link whose code or denial arrived. Returns whether it held one.
+    /// Frees the place of a link whose code or denial has had its outcome. Returns whether it held one.
     pub fn free(&mut self, nonce: [u8; 8]) -> bool {
         let Some(place) = self.places.remove(&nonce) else {
             return false;
@@ -278,19 +384,37 @@ impl Gate {
                 self.by_person.remove(&place.token.user);
             }
         }
+        self.changes.push(GateChange::Free(nonce));
         true
     }
 
-    /// Frees the places of links that can no longer be used.
-    pub fn expire(&mut self, now: Timestamp) -> Vec<[u8; 8]> {
-        let mut freed = Vec::new();
+    /// Frees the places of links that can no longer be used, and lets reservations lapse.
+    pub fn expire(&mut self, now: Timestamp) {
         while let Some((until, nonce)) = self.ending.first().copied()
             && until <= now
         {
             self.free(nonce);
-            freed.push(nonce);
         }
-        freed
+        while let Some((at, user)) = self.reserved.first().copied()
+            && at + LAPSES_AFTER < now
+        {
+            self.reserved.pop_first();
+            if let Some(account) = self.accounts.get_mut(&user) {
+                account.reservation = None;
+            }
+        }
+    }
+
+    /// Forgets users of whom nothing counts any more; meant for once a minute.
+    pub fn forget(&mut self, now: Timestamp) {
+        self.expire(now);
+        let over = |account: &Account| {
+            account.reservation.is_none() && account.made.last().is_none_or(|last| *last + COUNTED <= now)
+        };
+        let mut users: Vec<UserId> = self.accounts.extract_if(|_, a| over(a)).map(|(user, _)| user).collect();
+        // In order, so that a run can be repeated.
+        users.sort_unstable();
+        self.changes.extend(users.into_iter().map(GateChange::Forget));
     }
 }
 

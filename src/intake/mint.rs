@@ -52,7 +52,7 @@ impl Minter {
     /// A link for a lane. `nonce` is eight random bytes.
     pub fn mint(&self, wanted: Wanted, lane: Lane, now: Timestamp, nonce: [u8; 8]) -> Link {
         if self.mode == StateMode::Signed {
-            return self.link(&self.token(wanted, lane, now, nonce));
+            return self.link(&self.token(wanted, lane, now + self.lifetime, nonce));
         }
         Link {
             url: self.settings.url(&wanted.user.to_string(), None).into(),
@@ -62,11 +62,11 @@ impl Minter {
     }
 
     /// The token of a new link.
-    pub fn token(&self, wanted: Wanted, lane: Lane, now: Timestamp, nonce: [u8; 8]) -> StateToken {
+    pub fn token(&self, wanted: Wanted, lane: Lane, expires_at: Timestamp, nonce: [u8; 8]) -> StateToken {
         StateToken {
             user: wanted.user,
             // The token carries whole seconds; the caller sees the same time.
-            expires_at: Timestamp::from_secs((now + self.lifetime).as_secs()),
+            expires_at: Timestamp::from_secs(expires_at.as_secs()),
             lane,
             purpose: wanted.purpose,
             pkce: self.settings.with_pkce(),

@@ -98,8 +98,9 @@ pub trait LinkIssuer {
 /// Why there is no link.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum NoLink {
-    /// As many links are out as can be carried and exchanged in time. To be asked again after this.
-    #[error("as many sign-ins are under way as can be carried: try again in {} s", .0.as_secs())]
+    /// As many links are out as can be carried and exchanged in time, or the user has had as many as a user may. A place
+    /// is kept; to be asked again after this.
+    #[error("no link is free for this user: a place is kept; try again in {} s, and within 30 s after that", .0.as_secs())]
     Later(Duration),
     /// The journal cannot hold a place for it, for this reason.
     #[error("{0}")]

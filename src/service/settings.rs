@@ -44,6 +44,7 @@ pub fn gate(config: &Config) -> GateRules {
         oauth_per_second: config.limits.oauth.map(|oauth| oauth.per_second),
         code_lifetime: config.intake.code_lifetime,
         share_permille: config.gate.share.0,
+        links_per_person: config.gate.links_per_person,
     }
 }
 

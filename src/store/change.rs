@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use super::durable::Kind;
 use crate::grant::{ClosedGrant, Grant, State};
 use crate::ids::{ChannelId, CodeHash, GrantId, Lane, MessageId};
-use crate::intake::gate::HeldPlace;
+use crate::intake::gate::{Account, GateChange, HeldPlace};
 use crate::secret::PersonalData;
 use crate::time::Timestamp;
 
@@ -45,10 +45,8 @@ pub enum Change {
     },
     /// Remembers a completed state token.
     UseNonce(UsedNonce),
-    /// Remembers a link that is outstanding.
-    HoldPlace(HeldPlace),
-    /// Forgets outstanding links, by their nonces.
-    FreePlaces(Vec<[u8; 8]>),
+    /// Remembers, or forgets, an outstanding link or a user who asked for one.
+    Gate(GateChange),
     /// Moves a channel's history cursor.
     MoveCursor {
         /// The channel.
@@ -81,7 +79,7 @@ impl Kind for Change {
             Self::SeeMessage(_) | Self::SeeCode(_) => "receive",
             Self::Forget { .. } => "forget",
             Self::UseNonce(_) => "nonce",
-            Self::HoldPlace(_) | Self::FreePlaces(_) => "link",
+            Self::Gate(_) => "link",
             Self::MoveCursor { .. } => "cursor",
             Self::PutSpending { .. } => "spending",
         }
@@ -149,6 +147,8 @@ pub struct Loaded {
     pub nonces: Vec<UsedNonce>,
     /// Links that are outstanding.
     pub places: Vec<HeldPlace>,
+    /// Users who asked for links, and the places that are kept for them.
+    pub accounts: Vec<Account>,
     /// History cursors.
     pub cursors: BTreeMap<ChannelId, MessageId>,
     /// Budget spending.

@@ -21,7 +21,7 @@ use crate::grant::state::{
 };
 use crate::grant::{ClosedGrant, Grant, Outcome, Reason, State};
 use crate::ids::{ChannelId, CodeHash, GrantId, Lane, MessageId, UserId};
-use crate::intake::gate::HeldPlace;
+use crate::intake::gate::{Account, GateChange, HeldPlace, Reservation};
 use crate::intake::state::StateToken;
 use crate::secret::{AccessToken, AuthorizationCode, PersonalData, RawState};
 use crate::time::{Clock, Timestamp};
@@ -178,6 +178,17 @@ fn place() -> HeldPlace {
     }
 }
 
+fn account() -> Account {
+    Account {
+        user: UserId(80_000_000_000_000_001),
+        made: vec![NOON, NOON],
+        reservation: Some(Reservation {
+            at: NOON,
+            for_room: true,
+        }),
+    }
+}
+
 fn changes() -> Vec<Change> {
     let message = MessageId(1_536_343_372_988_416_001);
     let mut changes: Vec<_> = grants().into_iter().map(|g| Change::PutGrant(Arc::new(g))).collect();
@@ -216,7 +227,8 @@ fn changes() -> Vec<Change> {
             channel: CHANNEL,
             sent_at: vec![NOON, NOON],
         },
-        Change::HoldPlace(place()),
+        Change::Gate(GateChange::Hold(place())),
+        Change::Gate(GateChange::Keep(account())),
     ]);
     changes
 }
@@ -237,6 +249,7 @@ fn check_loaded(mut loaded: Loaded) {
     assert_eq!(loaded.cursors.get(&CHANNEL), Some(&message));
     assert_eq!(loaded.spending.get(&CHANNEL), Some(&vec![NOON, NOON]));
     assert_eq!(loaded.places, [place()]);
+    assert_eq!(loaded.accounts, [account()]);
 }
 
 fn hex(bytes: &[u8]) -> String {

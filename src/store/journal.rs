@@ -14,6 +14,7 @@ use super::records::{Records, push};
 use crate::crash;
 use crate::grant::{ClosedGrant, State};
 use crate::ids::GrantId;
+use crate::intake::gate::GateChange;
 use crate::secret::PersonalData;
 use crate::time::{SharedClock, Timestamp};
 
@@ -129,7 +130,16 @@ impl Journal {
             Change::SeeMessage(seen) => records.put(batch, seen),
             Change::SeeCode(seen) => records.put(batch, seen),
             Change::UseNonce(used) => records.put(batch, used),
-            Change::HoldPlace(place) => records.put(batch, place),
+            Change::Gate(GateChange::Hold(place)) => records.put(batch, place),
+            Change::Gate(GateChange::Keep(account)) => records.put(batch, account),
+            Change::Gate(GateChange::Free(nonce)) => {
+                records.remove(batch, record::PLACES, nonce);
+                Ok(())
+            }
+            Change::Gate(GateChange::Forget(user)) => {
+                records.remove(batch, record::ACCOUNTS, &user.0.to_be_bytes());
+                Ok(())
+            }
             Change::MoveCursor { channel, read_to } => {
                 let (channel, read_to) = (*channel, *read_to);
                 records.put(batch, &Cursor { channel, read_to })
@@ -140,12 +150,6 @@ impl Journal {
             }
             Change::RemoveSourceMessage(message) => {
                 records.remove(batch, record::SOURCE_MESSAGES, &message.0.to_be_bytes());
-                Ok(())
-            }
-            Change::FreePlaces(nonces) => {
-                for nonce in nonces {
-                    records.remove(batch, record::PLACES, nonce);
-                }
                 Ok(())
             }
             Change::Forget {

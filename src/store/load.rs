@@ -61,6 +61,8 @@ impl Found {
             loaded.nonces.push(decode(key, bytes)?);
         } else if is(record::PLACES) {
             loaded.places.push(decode(key, bytes)?);
+        } else if is(record::ACCOUNTS) {
+            loaded.accounts.push(decode(key, bytes)?);
         } else if is(record::CURSORS) {
             let Cursor { channel, read_to } = decode(key, bytes)?;
             loaded.cursors.insert(channel, read_to);

@@ -9,7 +9,7 @@ use super::records::Record;
 pub use super::records::Table;
 use crate::grant::{ClosedGrant, Grant};
 use crate::ids::{ChannelId, GrantId, MessageId};
-use crate::intake::gate::HeldPlace;
+use crate::intake::gate::{Account, HeldPlace};
 use crate::time::Timestamp;
 
 macro_rules! tables {
@@ -40,6 +40,8 @@ tables! {
     NONCES = b'n', "nonces";
     /// Nonce: a link that is outstanding.
     PLACES = b'p', "places";
+    /// User: who asked for links, and the place that is kept.
+    ACCOUNTS = b'a', "accounts";
     /// Channel: how far its history was read.
     CURSORS = b'r', "cursors";
     /// Channel: spent slots of its budget.
@@ -110,6 +112,7 @@ plain! {
     SourceMessage in SOURCE_MESSAGES under |source| source.message.0.to_be_bytes();
     UsedNonce in NONCES under |used| used.nonce;
     HeldPlace in PLACES under |place| place.token.nonce;
+    Account in ACCOUNTS under |account| account.user.0.to_be_bytes();
     ClosedMark in CLOSED_MARKS under |mark| mark.hour.to_be_bytes();
     Cursor in CURSORS under |cursor| cursor.channel.0.to_be_bytes();
     Spending in SPENDING under |spending| spending.channel.0.to_be_bytes();

@@ -22,20 +22,20 @@ impl Handler<Mint> for Journal {
         let now = self.now();
         let (minted, changed) = self.open_grants.mint(&self.settings.minter, wanted, now);
         metrics::link(match &minted {
-            Minted::New(..) => LinkResult::New,
+            Minted::New(_) => LinkResult::New,
             Minted::Again(_) => LinkResult::Again,
             Minted::Later { .. } => LinkResult::Later,
         });
         metrics::links_outstanding(self.open_grants.links());
         let durable = self.commit(changed, ctx);
-        match minted {
-            Minted::New(link, _) => Box::pin(async move {
-                durable.wait().await?;
-                Ok(link)
-            }),
-            Minted::Again(link) => Box::pin(async { Ok(link) }),
-            Minted::Later { after } => Box::pin(async move { Err(NoLink::Later(after)) }),
-        }
+        // A place is held, or kept, before anybody is told.
+        Box::pin(async move {
+            durable.wait().await?;
+            match minted {
+                Minted::New(link) | Minted::Again(link) => Ok(link),
+                Minted::Later { after } => Err(NoLink::Later(after)),
+            }
+        })
     }
 }
 

@@ -141,7 +141,7 @@ impl OpenGrants {
             messages: loaded.messages.into_iter().map(|m| (m.message, m.channel)).collect(),
             codes: loaded.codes.into_iter().map(|c| (c.hash, c)).collect(),
             nonces: loaded.nonces.into_iter().map(|n| (n.nonce, n.keep_until)).collect(),
-            gate: Gate::new(gate, loaded.places),
+            gate: Gate::new(gate, loaded.places, loaded.accounts),
             cursors: loaded.cursors,
             data: HashMap::new(),
             data_bytes: 0,
@@ -328,6 +328,7 @@ impl OpenGrants {
         let Some(entry) = self.entries.get(&id) else { return };
         for due in entry.grant.due(self.policy.at(now)) {
             if !self.leases.contains(&(id, due.task)) {
+                let due = self.behind_others(&entry.grant, due);
                 self.schedule.put(id, due, now);
             }
         }
@@ -354,6 +355,7 @@ impl OpenGrants {
             self.nonces.insert(nonce, keep_until);
             changed.changes.push(Change::UseNonce(UsedNonce { nonce, keep_until }));
         }
+        self.free_place(before.as_deref(), &next, changed);
         let people = [before.as_ref().and_then(|b| b.person), next.person];
         let open = (!matches!(next.state, State::Closed(_))).then_some(&next);
         self.reindex(id, before.as_deref(), open);

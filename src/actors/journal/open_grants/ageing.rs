@@ -74,7 +74,8 @@ impl OpenGrants {
                 nonces,
             });
         }
-        self.free_ended(now, &mut changed);
+        self.gate.forget(now);
+        self.take_gate_changes(&mut changed);
         changed
     }
 }

@@ -175,7 +175,8 @@ impl OpenGrants {
     /// Holds a task back until another grant of the same person moves, for half a second at most.
     fn hold(&mut self, grant: &Grant, task: Task, now: Timestamp) {
         self.leases.remove(&(grant.id, task));
-        if let Some(mut due) = grant.due(self.policy.at(now)).find(|d| d.task == task) {
+        if let Some(due) = grant.due(self.policy.at(now)).find(|d| d.task == task) {
+            let mut due = self.behind_others(grant, due);
             due.not_before = now + HELD_FOR;
             self.schedule.put(grant.id, due, now);
         }

@@ -101,7 +101,6 @@ impl OpenGrants {
             }
             let mut fresh = Vec::new();
             for (index, redirect) in redirects.into_iter().enumerate() {
-                self.arrived(&redirect, &mut changed);
                 if let Ok((_, hash)) = &redirect.result {
                     let seen = SeenCode {
                         hash: *hash,

@@ -1,8 +1,9 @@
-//! The gate's side of the open grants: who holds a place, and that it is durable and freed.
+//! The gate's side of the open grants: who holds a place, and that it is durable and freed; and whose codes go last.
 
 use rand::RngExt;
 
-use super::{Changed, OpenGrants, Redirected};
+use super::{Changed, OpenGrants};
+use crate::grant::{Due, Grant, Outcome, State, Task};
 use crate::ids::Lane;
 use crate::intake::gate::{GateRules, Minted};
 use crate::intake::mint::{Minter, Wanted};
@@ -10,17 +11,12 @@ use crate::store::Change;
 use crate::time::Timestamp;
 
 impl OpenGrants {
-    /// A link, where its code can still be carried and presented. A new one may be handed out once the changes are durable.
+    /// A link, or when to come back for one. The answer may be given once the changes are durable.
     pub fn mint(&mut self, minter: &Minter, wanted: Wanted, now: Timestamp) -> (Minted, Changed) {
-        let mut changed = Changed::default();
-        self.free_ended(now, &mut changed);
-        // These were let in already and stand before it at the token endpoint.
-        let waiting = self.expiring.len();
         let nonce = self.rng.random();
-        let minted = self.gate.mint(minter, wanted, waiting, now, nonce);
-        if let Minted::New(_, Some(place)) = &minted {
-            changed.changes.push(Change::HoldPlace(*place));
-        }
+        let minted = self.gate.mint(minter, wanted, now, nonce);
+        let mut changed = Changed::default();
+        self.take_gate_changes(&mut changed);
         (minted, changed)
     }
 
@@ -39,20 +35,52 @@ impl OpenGrants {
         self.gate.held()
     }
 
-    /// The code or denial of a link arrived: its place is free.
-    pub(super) fn arrived(&mut self, redirect: &Redirected, changed: &mut Changed) {
-        let (Ok(requested) | Err((requested, _))) = &redirect.requested;
-        if let Some(nonce) = requested.nonce
-            && self.gate.free(nonce)
-        {
-            changed.changes.push(Change::FreePlaces(vec![nonce]));
+    /// A grant got its outcome: its link's place is free, unless another code of the link is still to be presented. A
+    /// code whose state we refuse ourselves frees nothing.
+    pub(super) fn free_place(&mut self, before: Option<&Grant>, next: &Grant, changed: &mut Changed) {
+        let (Some(nonce), Some(outcome)) = (next.requested.nonce, outcome_of(next)) else {
+            return;
+        };
+        let news = match before {
+            Some(before) => outcome_of(before).is_none(),
+            None => outcome != Outcome::Refused,
+        };
+        if news && self.others_under_way(next).next().is_none() && self.gate.free(nonce) {
+            self.take_gate_changes(changed);
         }
     }
 
-    pub(super) fn free_ended(&mut self, now: Timestamp, changed: &mut Changed) {
-        let freed = self.gate.expire(now);
-        if !freed.is_empty() {
-            changed.changes.push(Change::FreePlaces(freed));
+    /// A link's place is for one code. Whatever else comes of the link is exchanged after everybody else's first.
+    pub(super) fn behind_others(&self, grant: &Grant, due: Due) -> Due {
+        let (dead, at) = due.place;
+        let place = |grant: &Grant| (grant.origin.message, grant.origin.index);
+        let mut others = self.others_under_way(grant);
+        let later = |nonce| !self.gate.holds(nonce) || others.any(|other| place(other) < place(grant));
+        let behind = due.task == Task::Exchange && grant.requested.nonce.as_ref().is_some_and(later);
+        Due {
+            place: (dead || behind, at),
+            ..due
         }
+    }
+
+    /// Other codes of the same link that have no outcome yet.
+    fn others_under_way(&self, grant: &Grant) -> impl Iterator<Item = &Grant> {
+        let id = grant.id;
+        let same = grant.requested.nonce.into_iter();
+        let same = same.flat_map(|nonce| self.grants_of_consent(nonce));
+        same.filter(move |other| other.id != id && outcome_of(other).is_none())
+    }
+
+    pub(super) fn take_gate_changes(&mut self, changed: &mut Changed) {
+        let changes = self.gate.take_changes();
+        changed.changes.extend(changes.into_iter().map(Change::Gate));
+    }
+}
+
+fn outcome_of(grant: &Grant) -> Option<Outcome> {
+    match &grant.state {
+        State::Settling(settling) => Some(settling.outcome),
+        State::Closed(closed) => Some(closed.outcome),
+        _ => None,
     }
 }

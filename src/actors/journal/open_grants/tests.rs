@@ -1,6 +1,7 @@
 //! The journal's memory where no actor is needed to see it.
 
 mod invitations;
+mod places;
 
 use std::time::Duration;
 
