@@ -122,9 +122,19 @@ pub fn encode(bot: UserId, redirects: &[Redirect], relay_key: &Key) -> String {
     text
 }
 
+/// What a message has besides its lines.
+fn around(bot: UserId) -> usize {
+    format!("<@{bot}>\n").len() + "m1 ".len() + 43
+}
+
+/// Whether so many lines like this one fit into a message.
+pub fn fits(bot: UserId, redirect: &Redirect, lines: usize) -> bool {
+    around(bot) + redirect.line().len() * lines <= MESSAGE_LIMIT
+}
+
 /// How many of these redirects, from the first on, fit into one message.
 pub fn fitting(bot: UserId, redirects: &[Redirect]) -> usize {
-    let mut length = format!("<@{bot}>\n").len() + "m1 ".len() + 43;
+    let mut length = around(bot);
     redirects
         .iter()
         .take_while(|r| {

@@ -4,13 +4,15 @@
 //! budget is free, many when it is tight. Any lane may post what another one cannot: the service accepts a code from
 //! each.
 
+mod admission;
+
 use std::time::Duration;
 
+pub use self::admission::CallbackAdmission;
 use super::journal::{BudgetKey, Recovered};
-use super::known::{Known, KnownCallbacks};
+use super::known::KnownCallbacks;
 use super::queue::{Content, Line, Queue, Rank};
 use crate::ids::{ChannelId, CodeHash, UserId, WebhookId};
-use crate::intake::callback::{Callback, MOST_PER_LINK};
 use crate::intake::v1::{self, Redirect};
 use crate::port::discord::Answered;
 use crate::port::webhook::{PostAnswer, WebhookState};
@@ -22,10 +24,6 @@ use crate::rate::window::Ticket;
 use crate::secret::Key;
 use crate::time::Timestamp;
 
-/// Lines that may wait where no limit says less; each takes about a kilobyte.
-const MOST_WAITING: usize = 10_000;
-/// How much of a code's lifetime the service needs: it must see the message and present the code.
-const LEFT_TO_SERVICE: Duration = Duration::from_secs(10);
 /// Waits after consecutive posts without a clear answer.
 const BACKOFF: [Duration; 4] = [
     Duration::from_millis(500),
@@ -85,19 +83,6 @@ struct Lane {
     out: Option<Moment>,
 }
 
-/// What becomes of a callback.
-#[derive(Debug, PartialEq, Eq)]
-pub enum CallbackAdmission {
-    /// It is new and now counts as known; the caller journals it.
-    New(Line, Known),
-    /// It was taken before.
-    Known,
-    /// It could not be posted before it expires.
-    Busy,
-    /// This link has sent too many callbacks.
-    TooMany,
-}
-
 /// A message to post once its send time is stored.
 #[derive(Debug)]
 pub struct Posting {
@@ -147,8 +132,8 @@ pub struct PostPlan {
     closed_until: Option<Moment>,
     queue: Queue,
     known: KnownCallbacks,
-    /// Codes that are being journalled or posted; they are not in the queue.
-    in_hand: usize,
+    /// Codes that are being journalled or posted, and not in the queue: those that are not behind, and those that are.
+    in_hand: [usize; 2],
 }
 
 impl PostPlan {
@@ -181,7 +166,7 @@ impl PostPlan {
             budget_keys,
             closed_until: None,
             known: KnownCallbacks::default(),
-            in_hand: 0,
+            in_hand: [0; 2],
         };
         for (hash, known) in found.known {
             plan.known.add(hash, known);
@@ -192,63 +177,9 @@ impl PostPlan {
         plan
     }
 
-    /// Decides about a callback.
-    pub fn admit(&mut self, callback: Callback, hash: CodeHash, now: Now) -> CallbackAdmission {
-        if self.known.contains(hash) {
-            return CallbackAdmission::Known;
-        }
-        let nonce = callback.token.nonce;
-        if self.known.of_link(nonce) >= MOST_PER_LINK {
-            return CallbackAdmission::TooMany;
-        }
-        let deadline = now.wall + self.settings.code_lifetime;
-        if self.waiting() >= MOST_WAITING || (callback.result.is_ok() && !self.has_room(now)) {
-            return CallbackAdmission::Busy;
-        }
-        let known = Known {
-            until: callback.accepted_until,
-            nonce,
-        };
-        self.known.add(hash, known);
-        let content = match callback.result {
-            Ok(code) => Content::Code(code),
-            Err(reason) => Content::Denied(reason),
-        };
-        self.in_hand += usize::from(matches!(content, Content::Code(_)));
-        let waiting = Line {
-            hash,
-            lane: callback.token.lane,
-            came_at: now.wall,
-            deadline,
-            content,
-            state: callback.state,
-            alone: false,
-        };
-        CallbackAdmission::New(waiting, known)
-    }
-
-    /// Whether one more code can be posted with enough of its lifetime left.
-    fn has_room(&mut self, now: Now) -> bool {
-        let life = self.settings.code_lifetime;
-        let until = now.moment + life.saturating_sub(LEFT_TO_SERVICE.min(life / 4));
-        let mut room = 0;
-        let mut counted = vec![false; self.budgets.len()];
-        for lane in self.lanes.iter().filter(|lane| lane.out.is_none()) {
-            if std::mem::replace(&mut counted[lane.budget], true) {
-                continue;
-            }
-            let from = latest([self.closed_until, lane.held_until]).map_or(now.moment, |at| at.max(now.moment));
-            let Some(slots) = self.budgets[lane.budget].slots(from, until) else {
-                return from < until;
-            };
-            room += slots * lane.settings.pack;
-        }
-        self.queue.codes() + self.in_hand < room
-    }
-
     /// Takes a line that is on the disk: it may be posted now.
     pub fn journalled(&mut self, waiting: Line) {
-        self.in_hand -= usize::from(matches!(waiting.content, Content::Code(_)));
+        self.put_down([&waiting]);
         self.queue.put(waiting);
     }
 
@@ -271,7 +202,7 @@ impl PostPlan {
             }
             let ranks: Vec<Rank> = lines[..fitting].iter().map(|w| w.rank()).collect();
             let lines = self.queue.take(&ranks);
-            self.in_hand += codes(&lines);
+            self.take_in_hand(&lines);
             let lane = &mut self.lanes[index];
             lane.busy = true;
             let budget = self.budget_keys[lane.budget];
@@ -305,7 +236,7 @@ impl PostPlan {
             ticket,
             ..
         } = posting;
-        self.in_hand -= codes(&lines);
+        self.put_down(&lines);
         let lane = &mut self.lanes[index];
         lane.busy = false;
         let budget = &mut self.budgets[lane.budget];
@@ -377,7 +308,7 @@ impl PostPlan {
     pub fn pass_time(&mut self, now: Timestamp) -> Due {
         let mut due = Due::default();
         for mut line in self.queue.due(now) {
-            if matches!(line.content, Content::Code(_)) {
+            if line.is_code() {
                 line.content = Content::Expired;
                 line.alone = false;
                 if line.acts_at() > now {
@@ -411,22 +342,19 @@ impl PostPlan {
 
     /// Lines that wait or are in flight.
     pub fn waiting(&self) -> usize {
-        self.queue.len() + self.in_hand
+        self.queue.len() + self.in_hand.iter().sum::<usize>()
     }
 
     /// Codes that wait or are in flight.
     pub fn codes(&self) -> usize {
-        self.queue.codes() + self.in_hand
+        let all = self.queue.codes().into_iter().chain(self.in_hand);
+        all.sum()
     }
 
     /// Lanes whose webhook does not work.
     pub fn lanes_out(&self) -> usize {
         self.lanes.iter().filter(|lane| lane.out.is_some()).count()
     }
-}
-
-fn codes(lines: &[Line]) -> usize {
-    lines.iter().filter(|w| matches!(w.content, Content::Code(_))).count()
 }
 
 fn latest<const N: usize>(moments: [Option<Moment>; N]) -> Option<Moment> {

@@ -30,6 +30,8 @@ pub struct Line {
     pub content: Content,
     /// The state.
     pub state: RawState,
+    /// It is posted after all that are not.
+    pub behind: bool,
     /// Discord refused a message in which it was with others: it is posted alone.
     #[serde(skip)]
     pub alone: bool,
@@ -46,9 +48,10 @@ pub enum Content {
     Expired,
 }
 
-/// The order of posting: codes first, then denials, then notices of expired codes; within each by deadline.
+/// The order of posting: what waits behind goes last; codes first, then denials, then notices of expired codes; within
+/// each by deadline.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Rank(u8, Timestamp, CodeHash);
+pub struct Rank(bool, u8, Timestamp, CodeHash);
 
 impl Line {
     /// Its place in the order.
@@ -58,7 +61,12 @@ impl Line {
             Content::Denied(_) => 1,
             Content::Expired => 2,
         };
-        Rank(class, self.deadline, self.hash)
+        Rank(self.behind, class, self.deadline, self.hash)
+    }
+
+    /// Whether it carries a code.
+    pub fn is_code(&self) -> bool {
+        matches!(self.content, Content::Code(_))
     }
 
     /// The line as it is written.
@@ -82,6 +90,15 @@ impl Line {
             Content::Denied(_) | Content::Expired => self.deadline + TELL_WITHIN,
         }
     }
+}
+
+/// How many of these lines are codes that are not behind, and how many codes that are.
+pub fn count_codes<'a>(lines: impl IntoIterator<Item = &'a Line>) -> [usize; 2] {
+    let mut counted = [0; 2];
+    for line in lines.into_iter().filter(|line| line.is_code()) {
+        counted[usize::from(line.behind)] += 1;
+    }
+    counted
 }
 
 /// All lines that wait.
@@ -115,10 +132,10 @@ impl Queue {
         self.lanes.iter().all(BTreeMap::is_empty)
     }
 
-    /// How many codes wait.
-    pub fn codes(&self) -> usize {
-        let is_code = |w: &&Line| matches!(w.content, Content::Code(_));
-        self.lanes.iter().map(|l| l.values().take_while(is_code).count()).sum()
+    /// How many codes wait that are not behind, and how many that are.
+    pub fn codes(&self) -> [usize; 2] {
+        let all = self.lanes.iter().flat_map(BTreeMap::values);
+        count_codes(all)
     }
 
     /// The first `most` lines of some lanes together, in order. A line that must be posted alone is left out, unless it

@@ -1,5 +1,6 @@
 //! The dispatcher in virtual time: a fake Discord counts as Discord does, a real store commits inline.
 
+mod behind;
 mod bench;
 
 use self::bench::*;

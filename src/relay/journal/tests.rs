@@ -16,6 +16,7 @@ fn line(n: u8, content: Content) -> Line {
         deadline: NOON + Duration::from_secs(100),
         content,
         state: RawState::new("s1.STATE-THAT-IS-SEALED"),
+        behind: n == 3,
         alone: false,
     }
 }

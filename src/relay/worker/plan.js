@@ -12,8 +12,9 @@ const TOLD = 2;
 
 const EXPIRED = "!relay_expired"; // tells the service that a code expired here
 const TELL_WITHIN = 600_000; // expiry notices may be sent this much later
+const WAY = 15_000; // a link's callback that comes this long after the link's expiry waits behind others
 const LEFT_TO_SERVICE = 10_000; // of a code's lifetime: to read the message and present the code
-const MOST_WAITING = 10_000; // lines
+const MOST_WAITING = 10_000; // lines; those that are behind take half of it
 const MOST_PER_LINK = 4; // different callbacks
 const MESSAGE_LIMIT = 2_000; // characters
 const MAC_LINE = 46; // "m1 " and 43 of base64url
@@ -97,7 +98,9 @@ class Budget {
   }
 }
 
+// What waits behind goes last.
 function before(a, b) {
+  if (!a.behind !== !b.behind) return !a.behind;
   if (a.kind !== b.kind) return a.kind < b.kind;
   if (a.deadline !== b.deadline) return a.deadline < b.deadline;
   return a.hash < b.hash;
@@ -131,7 +134,7 @@ class Plan {
     for (const [channel, until] of Object.entries(kept.shut.channels ?? {})) this.budgets.get(channel)?.close(until);
     for (const lane of this.lanes) lane.lookAt = kept.shut.webhooks?.[lane.webhook] ?? null;
     this.waiting = []; // in order
-    this.inHand = 0; // codes in posts under way
+    this.inHand = []; // lines in posts under way
     this.known = new Map();
     this.forgetAt = Infinity; // when the first of them can be forgotten
     this.links = new Map();
@@ -155,22 +158,28 @@ class Plan {
     this.waiting.splice(low, 0, line);
   }
 
-  codes() {
-    const other = this.waiting.findIndex((line) => line.kind !== CODE);
-    return (other < 0 ? this.waiting.length : other) + this.inHand;
+  // How many codes are not posted yet: all, or without those that are behind.
+  codes(withBehind) {
+    const counts = (line) => line.kind === CODE && (withBehind || !line.behind);
+    return [...this.waiting, ...this.inHand].filter(counts).length;
   }
 
-  // Accepts a callback as a new line, or says why not: a repeat, or no capacity left.
+  // Accepts a callback as a new line, or says why not: a repeat, or no capacity left. The service hands out as many links
+  // as one callback of each can be carried; what else comes of a link is posted when nothing else waits.
   admit(came, hash, now) {
     if (this.known.has(hash)) return { verdict: "safe" };
-    if ((this.links.get(came.nonce) ?? 0) >= MOST_PER_LINK) return { verdict: "too_many" };
+    const earlier = this.links.get(came.nonce) ?? 0;
+    if (earlier >= MOST_PER_LINK) return { verdict: "too_many" };
     const kind = came.word.startsWith("!") ? DENIED : CODE;
-    const full = this.waiting.length + this.inHand >= MOST_WAITING;
-    if (full || (kind === CODE && !this.hasRoom(now))) return { verdict: "busy" };
+    const onTimeUntil = came.acceptedUntil - this.lifetime - CLOCK_TOLERANCE * 1_000 + WAY;
+    const behind = earlier > 0 || now >= onTimeUntil || this.takesOthersRoom(came, now);
+    const full = this.waiting.length + this.inHand.length >= (behind ? MOST_WAITING / 2 : MOST_WAITING);
+    if (full || (kind === CODE && !this.hasRoom(behind, now))) return { verdict: "busy" };
     const known = { until: came.acceptedUntil, nonce: came.nonce };
     const line = {
       hash,
       kind,
+      behind,
       lane: came.lane,
       cameAt: now,
       deadline: now + this.lifetime,
@@ -182,8 +191,15 @@ class Plan {
     return { verdict: "safe", line, known };
   }
 
-  // Whether a code that arrives now can be posted in time.
-  hasRoom(now) {
+  // Whether fewer lines like this one fit into a message than its lane packs.
+  takesOthersRoom({ word, state, lane }, now) {
+    const { pack } = this.lanes[lane] ?? this.lanes[0];
+    const around = `<@${this.settings.bot}>\n`.length + MAC_LINE;
+    return around + lineOf(now, word, state).length * pack > MESSAGE_LIMIT;
+  }
+
+  // Whether a code that arrives now can be posted in time, after those that go before it.
+  hasRoom(behind, now) {
     const until = now + this.lifetime - Math.min(LEFT_TO_SERVICE, this.lifetime / 4);
     const counted = new Set();
     let room = 0;
@@ -193,7 +209,7 @@ class Plan {
       const from = Math.max(now, this.closedUntil, lane.heldUntil);
       room += lane.budget.slots(from, until) * lane.pack;
     }
-    return this.codes() < room;
+    return this.codes(behind) < room;
   }
 
   freeAt(lane, now) {
@@ -210,7 +226,7 @@ class Plan {
       const lines = this.linesFor((line) => line.lane === number || !free[line.lane], lane.pack);
       if (lines.length === 0) continue;
       this.waiting = this.waiting.filter((line) => !lines.includes(line));
-      this.inHand += lines.filter((line) => line.kind === CODE).length;
+      this.inHand.push(...lines);
       lane.busy = true;
       const text = `<@${this.settings.bot}>\n${lines.map(textOf).join("")}`;
       return { number, lane, lines, text, post: lane.budget.reserve(now) };
@@ -235,7 +251,7 @@ class Plan {
 
   // Applies Discord's answer; returns the lines that are done.
   answered({ lane, lines, post }, answer, now) {
-    this.inHand -= lines.filter((line) => line.kind === CODE).length;
+    this.inHand = this.inHand.filter((line) => !lines.includes(line));
     lane.busy = false;
     Object.assign(post, { at: now, open: false });
     if (answer.closes === "everything") this.closedUntil = Math.max(this.closedUntil, now + answer.wait);

@@ -1,5 +1,6 @@
 //! The Cloudflare Worker: in an engine of the language alone under virtual time, and in Cloudflare's own runtime.
 
+mod behind;
 mod budget;
 pub mod cloud;
 mod command;
