@@ -2,6 +2,7 @@
 //!
 //! A change compiles; it is an error where it does not. The test is the cheapest one that notices it.
 
+mod gate;
 mod listeners;
 mod worker;
 
@@ -9,7 +10,8 @@ use super::{Mutation, Target};
 
 /// All of them.
 pub(super) fn mutations() -> impl Iterator<Item = &'static Mutation> {
-    MUTATIONS.iter().chain(listeners::MUTATIONS).chain(worker::MUTATIONS)
+    let lists = [MUTATIONS, gate::MUTATIONS, listeners::MUTATIONS, worker::MUTATIONS];
+    lists.into_iter().flatten()
 }
 
 const MUTATIONS: &[Mutation] = &[
@@ -316,22 +318,6 @@ const MUTATIONS: &[Mutation] = &[
         replace: "        Some((target, until))",
         target: Target::Lib,
         caught_by: "actors::governor::tests::answers::a_429_on_one_route_leaves_the_others",
-    },
-    Mutation {
-        breaks: "more links are out than can be carried",
-        file: "src/intake/gate.rs",
-        find: "if taken >= places {",
-        replace: "if false {",
-        target: Target::Lib,
-        caught_by: "intake::gate::tests::no_more_links_are_out_than_can_be_carried_and_each_that_ends_makes_room_for_one",
-    },
-    Mutation {
-        breaks: "the place of a link is not kept",
-        file: "src/actors/journal/open_grants/gate.rs",
-        find: "changed.changes.extend(changes.into_iter().map(Change::Gate));",
-        replace: "drop(changes);",
-        target: Target::It,
-        caught_by: "service::links::places_outlive_a_kill_and_a_stopped_store_gives_links_under_the_same_gate",
     },
     Mutation {
         breaks: "the cursor is moved by gateway events",

@@ -3,13 +3,14 @@
 //!
 //! `just launch` plays it all and prints the table; the normal run plays the bursts.
 
+mod hostile;
 mod people;
 mod play;
 mod relays;
 
 use std::time::Duration;
 
-use self::play::{Came, play};
+use self::play::{Came, people, play};
 
 /// What stands between the browser and the channel.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -88,7 +89,7 @@ fn launch(load: &Load) {
         load.name, "", "links", "approved", "completed", "lost", "told to wait", "longest wait", "gave up"
     );
     for way in WAYS {
-        let came = play(way, load.people, load.over);
+        let came = play(way, |crowd, random| people(crowd, random, load.people, load.over));
         println!("{:<26} {}", way.name, came.row(load.people));
         judge(way, load, &came);
     }

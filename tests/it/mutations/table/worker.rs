@@ -52,6 +52,14 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         caught_by: "worker::front::looking_twice_spends_nothing",
     },
     Mutation {
+        breaks: "the Worker posts later codes of a link as if they were its first",
+        file: "src/relay/worker/plan.js",
+        find: "const behind = earlier > 0 || ",
+        replace: "const behind = ",
+        target: Target::It,
+        caught_by: "worker::behind::of_a_links_codes_one_is_posted_and_later_ones_after_everybody_elses_first",
+    },
+    Mutation {
         breaks: "a code that dies in the Worker is not told",
         file: "src/relay/worker/plan.js",
         find: "if (line.kind === CODE && line.deadline + TELL_WITHIN > now) {",

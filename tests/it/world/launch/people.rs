@@ -20,6 +20,8 @@ use super::relays::Way;
 use crate::world::outside::Outside;
 use crate::world::script::person;
 
+/// How long somebody who was told to wait longer waits before they look again.
+const LOOKS_AGAIN: Duration = Duration::from_mins(1);
 /// How long somebody goes on asking for a link.
 const PATIENCE: Duration = Duration::from_mins(20);
 
@@ -77,7 +79,9 @@ impl Crowd {
         sleep(who.thinks).await;
         match who.does {
             Does::WalkAway => {}
-            Does::Deny => self.relay.redirect(format!("error=access_denied&state={state}")).await,
+            Does::Deny => {
+                self.relay.redirect(format!("error=access_denied&state={state}")).await;
+            }
             Does::Approve | Does::Reload => {
                 let code = self.outside.with(|d| {
                     let now = d.now();
@@ -120,7 +124,8 @@ impl Crowd {
                     if !std::mem::replace(&mut told, true) {
                         self.came.borrow_mut().told += 1;
                     }
-                    sleep(after).await;
+                    // They are told that it may be sooner.
+                    sleep(after.min(LOOKS_AGAIN)).await;
                 }
                 Err(refused) => panic!("{refused}"),
             }

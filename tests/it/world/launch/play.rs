@@ -14,6 +14,7 @@ use codeferry::time::{SteadyClock, Timestamp};
 use futures_util::future::join_all;
 use rand::SeedableRng;
 use rand::rngs::StdRng;
+use tokio::task::JoinHandle;
 use tokio::time::sleep;
 
 use super::people::{Crowd, Person};
@@ -78,7 +79,7 @@ fn config(way: Way, folder: &Path) -> Config {
     };
     let mut text = format!(
         "[discord]\napplication_id = {APPLICATION}\nredirect_uri = \"https://relay.example/callback\"\n\
-         [state]\nmode = \"{mode}\"\n[intake]\naccept = [\"{accept}\"]\n\
+         [state]\nmode = \"{mode}\"\npurposes = [\"default\", \"other\"]\n[intake]\naccept = [\"{accept}\"]\n\
          [[delivery]]\nname = \"app\"\nkind = \"jsonl\"\npath = \"unused\"\n"
     );
     for (channel, webhook) in lanes(way) {
@@ -97,16 +98,25 @@ fn lanes(way: Way) -> impl Iterator<Item = (codeferry::ids::ChannelId, codeferry
     LANES.into_iter().chain([THIRD]).take(way.lanes)
 }
 
+/// Ordinary people, who come evenly.
+pub fn people(crowd: &Rc<Crowd>, random: &mut StdRng, people: u32, over: Duration) -> Vec<JoinHandle<()>> {
+    let walk = |n: u32| {
+        let person = Person::new(u64::from(n), over * n / people, random);
+        tokio::task::spawn_local(Rc::clone(crowd).walk(person))
+    };
+    (0..people).map(walk).collect()
+}
+
 /// Plays it to its end.
-pub fn play(way: Way, people: u32, over: Duration) -> Came {
+pub fn play(way: Way, walks: impl FnOnce(&Rc<Crowd>, &mut StdRng) -> Vec<JoinHandle<()>>) -> Came {
     let system = System::with_tokio_rt(|| {
         let mut builder = tokio::runtime::Builder::new_current_thread();
         builder.enable_time().start_paused(true).build().expect("a runtime")
     });
-    system.block_on(run(way, people, over))
+    system.block_on(run(way, walks))
 }
 
-async fn run(way: Way, people: u32, over: Duration) -> Came {
+async fn run(way: Way, walks: impl FnOnce(&Rc<Crowd>, &mut StdRng) -> Vec<JoinHandle<()>>) -> Came {
     let mut random = StdRng::seed_from_u64(7);
     let folder = tempfile::tempdir().expect("a folder");
     let config = config(way, folder.path());
@@ -130,13 +140,7 @@ async fn run(way: Way, people: u32, over: Duration) -> Came {
     });
     // Listener and gateway are there before anybody comes.
     sleep(Duration::from_secs(20)).await;
-    let mut walks = Vec::new();
-    for n in 0..people {
-        let at = over * n / people;
-        let person = Person::new(u64::from(n), at, &mut random);
-        walks.push(tokio::task::spawn_local(Rc::clone(&crowd).walk(person)));
-    }
-    for walk in join_all(walks).await {
+    for walk in join_all(walks(&crowd, &mut random)).await {
         walk.expect("nobody stumbles");
     }
     let began = wall_now(&outside);
@@ -166,7 +170,7 @@ async fn run(way: Way, people: u32, over: Duration) -> Came {
     let outcomes: BTreeMap<String, u64> = outcomes.since_start.unwrap_or_default();
     let mut came = came.take();
     came.completed = u32::try_from(outcomes.get("completed").copied().unwrap_or(0)).expect("few");
-    came.lost = came.approved - came.completed;
+    came.lost = came.approved.saturating_sub(came.completed);
     came.worst_minute = channel.worst_minute();
     came.broken = outside.with(|d| {
         d.look_around();

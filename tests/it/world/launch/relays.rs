@@ -13,6 +13,7 @@ use codeferry::ids::{ChannelId, WebhookId};
 use codeferry::intake::callback::{CLOCK_TOLERANCE, CallbackRules};
 use codeferry::intake::state::StateKey;
 use codeferry::intake::v1::{self, Redirect};
+use codeferry::port::callback_intake::CallbackAnswer;
 use codeferry::port::discord::{Answered, GatewayNote};
 use codeferry::port::webhook::{PostAnswer, RelayPost, WebhookState};
 use codeferry::rate::feedback::HttpFeedback;
@@ -124,20 +125,21 @@ impl Way {
     }
 
     /// A browser comes back from Discord.
-    pub async fn redirect(&self, query: String) {
+    pub async fn redirect(&self, query: String) -> CallbackAnswer {
         match self {
             Self::Paced { lanes, waiting, seen } => {
                 let code = value(&query, "code");
                 if let (Some(seen), Some(code)) = (seen, code)
                     && !seen.borrow_mut().insert(code)
                 {
-                    return;
+                    return CallbackAnswer::Safe;
                 }
                 let state = value(&query, "state").expect("people come from a link");
                 let token = StateKey::new(&Key::new(KEY)).open(&state);
                 let lane = token.map_or(0, |token| usize::from(token.lane.0));
                 waiting.set(waiting.get() + 1);
                 lanes[lane].send(query).expect("it runs");
+                CallbackAnswer::Safe
             }
             Self::Own {
                 rules, clock, offers, ..
@@ -145,7 +147,7 @@ impl Way {
                 let callback = rules.read(&query, clock.now()).expect("a good callback");
                 let (answer, taken) = oneshot::channel();
                 offers.send(Offer { callback, answer }).await.expect("it runs");
-                taken.await.expect("it answers");
+                taken.await.expect("it answers")
             }
         }
     }

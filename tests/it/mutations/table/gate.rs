@@ -1,0 +1,86 @@
+//! The promises of the gate: who gets a link, and whose codes go first.
+
+use super::{Mutation, Target};
+
+pub(super) const MUTATIONS: &[Mutation] = &[
+    Mutation {
+        breaks: "more links are out than can be carried",
+        file: "src/intake/gate.rs",
+        find: "if taken >= places {",
+        replace: "if false {",
+        target: Target::Lib,
+        caught_by: "intake::gate::tests::no_more_links_are_out_than_can_be_carried_and_each_that_ends_makes_room_for_one",
+    },
+    Mutation {
+        breaks: "a code that arrives frees its link's place",
+        file: "src/actors/journal/open_grants/gate.rs",
+        find: "(next.requested.nonce, outcome_of(next))",
+        replace: "(next.requested.nonce, Some(Outcome::Completed))",
+        target: Target::Lib,
+        caught_by: "actors::journal::open_grants::tests::places::a_code_that_arrives_frees_no_place_until_discord_has_answered",
+    },
+    Mutation {
+        breaks: "later codes of a link are exchanged as if they were its first",
+        file: "src/actors/journal/open_grants/gate.rs",
+        find: "place: (dead || behind, at),",
+        replace: "place: (dead && behind, at),",
+        target: Target::Lib,
+        caught_by: "actors::journal::open_grants::tests::places::later_codes_of_a_link_are_exchanged_after_everybody_elses_first",
+    },
+    Mutation {
+        breaks: "later codes of a link are posted as if they were its first",
+        file: "src/relay/post_plan/admission.rs",
+        find: "line.behind = earlier > 0 || ",
+        replace: "line.behind = ",
+        target: Target::Lib,
+        caught_by: "relay::dispatcher::tests::behind::of_a_links_callbacks_one_is_posted_and_later_ones_after_everybody_elses_first",
+    },
+    Mutation {
+        breaks: "a user gets any number of links",
+        file: "src/intake/gate.rs",
+        find: "&& account.made.len() < self.rules.links_per_person",
+        replace: "",
+        target: Target::Lib,
+        caught_by: "intake::gate::tests::a_user_gets_six_new_links_in_ten_minutes_and_then_a_place_is_kept",
+    },
+    Mutation {
+        breaks: "no place is kept for those who were told to wait",
+        file: "src/intake/gate.rs",
+        find: "            self.reserved.insert((kept.at, account.user));\n",
+        replace: "",
+        target: Target::Lib,
+        caught_by: "intake::gate::tests::a_waiting_time_is_kept_for_each_user_and_moves_for_nobody",
+    },
+    Mutation {
+        breaks: "a waiting time that was told is not durable",
+        file: "src/intake/gate.rs",
+        find: "            self.changes.push(GateChange::Keep(account.clone()));\n",
+        replace: "",
+        target: Target::Lib,
+        caught_by: "actors::journal::open_grants::tests::places::a_user_who_is_told_to_wait_has_a_place_kept_over_a_restart",
+    },
+    Mutation {
+        breaks: "links live as long as ever while others wait",
+        file: "src/intake/gate.rs",
+        find: ".skip(usize::from(busy))",
+        replace: ".skip(usize::from(busy) & 2)",
+        target: Target::Lib,
+        caught_by: "intake::gate::tests::while_the_gate_is_busy_a_user_holds_one_place_and_new_links_live_a_minute",
+    },
+    Mutation {
+        breaks: "places are held for nothing while others wait",
+        file: "src/intake/gate.rs",
+        find: "let most = if busy { 1 } else { PLACES_A_PERSON };",
+        replace: "let most = PLACES_A_PERSON;",
+        target: Target::It,
+        caught_by: "world::launch::hostile::sixty_honest_people_complete_beside_fifty_hostile_accounts_in_a_lane_of_one_code_a_message",
+    },
+    Mutation {
+        breaks: "the place of a link is not kept",
+        file: "src/actors/journal/open_grants/gate.rs",
+        find: "changed.changes.extend(changes.into_iter().map(Change::Gate));",
+        replace: "drop(changes);",
+        target: Target::It,
+        caught_by: "service::links::places_outlive_a_kill_and_a_stopped_store_gives_links_under_the_same_gate",
+    },
+];
