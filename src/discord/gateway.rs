@@ -257,7 +257,7 @@ impl Gateway {
 
     async fn open(&self, url: &Url) -> Result<Connection, &'static str> {
         let opened = timeout(CONNECT_TIMEOUT, Connection::open(self.caller.http(), url)).await;
-        opened.unwrap_or(Err("the gateway cannot be reached"))
+        opened.unwrap_or(Err("the gateway said nothing for 20 s"))
     }
 
     /// What the start already asked, or what the API says now.

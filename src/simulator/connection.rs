@@ -40,6 +40,10 @@ fn serve_beside(connection: impl Future<Output = ()> + 'static) {
 
 /// Speaks the protocol until the connection ends.
 async fn run(state: Arc<State>, mut socket: actix_ws::Session, mut frames: MessageStream) {
+    if state.lock().hub.is_mute() {
+        while frames.next().await.is_some_and(|frame| frame.is_ok()) {}
+        return;
+    }
     let (out, mut outgoing) = unbounded_channel();
     let (id, heartbeat_ms) = {
         let hub = &mut state.lock().hub;

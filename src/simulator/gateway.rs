@@ -57,6 +57,8 @@ pub enum GatewayFault {
     DropConnections,
     /// Refuses new connections with 503 for this many milliseconds.
     Refuse { for_ms: u64 },
+    /// Accepts new connections and says nothing on them, for this many milliseconds.
+    Mute { for_ms: u64 },
     /// Op 7.
     Reconnect,
     /// Op 9.

@@ -66,6 +66,7 @@ pub struct Hub {
     connections: HashMap<u64, UnboundedSender<Out>>,
     next_id: u64,
     refuse_until: Option<Instant>,
+    mute_until: Option<Instant>,
     pub(super) no_acks: bool,
     duplicate: u64,
     withhold: u64,
@@ -86,6 +87,11 @@ impl Hub {
     /// Whether a fault refuses new connections now.
     pub fn refuses(&self) -> bool {
         self.refuse_until.is_some_and(|until| Instant::now() < until)
+    }
+
+    /// Whether a fault keeps new connections without HELLO.
+    pub fn is_mute(&self) -> bool {
+        self.mute_until.is_some_and(|until| Instant::now() < until)
     }
 
     /// Publishes an event to every session that asked for it, if the bot may view its channel.
@@ -136,11 +142,13 @@ impl Hub {
             GatewayFault::Refuse { for_ms } => {
                 self.refuse_until = Some(Instant::now() + Duration::from_millis(for_ms));
             }
+            GatewayFault::Mute { for_ms } => self.mute_until = Some(Instant::now() + Duration::from_millis(for_ms)),
             GatewayFault::StopAcks => self.no_acks = true,
             GatewayFault::Duplicate { count } => self.duplicate = count,
             GatewayFault::Withhold { count } => self.withhold = count,
             GatewayFault::Clear => {
-                (self.no_acks, self.duplicate, self.withhold, self.refuse_until) = (false, 0, 0, None);
+                (self.no_acks, self.duplicate, self.withhold) = (false, 0, 0);
+                (self.refuse_until, self.mute_until) = (None, None);
             }
         }
     }

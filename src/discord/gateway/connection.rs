@@ -19,8 +19,6 @@ use url::Url;
 
 use crate::secret::BotToken;
 
-/// For HELLO, counted from the upgrade.
-const HELLO_TIMEOUT: Duration = Duration::from_secs(10);
 /// For one payload to be taken by the network.
 const SEND_TIMEOUT: Duration = Duration::from_secs(10);
 /// For the close handshake.
@@ -96,11 +94,10 @@ pub struct Connection {
 }
 
 impl Connection {
-    /// Opens a WebSocket and waits for HELLO.
+    /// Opens a WebSocket and waits for HELLO; the caller sets the time limit.
     pub async fn open(http: &reqwest::Client, url: &Url) -> Result<Self, &'static str> {
         let mut socket = upgrade(http, url).await?;
-        let hello = timeout(HELLO_TIMEOUT, socket.next()).await;
-        let hello = hello.map_err(|_| "the gateway accepted the connection and said nothing")?;
+        let hello = socket.next().await;
         let hello = hello
             .and_then(Result::ok)
             .ok_or("the connection was cut before HELLO")?;

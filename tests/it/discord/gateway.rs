@@ -211,7 +211,7 @@ async fn a_gateway_that_accepts_and_says_nothing_is_left_and_asked_again() {
     stub.behave(|b| b.silent = true);
     stub.order(Order::Send(json!({"op": 7, "d": null}).to_string()));
     check_note(&next(&mut notes).await, "Disconnected");
-    let note = timeout(Duration::from_secs(20), notes.recv()).await;
+    let note = timeout(Duration::from_secs(25), notes.recv()).await;
     check_note(
         &note.expect("given up in time").expect("the session lives"),
         "Disconnected",

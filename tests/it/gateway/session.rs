@@ -77,6 +77,16 @@ fn a_gateway_that_stays_away_costs_no_code() {
         polled("gateway: refused for a minute", |b| {
             refuse(b, Duration::from_secs(if slow() { 60 } else { 14 }))
         }),
+        polled("gateway: op 7, then connections without a word", |b| {
+            b.gateway(GatewayFault::Mute { for_ms: 15_000 });
+            break_off(b, GatewayFault::Reconnect)
+        }),
+        polled("gateway: close 4011, the history alone", |b| {
+            b.gateway(GatewayFault::Close { code: 4011 });
+            let codes = b.post(8);
+            assert!(b.service.log().contains("2,500 servers"), "{}", b.service.log());
+            codes
+        }),
         polled("gateway: no heartbeat acknowledged", |b| {
             let codes = break_off(b, GatewayFault::StopAcks);
             b.gateway(GatewayFault::Clear);

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use codeferry::simulator::gateway::GatewayFault;
 use codeferry::simulator::options::BotPermissions;
-use codeferry::simulator::{Endpoint, Fault, FaultRule, PortalChange};
+use codeferry::simulator::{Endpoint, Fault, FaultRule, PortalChange, SimulatorOptions};
 
 use super::test_support::Site;
 use crate::patience::until;
@@ -225,6 +225,21 @@ fn a_port_in_use_ends_with_1_and_names_the_key() {
     until(Duration::from_secs(20), "the code completes", || {
         site.results_of("completed") == 1
     });
+    service.drain();
+}
+
+#[test]
+fn a_bot_whose_sessions_of_the_day_are_spent_lives_from_the_history() {
+    let mut options = SimulatorOptions::without_limits();
+    options.gateway.session_starts = 49;
+    let site = Site::new(options, &format!("[intake]\npoll_every = \"1s\"\n{LIMITS}"));
+    let service = site.run_ready();
+    service.logs("49 of the gateway sessions that Discord allows the bot in a day are left");
+    site.sign_in(0, 2);
+    until(Duration::from_secs(20), "the codes complete", || {
+        site.results_of("completed") == 2
+    });
+    assert_eq!(site.simulator.gateway_status().identifies, 0);
     service.drain();
 }
 
