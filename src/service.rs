@@ -34,6 +34,7 @@ use crate::ids::UserId;
 use crate::lifecycle::{Exit, Failure};
 use crate::port::contact::Contact;
 use crate::port::discord::{BotApi, GatewayNote, TokenEndpoint};
+use crate::port::sink::Sink;
 use crate::rate::feedback::HttpFeedback;
 use crate::secret::{BotToken, Key};
 use crate::store::{self, Committer, CommitterHandle, Loaded, StoreOptions};
@@ -66,6 +67,8 @@ pub struct Service {
     pub clock: SharedClock,
     /// The key under which codes are remembered.
     pub code_hash_key: Key,
+    /// Where results go.
+    pub sinks: Vec<Rc<dyn Sink>>,
 }
 
 impl Service {
@@ -95,7 +98,8 @@ impl Service {
         let endpoint = token_endpoint(config, secrets, &base)?;
         let server =
             HttpResourceServer::new(&base, config.discord.guild_id, config.stages.fetch.timeout).map_err(no_client)?;
-        let sinks = sinks::open(config, secrets, &base, &bot, &clock).await?;
+        let named = sinks::open(config, secrets, &base, &bot, &clock).await?;
+        let sinks = named.iter().map(|(_, sink)| Rc::clone(sink)).collect();
 
         let (notes, noted) = mpsc::channel(NOTES);
         let (commands, uses) = config.commands.connect.as_ref().map(|_| mpsc::channel(USES)).unzip();
@@ -117,7 +121,7 @@ impl Service {
                 bot_id: facts
                     .as_ref()
                     .map_or(UserId(config.discord.application_id.0), |f| f.bot),
-                sinks,
+                sinks: named,
                 notes: noted,
                 clock,
                 random,
@@ -150,6 +154,7 @@ impl Service {
             opened,
             clock: actors.clock,
             code_hash_key,
+            sinks,
         })
     }
 }

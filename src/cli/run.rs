@@ -77,7 +77,10 @@ async fn serve(config: Config, secrets: Secrets, pages: Pages, global: &Global) 
                     break drain(&service, &config, &mut signals).await;
                 }
                 Request::Force => break Ok(Exit::Forced),
-                Request::Reload => reload(&service, &mut running, global).await,
+                Request::Reload => {
+                    service.sinks.iter().for_each(|sink| sink.reopen());
+                    reload(&service, &mut running, global).await;
+                }
             },
             opened = &mut service.opened, if opening => {
                 opening = false;

@@ -1,12 +1,12 @@
 //! JSON Lines: one result a line, appended and synced before it counts as delivered.
 //!
 //! The file is open with `O_DSYNC`, so one write puts all waiting lines on the disk. A torn last line was never counted,
-//! so it is cut off at opening.
+//! so it is cut off at opening. The path is the promise, not the open file: logrotate may move, remove or truncate it.
 
 use std::collections::HashSet;
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read, Seek, SeekFrom, Write};
-use std::os::unix::fs::OpenOptionsExt;
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 
@@ -31,7 +31,12 @@ const BATCH: usize = 256;
 
 /// A file of results.
 pub struct JsonLines {
-    lines: mpsc::Sender<Line>,
+    orders: mpsc::Sender<Order>,
+}
+
+enum Order {
+    Write(Line),
+    Reopen,
 }
 
 struct Line {
@@ -60,7 +65,7 @@ impl JsonLines {
             path: path.to_owned(),
             source,
         })?;
-        let (lines, waiting) = mpsc::channel(BATCH * 4);
+        let (orders, waiting) = mpsc::channel(BATCH * 4);
         std::thread::Builder::new()
             .name("codeferry-jsonl".to_owned())
             .spawn(move || file.write_all(waiting))
@@ -68,7 +73,7 @@ impl JsonLines {
                 path: path.to_owned(),
                 source,
             })?;
-        Ok(Rc::new(Self { lines }))
+        Ok(Rc::new(Self { orders }))
     }
 }
 
@@ -86,7 +91,7 @@ impl Sink for JsonLines {
                 later: Later::because(reason),
                 uncertain: false,
             };
-            if self.lines.send(line).await.is_err() {
+            if self.orders.send(Order::Write(line)).await.is_err() {
                 return failed("the file's writer is gone");
             }
             match written.await {
@@ -97,12 +102,16 @@ impl Sink for JsonLines {
         }
         .boxed_local()
     }
+
+    fn reopen(&self) {
+        // Where so many lines wait that this finds no room, the path is looked at with the next of them.
+        let _ = self.orders.try_send(Order::Reopen);
+    }
 }
 
 struct LineFile {
     path: PathBuf,
     file: File,
-    length: u64,
     rotate_at: Option<u64>,
     recent: HashSet<GrantId>,
     clock: SharedClock,
@@ -110,15 +119,25 @@ struct LineFile {
 
 impl LineFile {
     fn open(path: PathBuf, rotate_at: Option<u64>, clock: SharedClock) -> io::Result<Self> {
-        if let Some(folder) = path.parent().filter(|p| !p.as_os_str().is_empty()) {
-            fs::create_dir_all(folder)?;
-        }
-        let mut file = open(&path)?;
-        let full = file.metadata()?.len();
-        let from = full.saturating_sub(REMEMBERED_TAIL);
-        file.seek(SeekFrom::Start(from))?;
+        make_folder(&path)?;
+        let file = open(&path)?;
+        let mut opened = Self {
+            path,
+            file,
+            rotate_at,
+            recent: HashSet::new(),
+            clock,
+        };
+        opened.cut_and_remember()?;
+        Ok(opened)
+    }
+
+    /// Cuts off a torn last line and remembers the ids of the last lines.
+    fn cut_and_remember(&mut self) -> io::Result<()> {
+        let from = self.length()?.saturating_sub(REMEMBERED_TAIL);
+        self.file.seek(SeekFrom::Start(from))?;
         let mut tail = Vec::new();
-        file.read_to_end(&mut tail)?;
+        self.file.read_to_end(&mut tail)?;
         let kept = tail.iter().rposition(|b| *b == b'\n').map_or(0, |at| at + 1);
         if kept < tail.len() {
             // With no line break in the whole tail the file is not ours to cut.
@@ -127,38 +146,56 @@ impl LineFile {
                     "its last megabyte is one line: it is no file of results",
                 ));
             }
-            tracing::warn!(file = %path.display(), bytes = tail.len() - kept, "a torn last line was cut off");
-            file.set_len(from + kept as u64)?;
-            file.sync_all()?;
+            tracing::warn!(file = %self.path.display(), bytes = tail.len() - kept, "a torn last line was cut off");
+            self.file.set_len(from + kept as u64)?;
+            self.file.sync_all()?;
         }
-        let recent = tail[..kept].split(|b| *b == b'\n').filter_map(id_of).collect();
-        sync_folder(&path)?;
-        Ok(Self {
-            path,
-            file,
-            length: from + kept as u64,
-            rotate_at,
-            recent,
-            clock,
-        })
+        self.recent
+            .extend(tail[..kept].split(|b| *b == b'\n').filter_map(id_of));
+        sync_folder(&self.path)
     }
 
-    fn write_all(mut self, mut waiting: mpsc::Receiver<Line>) {
+    /// Opens the path again. What was written to the earlier file stays known.
+    fn reopen(&mut self) -> io::Result<()> {
+        make_folder(&self.path)?;
+        let earlier = std::mem::replace(&mut self.file, open(&self.path)?);
+        // A file that is not ours is not written into at the next attempt either.
+        self.cut_and_remember().inspect_err(|_| self.file = earlier)
+    }
+
+    /// Opens the path again where another file stands there now, or none.
+    fn follow_path(&mut self) -> io::Result<()> {
+        let open = self.file.metadata()?;
+        let there = fs::metadata(&self.path);
+        if there.is_ok_and(|there| (there.dev(), there.ino()) == (open.dev(), open.ino())) {
+            return Ok(());
+        }
+        tracing::info!(file = %self.path.display(), "the file was moved or removed: results go into a new one");
+        self.reopen()
+    }
+
+    /// As the disk has it: others may truncate the file.
+    fn length(&self) -> io::Result<u64> {
+        Ok(self.file.metadata()?.len())
+    }
+
+    fn write_all(mut self, mut waiting: mpsc::Receiver<Order>) {
         let mut batch = Vec::with_capacity(BATCH);
-        loop {
-            batch.clear();
-            if waiting.blocking_recv().map(|line| batch.push(line)).is_none() {
-                return;
+        while let Some(mut order) = waiting.blocking_recv() {
+            let mut reopen = false;
+            loop {
+                match order {
+                    Order::Write(line) => batch.push(line),
+                    Order::Reopen => reopen = true,
+                }
+                match waiting.try_recv() {
+                    Ok(next) if batch.len() < BATCH => order = next,
+                    _ => break,
+                }
             }
-            while batch.len() < BATCH
-                && let Ok(line) = waiting.try_recv()
-            {
-                batch.push(line);
-            }
-            let outcome = self.append(&batch).map_err(|error| {
+            let opened = if reopen { self.reopen() } else { Ok(()) };
+            let outcome = opened.and_then(|()| self.append(&batch)).map_err(|error| {
                 tracing::error!(file = %self.path.display(), %error, "results cannot be written");
-                // What was written of the batch is cut off, so that no line stands half written before the next one.
-                let _ = self.file.set_len(self.length);
                 "the file cannot be written"
             });
             for line in batch.drain(..) {
@@ -168,7 +205,11 @@ impl LineFile {
     }
 
     fn append(&mut self, batch: &[Line]) -> io::Result<()> {
-        if self.rotate_at.is_some_and(|limit| self.length >= limit) {
+        self.follow_path()?;
+        if self
+            .rotate_at
+            .is_some_and(|limit| self.length().is_ok_and(|length| length >= limit))
+        {
             self.rotate()?;
         }
         let new = || batch.iter().filter(|line| !self.recent.contains(&line.id));
@@ -179,9 +220,14 @@ impl LineFile {
             text.push('\n');
         }
         crash::point("deliver.jsonl.before");
-        self.file.write_all(text.as_bytes())?;
+        let whole = self.length()?;
+        if let Err(error) = self.file.write_all(text.as_bytes()) {
+            // What was written of the batch is cut off, so that no line stands half written before the next one. The file
+            // may have been truncated since: it is never made longer.
+            let _ = self.file.set_len(whole.min(self.length()?));
+            return Err(error);
+        }
         crash::point("deliver.jsonl.after");
-        self.length += text.len() as u64;
         if self.recent.len() > 20_000 {
             self.recent.clear();
         }
@@ -197,10 +243,14 @@ impl LineFile {
             return Ok(());
         }
         fs::rename(&self.path, &old)?;
-        self.file = open(&self.path)?;
-        self.length = 0;
-        sync_folder(&self.path)
+        self.reopen()
     }
+}
+
+fn make_folder(path: &Path) -> io::Result<()> {
+    path.parent()
+        .filter(|p| !p.as_os_str().is_empty())
+        .map_or(Ok(()), fs::create_dir_all)
 }
 
 /// Opens a file of results. What a write has put into it is on the disk when the write returns.
@@ -268,6 +318,69 @@ mod tests {
         let text = fs::read_to_string(&path).expect("reads");
         let numbers: Vec<_> = text.lines().map(|l| l.rsplit_once(':').expect("a field").1).collect();
         assert_eq!(numbers, ["1}", "2}", "3}"]);
+    }
+
+    fn numbers(path: &Path) -> String {
+        let text = fs::read_to_string(path).expect("reads");
+        text.lines().map(|line| &line[line.len() - 2..line.len() - 1]).collect()
+    }
+
+    #[tokio::test]
+    async fn results_go_to_the_path_when_its_file_was_moved_removed_or_replaced() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let (path, moved) = (folder.path().join("out/results.jsonl"), folder.path().join("moved"));
+        let sink = JsonLines::open(&path, None, SystemClock::shared()).expect("opens");
+        assert_eq!(deliver(&sink, 1).await, DeliveryAnswer::Delivered);
+        fs::rename(&path, &moved).expect("moved");
+        assert_eq!(deliver(&sink, 2).await, DeliveryAnswer::Delivered);
+        // What stands in the file that was moved is not written again.
+        assert_eq!(deliver(&sink, 1).await, DeliveryAnswer::Delivered);
+        assert_eq!((numbers(&moved), numbers(&path)), ("1".to_owned(), "2".to_owned()));
+        fs::remove_dir_all(path.parent().expect("a folder")).expect("removed");
+        assert_eq!(deliver(&sink, 3).await, DeliveryAnswer::Delivered);
+        assert_eq!(numbers(&path), "3");
+        fs::write(&moved, "").expect("written");
+        fs::rename(&moved, &path).expect("replaced");
+        assert_eq!(deliver(&sink, 4).await, DeliveryAnswer::Delivered);
+        assert_eq!(numbers(&path), "4");
+    }
+
+    #[tokio::test]
+    async fn a_file_that_was_moved_is_let_go_when_the_sink_is_told_to_reopen() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("results.jsonl");
+        let sink = JsonLines::open(&path, None, SystemClock::shared()).expect("opens");
+        fs::rename(&path, folder.path().join("moved")).expect("moved");
+        sink.reopen();
+        for _ in 0..1_000 {
+            if path.exists() {
+                return;
+            }
+            tokio::time::sleep(std::time::Duration::from_millis(5)).await;
+        }
+        panic!("there is no new file");
+    }
+
+    #[test]
+    fn a_file_that_was_truncated_gets_no_nul_bytes_when_a_write_fails() {
+        use rustix::fs::{MemfdFlags, SealFlags, fcntl_add_seals, memfd_create};
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("results.jsonl");
+        let memory = File::from(memfd_create("results", MemfdFlags::ALLOW_SEALING).expect("a file"));
+        let there = format!("/proc/self/fd/{}", std::os::fd::AsRawFd::as_raw_fd(&memory));
+        std::os::unix::fs::symlink(there, &path).expect("linked");
+        let mut file = LineFile::open(path.clone(), None, SystemClock::shared()).expect("opens");
+        let line = |n| Line {
+            id: delivery(n).id,
+            text: delivery(n).body,
+            done: oneshot::channel().0,
+        };
+        file.append(&[line(1), line(2)]).expect("written");
+        memory.set_len(0).expect("truncated");
+        // From here on no write succeeds, as on a full disk; the length can be changed all the same.
+        fcntl_add_seals(&memory, SealFlags::WRITE).expect("sealed");
+        file.append(&[line(3)]).expect_err("it cannot be written");
+        assert_eq!(fs::read(&path).expect("reads"), b"");
     }
 
     #[tokio::test]

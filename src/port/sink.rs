@@ -51,6 +51,9 @@ pub trait Sink {
         None
     }
 
+    /// Opens again what it holds open: a file may have been moved away.
+    fn reopen(&self) {}
+
     /// Makes one delivery. The permit is completed with what the answer said.
     fn deliver<'a>(&'a self, delivery: &'a Delivery, permit: Permit) -> LocalBoxFuture<'a, DeliveryAnswer>;
 }

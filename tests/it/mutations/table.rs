@@ -4,13 +4,20 @@
 
 mod gate;
 mod listeners;
+mod results;
 mod worker;
 
 use super::{Mutation, Target};
 
 /// All of them.
 pub(super) fn mutations() -> impl Iterator<Item = &'static Mutation> {
-    let lists = [MUTATIONS, gate::MUTATIONS, listeners::MUTATIONS, worker::MUTATIONS];
+    let lists = [
+        MUTATIONS,
+        gate::MUTATIONS,
+        listeners::MUTATIONS,
+        results::MUTATIONS,
+        worker::MUTATIONS,
+    ];
     lists.into_iter().flatten()
 }
 

@@ -1,6 +1,8 @@
 //! Every kind of sink through the running service, as the application behind it sees it.
 
+use std::collections::BTreeMap;
 use std::fs;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use codeferry::simulator::{Endpoint, Fault, FaultRule};
@@ -8,8 +10,10 @@ use serde_json::Value;
 use standardwebhooks::Webhook;
 
 use super::receiver::Receiver;
-use super::test_support::{Site, exits};
+use super::test_support::{PERSON, Service, Site, exits};
+use crate::files::Mounted;
 use crate::patience::until;
+use crate::tally::{Tally, tell};
 
 const LIMITS: &str = "[limits]\nwebhook = \"off\"\nglobal = \"off\"\noauth = \"off\"\n";
 const SECRET: &str = "whsec_MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3ODlhYmNkZWY=";
@@ -173,4 +177,134 @@ fn a_torn_last_line_is_cut_off_and_a_file_that_has_grown_is_rotated() {
         .collect();
     assert_eq!(rotated.len(), 1, "{rotated:?}");
     assert_eq!(fs::read_to_string(site.path(&rotated[0])).expect("the old file"), grown);
+}
+
+/// What logrotate and people do to a file of results while it is written: the file that keeps the earlier results.
+fn rotate(kind: u64, path: &Path, kept: PathBuf, service: &Service) -> PathBuf {
+    match kind % 5 {
+        // logrotate's default, without and with its `create` and its SIGHUP.
+        0 => fs::rename(path, &kept).expect("moved"),
+        1 => {
+            fs::rename(path, &kept).expect("moved");
+            fs::write(path, "").expect("created");
+        }
+        2 => {
+            fs::rename(path, &kept).expect("moved");
+            service.signal(rustix::process::Signal::HUP);
+            until(Duration::from_secs(20), "a new file", || path.exists());
+        }
+        // Removed; another name keeps what stood in it.
+        3 => {
+            fs::hard_link(path, &kept).expect("linked");
+            fs::remove_file(path).expect("removed");
+        }
+        // copytruncate.
+        _ => {
+            fs::copy(path, &kept).expect("copied");
+            let file = fs::OpenOptions::new().write(true).open(path).expect("opens");
+            file.set_len(0).expect("truncated");
+        }
+    }
+    kept
+}
+
+/// How often each person's result stands in these files.
+fn people_in(files: &[PathBuf]) -> BTreeMap<u64, u64> {
+    let mut people = BTreeMap::new();
+    for file in files {
+        let text = fs::read_to_string(file).expect("text, without NUL bytes");
+        // A last line that is being written is no result yet.
+        for line in text[..text.rfind('\n').map_or(0, |end| end + 1)].lines() {
+            let result: Value = serde_json::from_str(line).expect("a whole line of JSON");
+            let person = result["state"]["user_id"].as_str().expect("a person");
+            *people.entry(person.parse().expect("an id")).or_default() += 1;
+        }
+    }
+    people
+}
+
+#[test]
+fn results_are_found_at_their_path_or_in_the_rotated_file_whatever_is_done_to_the_file() {
+    let rotations = if std::env::var_os("CODEFERRY_SLOW").is_some() {
+        500
+    } else {
+        15
+    };
+    let site = Site::without_limits("");
+    let service = site.run_ready();
+    let path = site.path("results.jsonl");
+    let (mut files, mut denied) = (vec![path.clone()], 0);
+    for n in 0..rotations {
+        site.deny_from(denied, 3);
+        denied += 3;
+        let arrived = || people_in(&files).len() as u64;
+        // A copy misses what is written while it is made, and a result that is on its way opens the new file before SIGHUP
+        // does: the other ways come in the midst of results.
+        let wanted = if matches!(n % 5, 2 | 4) { denied } else { denied - 2 };
+        until(Duration::from_secs(20), "results of this round", || arrived() >= wanted);
+        let kept = rotate(n, &path, site.path(&format!("rotated.{n}")), &service);
+        files.push(kept);
+        site.deny_from(denied, 1);
+        denied += 1;
+        until(Duration::from_secs(20), "a new file at the path", || path.exists());
+    }
+    until(Duration::from_secs(20), "everything is delivered", || {
+        open(&site) == Some(0)
+    });
+    service.drain();
+    let people = people_in(&files);
+    let lost = denied - people.len() as u64;
+    let twice = people.values().filter(|count| **count > 1).count() as u64;
+    let survived = if lost + twice == 0 { rotations } else { 0 };
+    tell(
+        "file rotation",
+        Tally {
+            tried: rotations,
+            survived,
+            lost,
+            twice,
+            ..Tally::default()
+        },
+    );
+    assert_eq!((lost, twice), (0, 0), "{people:?}");
+    assert_eq!(people.len() as u64, denied);
+}
+
+#[test]
+fn a_truncated_file_on_a_full_disk_gets_whole_lines_only_and_every_result_once_there_is_room() {
+    let site = Site::without_limits("");
+    let options = ["-t", "tmpfs", "-o", "size=64k", "codeferry-test"];
+    let Some(disk) = Mounted::over(&site.path("out"), &options) else {
+        return;
+    };
+    let text = fs::read_to_string(site.file()).expect("a configuration");
+    fs::write(site.file(), text.replace("\"results.jsonl\"", "\"out/results.jsonl\"")).expect("written");
+    let (path, filler) = (disk.at().join("results.jsonl"), disk.at().join("filler"));
+    let service = site.run_ready();
+    site.deny_from(0, 18);
+    let files = [path.clone()];
+    until(Duration::from_secs(20), "results", || people_in(&files).len() == 18);
+    let file = fs::OpenOptions::new().write(true).open(&path).expect("opens");
+    file.set_len(0).expect("truncated");
+    drop(fs::write(&filler, vec![b'x'; 1 << 17]));
+    site.deny_from(18, 18);
+    service.logs("results cannot be written");
+    assert!(!fs::read(&path).expect("reads").contains(&0));
+    fs::remove_file(&filler).expect("room");
+    until(Duration::from_secs(20), "the results come once there is room", || {
+        people_in(&files).len() == 18
+    });
+    service.drain();
+    let people = people_in(&files);
+    assert!(
+        people.keys().eq((PERSON + 18..PERSON + 36).collect::<Vec<_>>().iter()),
+        "{people:?}"
+    );
+    assert!(people.values().all(|count| *count == 1), "{people:?}");
+    let tally = Tally {
+        tried: 1,
+        survived: 1,
+        ..Tally::default()
+    };
+    tell("file rotation", tally);
 }

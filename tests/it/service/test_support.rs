@@ -165,7 +165,12 @@ impl Site {
 
     /// Posts the denials of `count` people, 18 in a message: results without an exchange.
     pub fn deny(&self, count: u64) {
-        let people: Vec<u64> = (PERSON..PERSON + count).collect();
+        self.deny_from(0, count);
+    }
+
+    /// The same from the `first` on.
+    pub fn deny_from(&self, first: u64, count: u64) {
+        let people: Vec<u64> = (PERSON + first..PERSON + first + count).collect();
         for some in people.chunks(18) {
             let denied: Vec<Redirect> = some
                 .iter()
