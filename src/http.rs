@@ -151,20 +151,37 @@ pub fn may_be_json(response: &reqwest::Response) -> bool {
 
 /// Reads a body of at most `cap` bytes and gives up while streaming, not after.
 pub async fn read_capped(response: reqwest::Response, cap: usize) -> Result<Zeroizing<Vec<u8>>, CallFailure> {
-    let announced = response.content_length().unwrap_or(0);
-    if announced > cap as u64 {
+    if response.content_length().unwrap_or(0) > cap as u64 {
         return Err(CallFailure::TooLarge);
     }
+    let (body, ended) = read_until(response, cap, |_| false).await;
+    ended.map(|()| body)
+}
+
+/// Reads a body until it ends, or until enough of it or `cap` bytes have come: all that came, and whether it broke off.
+pub async fn read_until(
+    response: reqwest::Response,
+    cap: usize,
+    is_enough: impl Fn(&[u8]) -> bool,
+) -> (Zeroizing<Vec<u8>>, Result<(), CallFailure>) {
+    let announced = response.content_length().unwrap_or(0).min(cap as u64);
     let mut body = Zeroizing::new(Vec::with_capacity(announced as usize));
     let mut chunks = response.bytes_stream();
     while let Some(chunk) = chunks.next().await {
-        let chunk = chunk?;
-        if body.len() + chunk.len() > cap {
-            return Err(CallFailure::TooLarge);
+        let chunk = match chunk {
+            Ok(chunk) => chunk,
+            Err(error) => return (body, Err(error.into())),
+        };
+        let room = cap - body.len();
+        body.extend_from_slice(&chunk[..chunk.len().min(room)]);
+        if chunk.len() > room {
+            return (body, Err(CallFailure::TooLarge));
         }
-        body.extend_from_slice(&chunk);
+        if is_enough(&body) {
+            break;
+        }
     }
-    Ok(body)
+    (body, Ok(()))
 }
 
 /// Reads what a refused call's body says about waiting, as far as it can be read at all.

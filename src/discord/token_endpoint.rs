@@ -3,15 +3,17 @@
 //! The `oauth2` crate writes the requests and reads the answers; the connection is ours. It must never follow a
 //! redirect, reuse a connection for a code, or let a URL, a code or a body into an error.
 
+mod token;
+
 use std::cell::RefCell;
 use std::fmt;
 use std::time::Duration;
 
 use futures_util::future::{FutureExt, LocalBoxFuture};
-use oauth2::basic::{BasicTokenIntrospectionResponse, BasicTokenType};
+use oauth2::basic::BasicTokenIntrospectionResponse;
 use oauth2::{
     AuthType, ClientId, EndpointNotSet, EndpointSet, HttpRequest, HttpResponse, PkceCodeVerifier, RedirectUrl,
-    RequestTokenError, RevocationUrl, Scope, StandardRevocableToken, TokenUrl,
+    RequestTokenError, RevocationUrl, StandardRevocableToken, TokenUrl,
 };
 use reqwest::StatusCode;
 use serde::{Deserialize, Deserializer, Serialize};
@@ -19,6 +21,7 @@ use serde_json::Value;
 use url::Url;
 use zeroize::Zeroizing;
 
+use self::token::TokenBody;
 use super::api_base::ApiBase;
 use crate::grant::Reason;
 use crate::grant::state::Token;
@@ -29,8 +32,8 @@ use crate::port::later::Later;
 use crate::rate::feedback::HttpFeedback;
 use crate::secret::{AccessToken, AuthorizationCode, ClientSecret, CodeVerifier};
 
-/// No honest answer of the token endpoint comes near it.
-const ANSWER_CAP: usize = 64 * 1024;
+/// With scope `bot` the answer holds the guild, which may be large.
+const ANSWER_CAP: usize = 4 * 1024 * 1024;
 
 /// What the adapter is made from.
 #[derive(Debug, Clone)]
@@ -110,14 +113,26 @@ impl HttpTokenEndpoint {
         if let Some(verifier) = verifier {
             request = request.set_pkce_verifier(PkceCodeVerifier::new(verifier.expose().to_owned()));
         }
-        let send = |request| call(&self.exchange_http, &self.token_url, request, seen);
-        understood(request.request_async(&send).await)
+        let call = async |request| {
+            let response = send(&self.exchange_http, &self.token_url, request, seen).await?;
+            if response.status().is_success() {
+                return token::read(response, ANSWER_CAP).await;
+            }
+            whole(response).await
+        };
+        understood(request.request_async(&call).await)
     }
 
     /// What a complete answer to an exchange says by its status and its JSON body alone; nothing is sent.
     pub fn read_exchange_answer(&self, status: StatusCode, body: &[u8]) -> ExchangeAnswer {
         let request = self.oauth.exchange_code(oauth2::AuthorizationCode::new(String::new()));
-        let answered = |_: HttpRequest| std::future::ready(parsable(status, body));
+        let answered = |_: HttpRequest| {
+            std::future::ready(if status.is_success() {
+                token::find(body).ok_or(Judged::Unreadable)
+            } else {
+                parsable(status, body)
+            })
+        };
         let read = request.request_async(&answered).now_or_never();
         understood(read.expect("nothing is waited for"))
     }
@@ -126,14 +141,15 @@ impl HttpTokenEndpoint {
         let token = oauth2::AccessToken::new(token.expose().to_owned());
         let request = self.oauth.revoke_token(StandardRevocableToken::AccessToken(token));
         let request = request.expect("the placeholder is https");
-        let send = |request| call(&self.revoke_http, &self.revocation_url, request, seen);
+        let call = async |request| whole(send(&self.revoke_http, &self.revocation_url, request, seen).await?).await;
         let retry = |reason: Reason| RevokeAnswer::Later(Later::because(reason.to_string()));
-        match request.request_async(&send).await {
+        match request.request_async(&call).await {
             Ok(()) => RevokeAnswer::Revoked,
             Err(e) => match judged(e) {
                 Judged::Failed(failure) => retry(failure.reason()),
                 Judged::Later(later) => RevokeAnswer::Later(later),
                 Judged::Unclear(reason) => retry(reason),
+                Judged::Unreadable => retry(Reason::new("unreadable")),
                 Judged::Refused(e) if e.is("invalid_client") => RevokeAnswer::CredentialsRefused,
                 Judged::Refused(e) if e.says_unknown_token() => RevokeAnswer::Revoked,
                 Judged::Refused(e) => retry(e.reason()),
@@ -181,6 +197,8 @@ enum Judged {
     Later(Later),
     #[error("the answer does not tell")]
     Unclear(Reason),
+    #[error("success without a readable token")]
+    Unreadable,
     #[error("{0}")]
     Refused(ErrorBody),
 }
@@ -188,7 +206,6 @@ enum Judged {
 /// What an exchange's request came to.
 fn understood(result: Result<TokenBody, RequestTokenError<Judged, ErrorBody>>) -> ExchangeAnswer {
     match result {
-        Ok(token) if token.access_token.secret().is_empty() => ExchangeAnswer::Unclear(Reason::new("no_token")),
         Ok(token) => ExchangeAnswer::Token(Token {
             access: AccessToken::new(token.access_token.secret().as_str()),
             scopes: token.scope.iter().map(|s| s.as_str().to_owned()).collect(),
@@ -198,6 +215,7 @@ fn understood(result: Result<TokenBody, RequestTokenError<Judged, ErrorBody>>) -
             Judged::Failed(_) => ExchangeAnswer::CutOff,
             Judged::Later(later) => ExchangeAnswer::Later(later),
             Judged::Unclear(reason) => ExchangeAnswer::Unclear(reason),
+            Judged::Unreadable => ExchangeAnswer::Unreadable,
             Judged::Refused(e) if e.is("invalid_client") => ExchangeAnswer::CredentialsRefused,
             // They say that the server failed, not that the code was bad.
             Judged::Refused(e) if e.is("server_error") || e.is("temporarily_unavailable") => {
@@ -208,13 +226,13 @@ fn understood(result: Result<TokenBody, RequestTokenError<Judged, ErrorBody>>) -
     }
 }
 
-/// Sends one form and judges the answer by status and content type; only what is left reaches the parser.
-async fn call(
+/// Sends one form and judges the answer by its status; only what is left is read.
+async fn send(
     client: &reqwest::Client,
     url: &Url,
     request: HttpRequest,
     seen: &RefCell<Option<HttpFeedback>>,
-) -> Result<HttpResponse, Judged> {
+) -> Result<reqwest::Response, Judged> {
     let (parts, form) = request.into_parts();
     // Made from our own URL: the placeholder is never even parsed.
     let mut request = reqwest::Request::new(parts.method, url.clone());
@@ -245,6 +263,12 @@ async fn call(
     if !(status.is_success() || status.is_client_error()) {
         return Err(Judged::Unclear(http::status_reason(status.as_u16())));
     }
+    Ok(response)
+}
+
+/// The whole answer for the crate's parser.
+async fn whole(response: reqwest::Response) -> Result<HttpResponse, Judged> {
+    let status = response.status();
     if !http::may_be_json(&response) {
         return Err(Judged::Unclear(Reason::new("not_json")));
     }
@@ -279,53 +303,6 @@ fn judged(e: RequestTokenError<Judged, ErrorBody>) -> Judged {
         }
         RequestTokenError::Other(_) => Judged::Unclear(Reason::new("empty_answer")),
     }
-}
-
-/// A token answer, read leniently: whatever else is odd in it, a token that was received must be revoked one day.
-#[derive(Debug, Serialize, Deserialize)]
-struct TokenBody {
-    access_token: oauth2::AccessToken,
-    #[serde(default, deserialize_with = "lenient_scopes")]
-    scope: Vec<Scope>,
-}
-
-impl oauth2::TokenResponse for TokenBody {
-    type TokenType = BasicTokenType;
-
-    fn access_token(&self) -> &oauth2::AccessToken {
-        &self.access_token
-    }
-
-    fn token_type(&self) -> &BasicTokenType {
-        &BasicTokenType::Bearer
-    }
-
-    fn expires_in(&self) -> Option<Duration> {
-        None
-    }
-
-    /// Not kept: revoking either kills both.
-    fn refresh_token(&self) -> Option<&oauth2::RefreshToken> {
-        None
-    }
-
-    fn scopes(&self) -> Option<&Vec<Scope>> {
-        Some(&self.scope)
-    }
-}
-
-/// Scopes as a text separated by spaces (RFC 6749 section 3.3), or as a list; anything else counts as none.
-fn lenient_scopes<'de, D: Deserializer<'de>>(d: D) -> Result<Vec<Scope>, D::Error> {
-    let words = |text: &str| text.split_whitespace().map(|s| Scope::new(s.to_owned())).collect();
-    Ok(match Value::deserialize(d)? {
-        Value::String(text) => words(&text),
-        Value::Array(items) => items
-            .iter()
-            .filter_map(Value::as_str)
-            .map(|s| Scope::new(s.to_owned()))
-            .collect(),
-        _ => Vec::new(),
-    })
 }
 
 /// An OAuth2 error answer (RFC 6749 section 5.2). Its description is never shown: it is foreign text.

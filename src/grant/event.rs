@@ -19,6 +19,8 @@ pub enum Event {
     },
     /// A complete answer that does not say whether the code was consumed.
     Unclear,
+    /// Success without a token that could be read: the code is consumed.
+    Unreadable,
     /// A timeout or a cut connection: the code may have been consumed.
     CutOff,
     /// The process ended during the call.
@@ -105,6 +107,7 @@ impl Event {
             Self::NotSent => "not_sent",
             Self::Deferred { .. } => "deferred",
             Self::Unclear => "unclear",
+            Self::Unreadable => "unreadable",
             Self::CutOff => "cut_off",
             Self::FoundAtStart => "found_at_start",
             Self::Exchanged(_) => "exchanged",

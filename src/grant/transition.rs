@@ -108,6 +108,8 @@ impl Grant {
                     _ => self.ends(Outcome::Lost, "answer_unclear", at),
                 }
             }
+            // Presented again, the code could only be refused; a server may even end the token that nobody has.
+            Event::Unreadable => self.ends(Outcome::Lost, "answer_unreadable", at),
             Event::CutOff | Event::FoundAtStart => {
                 let cut_off = matches!(event, Event::CutOff);
                 let wait = if cut_off { retry::AFTER_CUT_OFF } else { Duration::ZERO };

@@ -38,9 +38,11 @@ pub enum ExchangeAnswer {
     NotSent,
     /// 429, or 503 with `Retry-After`: not processed.
     Later(Later),
-    /// A complete answer that does not tell: 500, 502, 504, any other 5xx, or not JSON.
+    /// A complete answer that does not tell: 500, 502, 504, any other 5xx, or an error that is not JSON.
     Unclear(Reason),
-    /// A timeout, a cut connection, a truncated or oversized answer.
+    /// Success without a token that can be read: the code is spent.
+    Unreadable,
+    /// A timeout or a cut connection before it was known whether the code was accepted.
     CutOff,
     /// An OAuth2 error answer (RFC 6749 section 5.2), such as `invalid_grant`.
     Refused(Reason),

@@ -70,6 +70,7 @@ impl Step for Exchange {
                 ExchangeAnswer::NotSent => Event::NotSent,
                 ExchangeAnswer::Later(later) => Event::Deferred { after: later.after },
                 ExchangeAnswer::Unclear(_) => Event::Unclear,
+                ExchangeAnswer::Unreadable => Event::Unreadable,
                 ExchangeAnswer::CutOff => Event::CutOff,
                 ExchangeAnswer::Refused(reason) => Event::Refused(reason),
                 ExchangeAnswer::CredentialsRefused => Event::CredentialsRefused,

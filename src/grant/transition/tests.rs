@@ -101,6 +101,7 @@ fn event(name: &str) -> Event {
         "not_sent" => Event::NotSent,
         "deferred" => Event::Deferred { after: Some(secs(5)) },
         "unclear" => Event::Unclear,
+        "unreadable" => Event::Unreadable,
         "cut_off" => Event::CutOff,
         "found_at_start" => Event::FoundAtStart,
         "exchanged" => token(),
@@ -282,6 +283,7 @@ fn every_event_in_every_state_leads_where_the_table_says() {
         "not_sent            | -                     | received                       | -          | -                  | -                  | -     | - | -",
         "deferred            | -                     | received                       | -          | -                  | -                  | -     | - | -",
         "unclear             | -                     | received                       | -          | -                  | -                  | -     | - | -",
+        "unreadable          | -                     | settling lost answer_unreadable | -         | -                  | -                  | -     | - | -",
         "cut_off             | -                     | received                       | -          | -                  | -                  | -     | - | -",
         "found_at_start      | -                     | received                       | -          | settling completed | settling completed | DROP  | DEAD | -",
         "exchanged           | -                     | exchanged                      | -          | -                  | -                  | -     | - | -",
@@ -332,6 +334,12 @@ fn a_cut_off_presentation_is_repeated_once_after_two_seconds_and_then_lost() {
     again.clone().then(Event::CutOff).is("settling lost answer_lost");
     again.clone().then(Event::FoundAtStart).is("settling lost answer_lost");
     again.then(token()).is("exchanged");
+}
+
+#[test]
+fn a_code_that_was_answered_with_200_is_never_presented_again() {
+    let began = Story::new().then(Event::Began);
+    began.then(Event::Unreadable).is("settling lost answer_unreadable");
 }
 
 #[test]

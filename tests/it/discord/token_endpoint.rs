@@ -53,6 +53,7 @@ fn named(answer: &ExchangeAnswer) -> String {
         ExchangeAnswer::NotSent => "not sent".to_owned(),
         ExchangeAnswer::Later(later) => format!("deferred {}", later.after.expect("a wait").as_millis()),
         ExchangeAnswer::Unclear(reason) => format!("unclear {reason}"),
+        ExchangeAnswer::Unreadable => "unreadable".to_owned(),
         ExchangeAnswer::CutOff => "cut off".to_owned(),
         ExchangeAnswer::Refused(reason) => format!("refused {reason}"),
         ExchangeAnswer::CredentialsRefused => "credentials refused".to_owned(),
@@ -149,15 +150,6 @@ async fn a_token_is_taken_whatever_else_the_answer_holds() {
 async fn a_complete_answer_that_does_not_tell_is_unclear() {
     let html = "<html><title>CANARY</title></html>";
     for (play, expected) in [
-        (answer(200, "text/html", "", html), "unclear not_json"),
-        (answer(200, "text/html", "", TOKEN), "unclear not_json"),
-        (json(200, html), "unclear not_json"),
-        (json(200, "{}"), "unclear no_token"),
-        (json(200, r#"{"access_token":null}"#), "unclear no_token"),
-        (json(200, r#"{"access_token":""}"#), "unclear no_token"),
-        (json(200, r#"{"access_token":{"CANARY":1}}"#), "unclear no_token"),
-        (json(200, r#"["CANARY"]"#), "unclear wrong_shape"),
-        (json(200, ""), "unclear empty_answer"),
         (json(500, r#"{"message":"500: Internal","code":0}"#), "unclear http_500"),
         (json(500, r#"{"error":"invalid_grant"}"#), "unclear http_500"),
         (answer(502, "text/html", "", html), "unclear http_502"),
@@ -203,7 +195,6 @@ async fn an_oauth_error_refuses_the_code_and_invalid_client_refuses_us() {
             "refused invalid_grant",
         ),
         (400, r#"{"error":"CANARY Text"}"#, "refused other"),
-        (200, r#"{"error":"invalid_grant"}"#, "refused invalid_grant"),
         (401, r#"{"error":"access_denied"}"#, "refused access_denied"),
         (401, r#"{"error":"invalid_client"}"#, "credentials refused"),
         (400, r#"{"error":"invalid_client"}"#, "credentials refused"),
@@ -248,20 +239,13 @@ async fn a_429_or_a_503_with_retry_after_defers() {
 
 #[tokio::test]
 async fn a_lost_answer_is_cut_off_within_the_timeout() {
-    let whole = TOKEN.len();
-    let half = &TOKEN.as_bytes()[..whole / 2];
     for play in [
         Play::Reset,
         Play::Hang,
         Play::Cut(Vec::new()),
         Play::Cut(b"HTTP/1.1 200 OK\r\nContent-".to_vec()),
-        Play::Cut([head(200, whole), half.to_vec()].concat()),
-        Play::Cut([head(200, half.len()), half.to_vec()].concat()),
-        Play::Drip(head(200, whole)),
         Play::Drip(Vec::new()),
         Play::Answer(b"\x00\x01 this is not HTTP\r\n\r\n".to_vec()),
-        Play::Flood(endless_head(200), 40),
-        Play::Flood(head(200, 40 << 20), 40),
         Play::Flood(b"HTTP/1.1 200 OK\r\nX-Long: ".to_vec(), 1),
     ] {
         let shown = format!("{play:?}");
@@ -274,6 +258,63 @@ async fn a_lost_answer_is_cut_off_within_the_timeout() {
     assert!(matches!(answered.outcome, ExchangeAnswer::CutOff), "{answered:?}");
     assert!(answered.feedback.is_none());
     assert_eq!(server.connections(), 1, "a code is never sent twice on its own");
+}
+
+#[tokio::test]
+async fn success_without_a_readable_token_has_spent_the_code() {
+    let html = "<html><title>CANARY</title></html>";
+    for play in [
+        answer(200, "text/html", "", html),
+        json(200, html),
+        json(200, "{}"),
+        json(200, ""),
+        json(200, r#"["CANARY"]"#),
+        json(200, r#"{"access_token":null}"#),
+        json(200, r#"{"access_token":""}"#),
+        json(200, r#"{"access_token":{"CANARY":1}}"#),
+        json(200, r#"{"access_token":"CANARY-tok"#),
+        json(200, r#"{"error":"invalid_grant"}"#),
+        json(200, r#"{"error":"invalid_client"}"#),
+        json(201, r#"{"error":"server_error"}"#),
+        Play::Cut(head(200, 500)),
+        Play::Drip(head(200, 500)),
+        Play::Flood(endless_head(200), 40),
+        Play::Flood(head(200, 40 << 20), 40),
+    ] {
+        let shown = format!("{play:?}");
+        let began = Instant::now();
+        assert_eq!(exchanged(play).await, "unreadable", "{shown}");
+        assert!(began.elapsed() < Duration::from_secs(2), "{shown}");
+    }
+}
+
+#[tokio::test]
+async fn a_token_is_taken_as_soon_as_it_is_there_whatever_becomes_of_the_rest() {
+    let token = r#"{"token_type":"Bearer","access_token":"CANARY","expires_in":604800"#;
+    let scoped = format!(r#"{token},"scope":"identify bot","guild":{{"name":""#);
+    let begun = |body: &str| [head(200, 8 << 20), body.as_bytes().to_vec()].concat();
+    for (play, expected) in [
+        (Play::Cut(begun(token)), "token for "),
+        (Play::Cut(begun(&scoped)), "token for identify+bot"),
+        (Play::Flood(begun(&scoped), 7), "token for identify+bot"),
+        (answer(200, "text/html", "", TOKEN), "token for identify+guilds"),
+        (json(200, &scoped), "token for identify+bot"),
+    ] {
+        let shown: String = format!("{play:?}").chars().take(200).collect();
+        assert_eq!(exchanged(play).await, expected, "{shown}");
+    }
+    // Nothing more is waited for.
+    let began = Instant::now();
+    assert_eq!(exchanged(Play::Drip(begun(&scoped))).await, "token for identify+bot");
+    assert!(began.elapsed() < TIMEOUT / 2, "{:?}", began.elapsed());
+}
+
+#[tokio::test]
+async fn an_answer_of_three_megabytes_with_its_token_last_is_read() {
+    let roles = format!(r#"{{"name":"{}"}},"#, "r".repeat(100)).repeat(3 << 13);
+    let body = format!(r#"{{"guild":{{"roles":[{roles}{{}}]}},"scope":"identify bot","access_token":"CANARY"}}"#);
+    assert!((2 << 20..4 << 20).contains(&body.len()), "{}", body.len());
+    assert_eq!(exchanged(json(200, &body)).await, "token for identify+bot");
 }
 
 #[tokio::test]

@@ -23,8 +23,8 @@ fn any_event() -> impl Strategy<Value = Event> {
         1 => prop::sample::select(vec!["invited", "invitation_refused"]).prop_map(event),
         2 => wait().prop_map(|after| Event::InvitationDeferred { after, or: Uninvited::NoRoom }),
         8 => prop::sample::select(vec![
-            "not_sent", "deferred", "unclear", "cut_off", "found_at_start", "refused", "credentials_refused",
-            "unauthorized", "fetch_refused", "aged",
+            "not_sent", "deferred", "unclear", "unreadable", "cut_off", "found_at_start", "refused",
+            "credentials_refused", "unauthorized", "fetch_refused", "aged",
         ]).prop_map(event),
         1 => prop::sample::select(vec!["expired", "superseded", "dropped"]).prop_map(event),
     ]

@@ -83,6 +83,12 @@ fn broken(reason: &str, callback: &str) -> [String; 6] {
     expected
 }
 
+/// The same for an answer that began with 200: an exchange has spent the code.
+fn spent(mut expected: [String; 6]) -> [String; 6] {
+    "unreadable".clone_into(&mut expected[0]);
+    expected
+}
+
 fn texts(expected: [&str; 6]) -> [String; 6] {
     expected.map(str::to_owned)
 }
@@ -185,7 +191,7 @@ fn statuses(elsewhere: SocketAddr) -> Vec<Fault> {
     let mut temporary = mute("redirect", "307 None");
     "unknown http_307".clone_into(&mut temporary[4]);
     // A revocation is done by its 200: there is nothing to read (RFC 7009 section 2.2).
-    let mut compressed = mute("not_json", "200 None");
+    let mut compressed = spent(mute("not_json", "200 None"));
     "revoked".clone_into(&mut compressed[2]);
     let refused = |name, play, expected| Fault {
         closes: Closes::Refused,
@@ -240,7 +246,7 @@ fn statuses(elsewhere: SocketAddr) -> Vec<Fault> {
         fault(
             "200 with a page",
             answer(200, "text/html", "", html),
-            mute("not_json", "200 None"),
+            spent(mute("not_json", "200 None")),
         ),
         fault("302 elsewhere", answer(302, "application/json", &to, "{}"), found),
         fault("307 elsewhere", answer(307, "application/json", &to, "{}"), temporary),
@@ -260,6 +266,9 @@ fn statuses(elsewhere: SocketAddr) -> Vec<Fault> {
 
 fn transports() -> Vec<Fault> {
     let half = br#"{"access_token":"CANARY","id":"80000000000"#;
+    // The token is there already.
+    let mut truncated = broken("cut_off", "200 None");
+    "token for ".clone_into(&mut truncated[0]);
     vec![
         fault(
             "dripping head",
@@ -270,17 +279,17 @@ fn transports() -> Vec<Fault> {
         fault(
             "dripping body",
             Play::Drip(head(200, 500)),
-            broken("timeout", "200 None"),
+            spent(broken("timeout", "200 None")),
         ),
         fault(
             "truncated",
             Play::Cut([head(200, 500), half.to_vec()].concat()),
-            broken("cut_off", "200 None"),
+            truncated,
         ),
         fault(
             "10 MB",
             Play::Flood(endless_head(200), 10),
-            broken("too_large", "200 None"),
+            spent(broken("too_large", "200 None")),
         ),
         fault(
             "an answer after 15 s",

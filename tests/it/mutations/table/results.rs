@@ -27,4 +27,28 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         target: Target::It,
         caught_by: "service::sinks::results_are_found_at_their_path_or_in_the_rotated_file_whatever_is_done_to_the_file",
     },
+    Mutation {
+        breaks: "a large token answer is not read",
+        file: "src/discord/token_endpoint.rs",
+        find: "const ANSWER_CAP: usize = 4 * 1024 * 1024;",
+        replace: "const ANSWER_CAP: usize = 64 * 1024;",
+        target: Target::It,
+        caught_by: "discord::token_endpoint::an_answer_of_three_megabytes_with_its_token_last_is_read",
+    },
+    Mutation {
+        breaks: "the token in an answer that breaks off is thrown away",
+        file: "src/discord/token_endpoint/token.rs",
+        find: "    let (body, _) = http::read_until(response, cap, is_enough).await;\n",
+        replace: "    let (body, ended) = http::read_until(response, cap, is_enough).await;\n    ended?;\n",
+        target: Target::It,
+        caught_by: "discord::token_endpoint::a_token_is_taken_as_soon_as_it_is_there_whatever_becomes_of_the_rest",
+    },
+    Mutation {
+        breaks: "a code that was answered with 200 is presented again",
+        file: "src/grant/transition.rs",
+        find: "Event::Unreadable => self.ends(Outcome::Lost, \"answer_unreadable\", at),",
+        replace: "Event::Unreadable => again_after(retry::AFTER_CUT_OFF, presentations),",
+        target: Target::Lib,
+        caught_by: "grant::transition::tests::a_code_that_was_answered_with_200_is_never_presented_again",
+    },
 ];
