@@ -58,7 +58,9 @@ fn a_second_instance_is_told_who_is_there_and_disturbs_nothing() {
     until(Duration::from_secs(20), "the first goes on", || {
         site.results_of("completed") == 1
     });
-    assert_eq!(site.json(&["debug", "queue", "list"])["total"], 0);
+    until(Duration::from_secs(20), "nothing is left open", || {
+        site.json(&["debug", "queue", "list"])["total"] == 0
+    });
     first.drain();
 }
 

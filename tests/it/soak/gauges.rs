@@ -1,8 +1,10 @@
 //! What the service takes of the machine, measured every second: memory, disk, open files.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::fs;
 use std::path::Path;
+use std::thread;
 use std::time::Duration;
 
 /// A shorter soak says nothing of growth, for what is remembered has not filled up: only the bounds are looked at.
@@ -19,6 +21,8 @@ pub struct Gauges {
     measured: Vec<(Duration, [u64; 3])>,
     /// The highest peak that the kernel noted for any of the processes.
     peak: u64,
+    /// Open files by kind, as they were when there were too many.
+    too_many: BTreeMap<String, u64>,
 }
 
 impl Gauges {
@@ -37,8 +41,17 @@ impl Gauges {
             return false;
         };
         self.peak = self.peak.max(peak);
-        let files = fs::read_dir(format!("/proc/{process}/fd")).map_or(0, Iterator::count);
-        self.measured.push((at, [resident, size(data), files as u64]));
+        let mut files = open_files(process);
+        if files.values().sum::<u64>() > BOUNDS[2] {
+            // One that was made just now may still be closing what its parent had open.
+            thread::sleep(Duration::from_millis(200));
+            files = open_files(process);
+        }
+        let count = files.values().sum();
+        if count > BOUNDS[2] {
+            self.too_many = files;
+        }
+        self.measured.push((at, [resident, size(data), count]));
         true
     }
 
@@ -77,9 +90,26 @@ impl fmt::Display for Gauges {
         let peak = mb(self.peak);
         write!(
             f,
-            "in each third at most: memory {m} MB (peak {peak:.1}), disk {d} MB, open files {files}"
+            "in each third at most: memory {m} MB (peak {peak:.1}), disk {d} MB, open files {files} {:?}",
+            self.too_many
         )
     }
+}
+
+/// How many files a process has open, by kind: `socket`, `pipe`, `anon_inode`, or a path.
+fn open_files(process: u32) -> BTreeMap<String, u64> {
+    let mut kinds = BTreeMap::new();
+    for entry in fs::read_dir(format!("/proc/{process}/fd"))
+        .into_iter()
+        .flatten()
+        .flatten()
+    {
+        let target = fs::read_link(entry.path()).unwrap_or_default();
+        let target = target.to_string_lossy();
+        let kind = target.split_once(":[").map_or(&*target, |(kind, _)| kind);
+        *kinds.entry(kind.to_owned()).or_default() += 1;
+    }
+    kinds
 }
 
 /// Bytes of all files below a folder. Files come and go meanwhile: what is gone counts nothing.
@@ -102,7 +132,7 @@ fn a_soak_whose_last_third_takes_more_than_its_middle_one_is_not_flat() {
         });
         let gauges = Gauges {
             measured: measured.collect(),
-            peak: 0,
+            ..Gauges::default()
         };
         std::panic::catch_unwind(|| gauges.check(SAYS_SOMETHING)).is_err()
     };

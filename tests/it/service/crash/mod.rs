@@ -15,7 +15,7 @@ use crate::mutations::texts_below;
 use crate::tally::{Tally, tell};
 
 /// Commits, by the kind of change that is in them. (`forget` takes ten minutes to come about; nothing depends on it.)
-const COMMITS: [&str; 12] = [
+const COMMITS: [&str; 11] = [
     "cursor",
     "receive",
     "intent",
@@ -25,7 +25,6 @@ const COMMITS: [&str; 12] = [
     "settle",
     "close",
     "source_message",
-    "identify",
     "code",
     "spending",
 ];
