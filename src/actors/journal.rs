@@ -255,12 +255,18 @@ impl<S: Step> Handler<Claim<S>> for Journal {
         let grants = self.open_grants.claim(claim.task, claim.slots, self.now());
         self.set_timer(ctx);
         let task = claim.task;
-        let at_once = task == Task::Exchange && self.commits.claimed(claim.slots, grants.len());
-        let lease = move |grant: &Grant, data| Lease {
-            grant: grant.id,
-            task,
-            work: S::work(grant, data),
-            at_once,
+        let lease = move |grant: &Grant, data| {
+            let work = S::work(grant, data);
+            if work.is_none() {
+                tracing::error!(grant.id = %grant.id, step = task.name(), "a grant wants a step for which it holds nothing: a bug");
+            }
+            let (grant, at_once) = (grant.id, false);
+            work.map(|work| Lease {
+                grant,
+                task,
+                work,
+                at_once,
+            })
         };
         let mut leases = Vec::with_capacity(grants.len());
         let mut unread = Vec::new();
@@ -268,7 +274,12 @@ impl<S: Step> Handler<Claim<S>> for Journal {
             let stored = matches!(&grant.state, State::Settling(s) if s.has_data) && S::NEEDS_DATA;
             match stored.then(|| self.open_grants.data(grant.id)) {
                 Some(None) => unread.push(grant),
-                data => leases.push(lease(&grant, data.flatten())),
+                data => leases.extend(lease(&grant, data.flatten())),
+            }
+        }
+        if task == Task::Exchange && self.commits.claimed(claim.slots, leases.len()) {
+            for lease in &mut leases {
+                lease.at_once = true;
             }
         }
         if unread.is_empty() {
@@ -278,7 +289,7 @@ impl<S: Step> Handler<Claim<S>> for Journal {
         Box::pin(async move {
             for grant in unread {
                 let data = store.data(grant.id).await.map_err(JournalError::Store)?;
-                leases.push(lease(&grant, data));
+                leases.extend(lease(&grant, data));
             }
             Ok(leases)
         })

@@ -37,11 +37,11 @@ impl Step for Deliver {
     type Work = DeliverWork;
     const NEEDS_DATA: bool = true;
 
-    fn work(grant: &Grant, data: Option<PersonalData>) -> DeliverWork {
-        DeliverWork {
+    fn work(grant: &Grant, data: Option<PersonalData>) -> Option<DeliverWork> {
+        Some(DeliverWork {
             grant: Box::new(grant.clone()),
             data,
-        }
+        })
     }
 
     fn needs(&self, _: &DeliverWork) -> Option<Need> {

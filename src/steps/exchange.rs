@@ -37,15 +37,14 @@ impl Exchange {
 impl Step for Exchange {
     type Work = ExchangeWork;
 
-    fn work(grant: &Grant, _: Option<PersonalData>) -> ExchangeWork {
-        let code = match &grant.state {
-            State::Received { code, .. } => code.clone(),
-            _ => AuthorizationCode::new(""),
+    fn work(grant: &Grant, _: Option<PersonalData>) -> Option<ExchangeWork> {
+        let State::Received { code, .. } = &grant.state else {
+            return None;
         };
-        ExchangeWork {
-            code,
+        Some(ExchangeWork {
+            code: code.clone(),
             minted_with_pkce: grant.requested.raw.clone().filter(|_| grant.requested.pkce),
-        }
+        })
     }
 
     fn needs(&self, _: &ExchangeWork) -> Option<Need> {

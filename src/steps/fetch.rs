@@ -120,19 +120,13 @@ impl Fetch {
 impl Step for Fetch {
     type Work = FetchWork;
 
-    fn work(grant: &Grant, _: Option<PersonalData>) -> FetchWork {
+    fn work(grant: &Grant, _: Option<PersonalData>) -> Option<FetchWork> {
         match &grant.state {
-            State::Exchanged { token, attempts, .. } => FetchWork {
+            State::Exchanged { token, attempts, .. } => Some(FetchWork {
                 token: token.clone(),
                 give_up_at: attempts.since + FETCH_GIVE_UP,
-            },
-            _ => FetchWork {
-                token: Token {
-                    access: AccessToken::new(""),
-                    scopes: Vec::new(),
-                },
-                give_up_at: grant.received_at,
-            },
+            }),
+            _ => None,
         }
     }
 

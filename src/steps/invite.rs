@@ -156,13 +156,13 @@ fn mark(nonce: [u8; 8]) -> String {
 impl Step for Invite {
     type Work = InviteWork;
 
-    fn work(grant: &Grant, _: Option<PersonalData>) -> InviteWork {
-        InviteWork {
+    fn work(grant: &Grant, _: Option<PersonalData>) -> Option<InviteWork> {
+        Some(InviteWork {
             grant: grant.id,
             person: grant.requested.user,
             nonce: grant.requested.nonce,
             purpose: grant.requested.purpose.unwrap_or_default(),
-        }
+        })
     }
 
     fn needs(&self, _: &InviteWork) -> Option<Need> {

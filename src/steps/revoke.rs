@@ -29,13 +29,13 @@ impl Revoke {
 impl Step for Revoke {
     type Work = AccessToken;
 
-    fn work(grant: &Grant, _: Option<PersonalData>) -> AccessToken {
+    fn work(grant: &Grant, _: Option<PersonalData>) -> Option<AccessToken> {
         match &grant.state {
             State::Settling(s) => match &s.revocation {
-                Revocation::Owed { token, .. } => token.clone(),
-                _ => AccessToken::new(""),
+                Revocation::Owed { token, .. } => Some(token.clone()),
+                _ => None,
             },
-            _ => AccessToken::new(""),
+            _ => None,
         }
     }
 

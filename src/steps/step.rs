@@ -14,8 +14,8 @@ pub trait Step: 'static {
     /// Whether the work needs the data that was fetched.
     const NEEDS_DATA: bool = false;
 
-    /// The work that a grant which wants this step gives.
-    fn work(grant: &Grant, data: Option<PersonalData>) -> Self::Work;
+    /// The work that a grant which wants this step gives; `None` where it holds nothing for it, which is a bug.
+    fn work(grant: &Grant, data: Option<PersonalData>) -> Option<Self::Work>;
 
     /// The permit it needs; `None` where no limit of Discord's is touched.
     fn needs(&self, work: &Self::Work) -> Option<Need>;

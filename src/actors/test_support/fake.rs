@@ -80,8 +80,8 @@ fn count_down(cell: &Cell<u32>) -> bool {
 impl Step for Fake {
     type Work = GrantId;
 
-    fn work(grant: &Grant, _: Option<PersonalData>) -> GrantId {
-        grant.id
+    fn work(grant: &Grant, _: Option<PersonalData>) -> Option<GrantId> {
+        Some(grant.id)
     }
 
     fn needs(&self, _: &GrantId) -> Option<Need> {

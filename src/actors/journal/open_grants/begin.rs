@@ -59,10 +59,28 @@ impl OpenGrants {
                 Some(end)
             }
         };
-        if let Some(Ok(next)) = event.map(|event| grant.apply(event, self.policy.at(now))) {
-            self.replace(next, now, &mut changed);
+        let happened = event.is_none_or(|event| self.advance(&grant, task, event, now, &mut changed));
+        (if happened { begun } else { Begun::Stale }, changed)
+    }
+
+    /// Applies what comes with a beginning; says whether that can happen at all.
+    pub(super) fn advance(
+        &mut self,
+        grant: &Grant,
+        task: Task,
+        event: Event,
+        now: Timestamp,
+        changed: &mut Changed,
+    ) -> bool {
+        match grant.apply(event, self.policy.at(now)) {
+            Ok(next) => self.replace(next, now, changed),
+            Err(error) => {
+                tracing::error!(%error, "a step cannot begin: a bug");
+                self.leases.remove(&(grant.id, task));
+                return false;
+            }
         }
-        (begun, changed)
+        true
     }
 
     fn begin_revocation(&mut self, grant: &Grant, now: Timestamp) -> Begun {

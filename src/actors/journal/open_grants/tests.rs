@@ -12,6 +12,8 @@ use crate::grant::Reason;
 use crate::grant::state::{Invitation, Requested, Token};
 use crate::ids::{Lane, snowflake_at};
 use crate::secret::{AccessToken, AuthorizationCode};
+use crate::steps::{Exchange, Fetch, Revoke, Step as _};
+use crate::testing::logged;
 
 const NOW: Timestamp = Timestamp::from_secs(1_786_363_204);
 
@@ -128,6 +130,31 @@ fn no_task_but_a_fetch_is_offered_before_the_last_change_of_its_grant_is_durable
     assert_eq!(claimed(&mut open_grants), [0, 0]);
     open_grants.durable(&settled.grants, &settled.source_messages, NOW);
     assert_eq!(claimed(&mut open_grants), [1, 1]);
+}
+
+#[test]
+fn a_step_whose_beginning_cannot_happen_does_not_begin() {
+    let mut open_grants = open_grants();
+    let id = two_exchanged(&mut open_grants)[0];
+    let exchanged = Arc::clone(&open_grants.entries[&id].grant);
+    open_grants.leases.insert((id, Task::Exchange));
+    let mut changed = Changed::default();
+    let log = logged(|| {
+        assert!(!open_grants.advance(&exchanged, Task::Exchange, Event::Began, NOW, &mut changed));
+    });
+    assert!(log.contains("cannot begin"), "{log}");
+    assert!(changed.changes.is_empty() && open_grants.leases.is_empty());
+}
+
+#[test]
+fn a_grant_that_holds_no_secret_gives_no_work() {
+    let mut open_grants = open_grants();
+    let id = two_exchanged(&mut open_grants)[0];
+    let exchanged = &open_grants.entries[&id].grant;
+    assert!(Fetch::work(exchanged, None).is_some());
+    assert!(Exchange::work(exchanged, None).is_none() && Revoke::work(exchanged, None).is_none());
+    let (_, received) = open_grants.append(vec![approved(3)], NOW);
+    assert!(Fetch::work(&open_grants.entries[&received.grants[0]].grant, None).is_none());
 }
 
 /// Presented together with its receipt, a crash before the request left would have ended it as `lost`: it has no second
