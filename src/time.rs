@@ -106,6 +106,25 @@ pub fn optional_rfc3339<S: Serializer>(at: &Option<Timestamp>, serializer: S) ->
     }
 }
 
+/// Lets a line that may come often into the log once a minute.
+#[derive(Debug, Default)]
+pub struct OnceAMinute {
+    told: Option<tokio::time::Instant>,
+    untold: u64,
+}
+
+impl OnceAMinute {
+    /// Counts one more; if it is time for a line, how many came since the last one.
+    pub fn tell(&mut self) -> Option<u64> {
+        self.untold += 1;
+        if self.told.is_some_and(|told| told.elapsed() < Duration::from_mins(1)) {
+            return None;
+        }
+        self.told = Some(tokio::time::Instant::now());
+        Some(std::mem::take(&mut self.untold))
+    }
+}
+
 /// A source of time.
 pub trait Clock: Send + Sync {
     /// The wall clock.

@@ -27,7 +27,7 @@ use crate::port::webhook::{PostAnswer, RelayPost, WebhookState};
 use crate::rate::moment::Moment;
 use crate::secret::Key;
 use crate::store::StoreError;
-use crate::time::SharedClock;
+use crate::time::{OnceAMinute, SharedClock};
 
 /// Callbacks that no longer matter are forgotten, and keys that nothing needs destroyed.
 const MAINTAIN_EVERY: Duration = Duration::from_mins(1);
@@ -72,6 +72,8 @@ pub struct Dispatcher {
     /// Callbacks that are being journalled, and the answers that wait for it.
     pending: HashMap<CodeHash, Vec<oneshot::Sender<CallbackAnswer>>>,
     work: FuturesUnordered<LocalBoxFuture<'static, Happened>>,
+    /// Names refused callbacks.
+    busy: OnceAMinute,
 }
 
 impl Dispatcher {
@@ -82,6 +84,7 @@ impl Dispatcher {
             started: Instant::now(),
             pending: HashMap::new(),
             work: FuturesUnordered::new(),
+            busy: OnceAMinute::default(),
         }
     }
 
@@ -206,7 +209,12 @@ impl Dispatcher {
             }
             CallbackAdmission::Busy => {
                 counts.busy.add();
-                tracing::warn!("a callback was refused (busy): more codes wait than can be posted before they expire");
+                if let Some(callbacks) = self.busy.tell() {
+                    tracing::warn!(
+                        callbacks,
+                        "callbacks were refused (busy): more codes wait than can be posted before they expire"
+                    );
+                }
                 CallbackAnswer::Busy
             }
             CallbackAdmission::TooMany => {

@@ -9,6 +9,8 @@ use std::time::Duration;
 use tokio::task::AbortHandle;
 use tokio::time::Instant;
 
+use crate::time::OnceAMinute;
+
 /// How long a whole head may take, since the connection was opened or the last answer was read; a body may take as long
 /// again. Browsers and proxies send both at once.
 pub(super) const WAIT: Duration = Duration::from_secs(5);
@@ -18,8 +20,6 @@ pub(super) const ALL_WAITS: Duration = Duration::from_secs(20);
 pub(super) const AGE: Duration = Duration::from_mins(2);
 /// Connections of one address at the same time. Many people may share one, and a browser opens six at most.
 pub(super) const OF_ONE_ADDRESS: usize = 64;
-/// How often the log says that connections give way.
-const TELL_EVERY: Duration = Duration::from_mins(1);
 
 /// How far a connection has come, and until when it may go on so.
 #[derive(Debug)]
@@ -94,7 +94,8 @@ pub(super) struct Open {
     /// By number, so the oldest comes first.
     all: BTreeMap<u64, Connection>,
     next: u64,
-    told: Option<Instant>,
+    /// Names connections that gave way.
+    full: OnceAMinute,
 }
 
 #[derive(Debug)]
@@ -119,7 +120,7 @@ impl Open {
             most,
             all: BTreeMap::new(),
             next: 0,
-            told: None,
+            full: OnceAMinute::default(),
         }
     }
 
@@ -162,10 +163,10 @@ impl Open {
     }
 
     fn close_oldest_of(&mut self, among: impl Fn(&Connection) -> bool) -> Option<()> {
-        if self.told.is_none_or(|told| told.elapsed() >= TELL_EVERY) {
-            self.told = Some(Instant::now());
+        if let Some(times) = self.full.tell() {
             tracing::warn!(
                 listener = self.name,
+                times,
                 open = self.all.len(),
                 most = self.most,
                 "too many connections: for each new one the oldest without a whole request is closed"

@@ -26,7 +26,7 @@ use crate::lifecycle::{Exit, Failure};
 use crate::port::callback_intake::{CallbackAnswer, CallbackIntake};
 use crate::secret::Key;
 use crate::store::CommitterHandle;
-use crate::time::{SharedClock, Timestamp};
+use crate::time::{OnceAMinute, SharedClock, Timestamp};
 
 /// What the front will count, where the configuration asks for one: the control interface tells it too, and opens first.
 pub fn counts(config: &Config) -> Option<Arc<Counts>> {
@@ -52,6 +52,7 @@ pub fn start(
         clock: service.clock.clone(),
         counts: Arc::clone(&counts),
         links: Mutex::default(),
+        busy: Mutex::default(),
     }));
     let front = Front::start(FrontSettings {
         listen,
@@ -88,6 +89,8 @@ struct Shared {
     counts: Arc<Counts>,
     /// What came from each link while it could still be used.
     links: Mutex<HashMap<[u8; 8], FromLink>>,
+    /// Names people who were sent away.
+    busy: Mutex<OnceAMinute>,
 }
 
 struct FromLink {
@@ -148,7 +151,9 @@ impl Shared {
         };
         if taken == CallbackAnswer::Busy {
             self.counts.busy.add();
-            tracing::warn!("a person was sent away: the journal has no room");
+            if let Some(people) = self.busy.lock().await.tell() {
+                tracing::warn!(people, "people were sent away: the journal has no room");
+            }
         }
         self.forget(nonce, hash).await;
         taken

@@ -12,6 +12,7 @@ use crate::rate::feedback::HttpFeedback;
 use crate::relay::journal;
 use crate::relay::post_plan::RelaySettings;
 use crate::store::{Fault, StoreOptions, Sync};
+use crate::testing::{logged, paused};
 use crate::time::{Clock as _, Timestamp};
 
 const GRACE: Duration = Duration::from_mins(5);
@@ -395,4 +396,30 @@ async fn lanes_of_one_channel_share_its_budget() {
         assert!(within <= 30, "{within}");
     }
     assert!(all.len() >= 35);
+}
+
+#[test]
+fn callbacks_that_are_refused_are_told_once_a_minute() {
+    let log = logged(|| {
+        paused(|| async {
+            let bench = Bench::new(1, 1, |_, _| fine());
+            bench
+                .run(GRACE, async |offers| {
+                    for wait in [0, 30, 31] {
+                        tokio::time::sleep(Duration::from_secs(wait)).await;
+                        let mut busy = 0;
+                        while busy < 50 {
+                            let answer = offer(&offers, bench.callback(0, false).0).await;
+                            busy += u32::from(answer == CallbackAnswer::Busy);
+                        }
+                    }
+                })
+                .await;
+        });
+    });
+    let told: Vec<_> = log.lines().filter(|line| line.contains("refused (busy)")).collect();
+    assert!(
+        matches!(told[..], [one, many] if one.contains("callbacks=1") && many.contains("callbacks=100")),
+        "{log}"
+    );
 }
