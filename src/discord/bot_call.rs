@@ -332,3 +332,34 @@ fn transient(reason: String, after: Option<Duration>) -> BotError {
 pub fn odd(reason: &str) -> BotError {
     transient(reason.to_owned(), None)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn limits_of_direct_channels_are_forgotten_once_they_are_over() {
+        let nowhere = std::net::TcpListener::bind("127.0.0.1:0").and_then(|free| free.local_addr());
+        let base = ApiBase::parse(&format!("http://{}/api/v10", nowhere.expect("an address"))).expect("a base");
+        let (feedback, _told) = mpsc::channel(1);
+        let caller = Caller::new(base, &BotToken::new("token"), Duration::from_secs(5), feedback).expect("made");
+        let limited = Limit {
+            total: 5,
+            left: 0,
+            renewed: Some(Instant::now() + Duration::from_mins(1)),
+        };
+        let waits = (Method::POST, Route("messages", 0));
+        caller
+            .limits
+            .lock()
+            .await
+            .insert(waits.clone(), Arc::new(Mutex::new(limited)));
+        for person in 1..300 {
+            let call = Call::as_bot(Method::POST, Route("messages", person), "/");
+            assert!(caller.call(call).await.is_err(), "nobody listens");
+        }
+        let limits = caller.limits.lock().await;
+        assert!(limits.len() <= KNOWN_LIMITS, "{}", limits.len());
+        assert!(limits.contains_key(&waits), "it is not over");
+    }
+}
