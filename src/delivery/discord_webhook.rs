@@ -89,7 +89,20 @@ fn again(uncertain: bool, reason: &str) -> DeliveryAnswer {
     DeliveryAnswer::Later { later, uncertain }
 }
 
-/// The post: who, what for, how it ended. No e-mail, no lists; names are cut and cannot ping anybody.
+/// A name as Discord shows it, letter by letter: neither Markdown nor a link, bare ones included, since a backslash takes
+/// the meaning of whatever punctuation follows it. Cut to 80 characters.
+fn escaped(name: &str) -> String {
+    let mut text = String::new();
+    for c in name.chars().filter(|c| !c.is_control()).take(80) {
+        if c.is_ascii_punctuation() {
+            text.push('\\');
+        }
+        text.push(c);
+    }
+    text
+}
+
+/// The post: who, what for, how it ended. No e-mail, no lists; names are escaped and cannot ping anybody.
 fn embed(delivery: &Delivery, mark: &str) -> Value {
     let result: Value = serde_json::from_str(delivery.body.expose()).unwrap_or_default();
     let outcome = delivery.kind.trim_start_matches("authorization.");
@@ -97,7 +110,7 @@ fn embed(delivery: &Delivery, mark: &str) -> Value {
         .iter()
         .find_map(|key| result["user"][key].as_str())
         .unwrap_or_default();
-    let name: String = name.chars().filter(|c| !"`*_~|<>@\\".contains(*c)).take(80).collect();
+    let name = escaped(name);
     let who = match (delivery.user, name.is_empty()) {
         (Some(user), true) => format!("<@{user}>"),
         (Some(user), false) => format!("<@{user}> ({name})"),
@@ -129,4 +142,24 @@ fn embed(delivery: &Delivery, mark: &str) -> Value {
             "footer": { "text": mark },
         }],
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_is_neither_markdown_nor_a_link() {
+        for (name, shown) in [
+            ("Zoë 🦊", "Zoë 🦊"),
+            ("https://evil.example/a", r"https\:\/\/evil\.example\/a"),
+            ("[free](http://x.y)", r"\[free\]\(http\:\/\/x\.y\)"),
+            ("*a* _b_ ~~c~~ `d` ||e||", r"\*a\* \_b\_ \~\~c\~\~ \`d\` \|\|e\|\|"),
+            ("# <@1> @everyone\n> -", r"\# \<\@1\> \@everyone\> \-"),
+            (r"\", r"\\"),
+        ] {
+            assert_eq!(escaped(name), shown);
+        }
+        assert_eq!(escaped(&"*".repeat(200)).len(), 160);
+    }
 }
