@@ -8,6 +8,8 @@ use std::path::Path;
 
 use rand::TryRng as _;
 use rand::rngs::SysRng;
+use rustix::fs::{CWD, RenameFlags, renameat_with};
+use rustix::io::Errno;
 use serde::{Deserialize, Serialize};
 use zeroize::{Zeroize, ZeroizeOnDrop, Zeroizing};
 
@@ -119,6 +121,10 @@ pub fn random_bytes() -> io::Result<Zeroizing<[u8; 32]>> {
 
 /// Makes a file, and its folder, for their owner alone; both are synced. A file that is there stays.
 pub fn make_once(path: &Path, content: &[u8]) -> io::Result<()> {
+    make_once_by(path, content, |from, to| fs::hard_link(from, to))
+}
+
+fn make_once_by(path: &Path, content: &[u8], link: impl Fn(&Path, &Path) -> io::Result<()>) -> io::Result<()> {
     let folder = path.parent().unwrap_or(Path::new("."));
     DirBuilder::new().recursive(true).mode(0o700).create(folder)?;
     // Its own name for each process: two that start at once must not write into one file.
@@ -131,11 +137,19 @@ pub fn make_once(path: &Path, content: &[u8]) -> io::Result<()> {
         .open(&mine)?;
     let written = file.write_all(content).and_then(|()| file.sync_all());
     // A link, not a rename: of two processes the first one's file stays, and the second reads it.
-    let linked = written.and_then(|()| match fs::hard_link(&mine, path) {
+    let linked = written.and_then(|()| match link(&mine, path) {
+        Ok(()) => Ok(()),
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
-        other => other,
+        // FAT, exFAT and many FUSE file systems have no links, each with an error of its own.
+        Err(_) => renameat_with(CWD, &mine, CWD, path, RenameFlags::NOREPLACE).or_else(|error| match error {
+            Errno::EXIST => Ok(()),
+            // Nor this: who starts first still wins, but for two starts within a millisecond.
+            _ if path.exists() => Ok(()),
+            _ => fs::rename(&mine, path),
+        }),
     });
-    fs::remove_file(&mine)?;
+    // Where it was renamed, or the disk is full, it is not there.
+    let _ = fs::remove_file(&mine);
     linked?;
     File::open(folder)?.sync_all()
 }
@@ -154,5 +168,18 @@ mod tests {
             PersonalData::new("CANARY4")
         );
         assert!(!shown.contains("CANARY"), "{shown}");
+    }
+
+    #[test]
+    fn a_key_is_made_once_on_a_file_system_without_hard_links_too() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let no_links = |_: &Path, _: &Path| Err(io::ErrorKind::PermissionDenied.into());
+        let path = folder.path().join("keys/state.key");
+        for content in [b"first", b"later"] {
+            make_once_by(&path, content, no_links).expect("made");
+            assert_eq!(fs::read(&path).expect("there"), b"first");
+        }
+        let names = fs::read_dir(folder.path().join("keys")).expect("listed");
+        assert_eq!(names.count(), 1, "nothing else is left");
     }
 }

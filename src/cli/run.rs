@@ -62,7 +62,7 @@ async fn serve(config: Config, secrets: Secrets, pages: Pages, global: &Global) 
     };
     let mut ended = service.ended.clone();
     let mut running = config.clone();
-    let mut saved = Saved::watch(config.file.as_deref());
+    let mut saved = Saved::watch(config.file.as_deref()).await;
     let mut gateway = None;
     let mut opening = true;
     let outcome = loop {
