@@ -24,7 +24,7 @@ use self::wiring::{Callbacks, Journalled, Outside, wire};
 use crate::actors::governor::{Governor, Observe};
 use crate::actors::journal::Journal;
 use crate::actors::pipeline::{Ended, Pipeline};
-use crate::config::{Config, Secrets};
+use crate::config::{Config, Secrets, WireVersion};
 use crate::discord::api_base::ApiBase;
 use crate::discord::bot::{BotSettings, HttpBotApi};
 use crate::discord::gateway::{GatewaySession, GatewaySettings};
@@ -141,7 +141,8 @@ impl Service {
         let gateway = bot_token.zip(facts).map(|(token, facts)| GatewaySettings {
             token,
             channels: settings::watched(config).iter().map(|l| l.channel).collect(),
-            message_content: facts.message_content,
+            // Signed messages are read by their mention of the bot.
+            message_content: facts.message_content && config.intake.accept.contains(&WireVersion::V0),
             commands,
         });
         let opened = finish_start(config, bot, Rc::clone(&actors.endpoint), probe_token, gateway, notes);
@@ -218,7 +219,14 @@ fn finish_start(
     notes: mpsc::Sender<GatewayNote>,
 ) -> oneshot::Receiver<Result<Option<GatewaySession>, Failure>> {
     let command = set_command(Rc::clone(&bot), config.clone());
-    let checks = surroundings(Rc::clone(&bot), settings::watched(config), endpoint, probe_token);
+    let direct = config.intake.http.listen.is_some();
+    let checks = surroundings(
+        Rc::clone(&bot),
+        settings::watched(config),
+        direct,
+        endpoint,
+        probe_token,
+    );
     let (told, opened) = oneshot::channel();
     spawn(async move {
         let session = async {

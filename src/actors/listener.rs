@@ -57,6 +57,8 @@ pub struct WatchedLane {
 pub struct ListenerSettings {
     /// The lanes.
     pub lanes: Vec<WatchedLane>,
+    /// Codes come by another way too, so that lanes which cannot be read are not the end.
+    pub other_way_in: bool,
     /// Decides what enters.
     pub gatekeeper: Gatekeeper,
     /// Bot routes.
@@ -317,6 +319,7 @@ impl Actor for Listener {
 
     fn started(&mut self, ctx: &mut Self::Context) {
         self.read_all(ctx);
+        self.look_at_webhooks(ctx);
         ctx.run_interval(self.settings.poll_every, Self::read_all);
         ctx.run_interval(Duration::from_secs(1), Self::remove_source_messages);
         ctx.run_interval(lanes::LOOK_EVERY, Self::look_at_webhooks);

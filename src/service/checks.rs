@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use super::failure::{of_bot, unreadable};
 use crate::actors::listener::WatchedLane;
-use crate::config::Config;
+use crate::config::{Config, WireVersion};
 use crate::discord::bot::HttpBotApi;
 use crate::lifecycle::{Exit, Failure};
 use crate::port::contact::{Contact as _, MOST_CHOICES, OwnCommand};
@@ -57,17 +57,19 @@ pub(super) async fn who_we_are(bot: &dyn BotApi, config: &Config) -> Result<Appl
         )
         .way_out("add it, character by character, under \"OAuth2\" > \"Redirects\" in the developer portal"));
     }
-    if !facts.message_content {
+    if !facts.message_content && config.intake.accept.contains(&WireVersion::V0) {
         tracing::info!("MESSAGE_CONTENT is off for this application: messages are read by their mention of the bot");
     }
     tracing::info!(application = %facts.id, bot = %facts.bot, "Discord knows the bot");
     Ok(facts)
 }
 
-/// What can be checked while codes already flow. A passing fault is no failure; the parts retry by themselves.
+/// What can be checked while codes already flow. A passing fault is no failure; the parts retry by themselves. Nor is a
+/// lane that does not work, which the listener takes out, while another one or direct intake is a way in.
 pub(super) async fn surroundings(
     bot: Rc<HttpBotApi>,
     lanes: Vec<WatchedLane>,
+    direct: bool,
     endpoint: Rc<dyn TokenEndpoint>,
     nobodys_token: String,
 ) -> Result<(), Failure> {
@@ -81,29 +83,38 @@ pub(super) async fn surroundings(
             RevokeAnswer::Revoked | RevokeAnswer::Later(_) => Ok(()),
         }
     };
-    let looked = lanes.iter().map(|lane| async {
-        match bot.channel(lane.channel).await {
-            Ok(()) | Err(BotError::Transient(_)) => {}
-            Err(error) => return Err(of_bot(&unreadable(lane.channel), error)),
-        }
-        match bot.webhook_channel(lane.webhook).await {
-            Ok(channel) if channel == lane.channel => Ok(()),
-            Ok(channel) => Err(Failure::new(
-                Exit::Usage,
-                format!(
-                    "lane {}: webhook {} posts into channel {channel}, not {}",
-                    lane.lane, lane.webhook, lane.channel
-                ),
-            )
-            .way_out("correct intake.lanes, or move the webhook")),
-            // Without MANAGE_WEBHOOKS it cannot be looked at; the first message will show.
-            Err(BotError::Forbidden { .. } | BotError::Transient(_)) => Ok(()),
-            Err(error) => Err(of_bot(&format!("lane {}: webhook {}", lane.lane, lane.webhook), error)),
-        }
-    });
-    let (probed, looked) = futures_util::future::join(probe, futures_util::future::join_all(looked)).await;
+    let looked = futures_util::future::join_all(lanes.iter().map(|lane| look_at(&bot, lane)));
+    let (probed, looked) = futures_util::future::join(probe, looked).await;
     probed?;
-    looked.into_iter().collect()
+    let mut wrong: Vec<Failure> = looked.into_iter().filter_map(Result::err).collect();
+    if wrong.len() == lanes.len() && !wrong.is_empty() && !direct {
+        return Err(wrong.swap_remove(0));
+    }
+    for failure in wrong {
+        tracing::error!(reason = %failure, "a lane does not work: codes come by the other ways");
+    }
+    Ok(())
+}
+
+async fn look_at(bot: &HttpBotApi, lane: &WatchedLane) -> Result<(), Failure> {
+    match bot.channel(lane.channel).await {
+        Ok(()) | Err(BotError::Transient(_)) => {}
+        Err(error) => return Err(of_bot(&unreadable(lane.channel), error)),
+    }
+    match bot.webhook_channel(lane.webhook).await {
+        Ok(channel) if channel == lane.channel => Ok(()),
+        Ok(channel) => Err(Failure::new(
+            Exit::Usage,
+            format!(
+                "lane {}: webhook {} posts into channel {channel}, not {}",
+                lane.lane, lane.webhook, lane.channel
+            ),
+        )
+        .way_out("correct intake.lanes, or move the webhook")),
+        // Without MANAGE_WEBHOOKS it cannot be looked at; the first message will show.
+        Err(BotError::Forbidden { .. } | BotError::Transient(_)) => Ok(()),
+        Err(error) => Err(of_bot(&format!("lane {}: webhook {}", lane.lane, lane.webhook), error)),
+    }
 }
 
 /// Makes the slash command what the configuration says. Where Discord cannot be reached it is tried again beside

@@ -3,6 +3,8 @@
 use std::collections::BTreeMap;
 use std::rc::Rc;
 
+use futures_util::future::LocalBoxFuture;
+
 use super::checks::reached;
 use super::failure::of_bot;
 use crate::config::{Config, Secrets, SinkKind};
@@ -15,7 +17,8 @@ use crate::discord::webhook_post::HttpWebhookPost;
 use crate::ids::WebhookId;
 use crate::lifecycle::{Exit, Failure};
 use crate::port::discord::BotApi as _;
-use crate::port::sink::Sink;
+use crate::port::permit::Permit;
+use crate::port::sink::{Delivery, DeliveryAnswer, Sink};
 use crate::time::SharedClock;
 
 /// The sinks by name, in the order of the configuration.
@@ -48,15 +51,32 @@ pub(super) async fn open(
                 Rc::new(http)
             }
             SinkKind::DiscordWebhook { webhook_id } => {
-                let channel = reached(|| bot.webhook_channel(*webhook_id))
-                    .await
-                    .map_err(|e| of_bot(&format!("delivery `{}`: webhook {webhook_id}", sink.name), e))?;
-                let posts =
-                    HttpWebhookPost::new(base.clone(), tokens.clone(), timeout, Rc::clone(bot)).map_err(setup)?;
-                Rc::new(DiscordWebhook::new(Rc::new(posts), channel, *webhook_id))
+                let found = reached(|| bot.webhook_channel(*webhook_id)).await;
+                match found.map_err(|e| of_bot(&format!("delivery `{}`: webhook {webhook_id}", sink.name), e)) {
+                    Ok(channel) => {
+                        let posts = HttpWebhookPost::new(base.clone(), tokens.clone(), timeout, Rc::clone(bot))
+                            .map_err(setup)?;
+                        Rc::new(DiscordWebhook::new(Rc::new(posts), channel, *webhook_id))
+                    }
+                    Err(failure) if config.delivery.len() == 1 => return Err(failure),
+                    Err(failure) => {
+                        tracing::error!(reason = %failure, "a sink does not work: its deliveries are parked");
+                        Rc::new(Out)
+                    }
+                }
             }
         };
         made.push((sink.name.clone(), made_one));
     }
     Ok(made)
+}
+
+/// A sink that did not work at the start: as one whose webhook is deleted later, it refuses what it is given.
+struct Out;
+
+impl Sink for Out {
+    fn deliver<'a>(&'a self, _: &'a Delivery, _: Permit) -> LocalBoxFuture<'a, DeliveryAnswer> {
+        let reason = "its webhook did not work at the start: repair it and start again";
+        Box::pin(async move { DeliveryAnswer::Refused { reason } })
+    }
 }

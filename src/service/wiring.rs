@@ -160,6 +160,7 @@ pub fn wire(
     let listener = Listener::new(
         listener::ListenerSettings {
             lanes,
+            other_way_in: config.intake.http.listen.is_some(),
             gatekeeper,
             bot: outside.bot,
             clock: clock.clone(),

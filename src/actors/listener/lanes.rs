@@ -37,7 +37,7 @@ impl Listener {
             lanes.all(|lane| listener.trouble.get(&lane.channel).is_some_and(|t| t.history.is_some()))
         };
         // A token that is refused is refused everywhere.
-        if matches!(error, BotError::Unauthorized) || unreadable(self) {
+        if matches!(error, BotError::Unauthorized) || (!self.settings.other_way_in && unreadable(self)) {
             (self.settings.on_fatal)(Fatal::Bot { channel, error });
         }
     }

@@ -324,6 +324,7 @@ impl Site {
         let fatal = Rc::new(RefCell::new(Vec::new()));
         let told = Rc::clone(&fatal);
         let settings = ListenerSettings {
+            other_way_in: false,
             gatekeeper: Gatekeeper::new(&lanes, BOT, accept, states, key()),
             lanes,
             bot: outside.clone(),
