@@ -378,9 +378,9 @@ pub(super) fn path() -> Rule<PathBuf> {
     })
 }
 
-/// An `https` URL, or an `http` one to a loopback address. Never shown: a secret may hide in it.
-pub(super) fn url() -> Rule<Url> {
-    text("", read_url)
+/// An `https` or `http` URL. Never shown: a secret may hide in it.
+pub(super) fn any_url() -> Rule<Url> {
+    text("", read_any_url)
 }
 
 /// A URL that is kept as it is written.
@@ -401,7 +401,18 @@ pub(super) fn base_url() -> Rule<Url> {
     })
 }
 
+/// An `https` URL, or an `http` one to a loopback address.
 fn read_url(text: &str, at: &mut At<'_, '_>) -> Option<Url> {
+    let url = read_any_url(text, at)?;
+    if url.scheme() == "https" || is_loopback(&url) {
+        return Some(url);
+    }
+    let host = url.host_str().unwrap_or_default();
+    let problem = format!("is plain http to `{host}`, which is not a loopback address");
+    at.bad(problem, "use https: what is sent there is secret")
+}
+
+fn read_any_url(text: &str, at: &mut At<'_, '_>) -> Option<Url> {
     let url = match Url::parse(text) {
         Ok(url) if url.has_host() => url,
         Ok(_) | Err(url::ParseError::RelativeUrlWithoutBase) => {
@@ -409,15 +420,8 @@ fn read_url(text: &str, at: &mut At<'_, '_>) -> Option<Url> {
         }
         Err(error) => return at.unlike_example(format!("is not a URL: {error}")),
     };
-    match url.scheme() {
-        "https" => {}
-        "http" if is_loopback(&url) => {}
-        "http" => {
-            let host = url.host_str().unwrap_or_default();
-            let problem = format!("is plain http to `{host}`, which is not a loopback address");
-            return at.bad(problem, "use https: what is sent there is secret");
-        }
-        _ => return at.bad("is neither http nor https", "use https"),
+    if !matches!(url.scheme(), "http" | "https") {
+        return at.bad("is neither http nor https", "use https");
     }
     if !url.username().is_empty() || url.password().is_some() {
         let cure = "secrets do not belong in the file: remove it";

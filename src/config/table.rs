@@ -63,7 +63,7 @@ keys! {
         /// One block for each place where results go. At least one is required.
         delivery: Vec<SinkConfig>, sinks(), example [
             { name = "results", kind = "jsonl", path = "data/results.jsonl", rotate_mb = 100 },
-            { name = "callback", kind = "http", url = "https://app.example/codeferry" },
+            { name = "callback", kind = "http", url = "https://app.example/codeferry", allow_http = false },
             { name = "channel", kind = "discord_webhook", webhook_id = "1536000000000000005" },
         ];
         /// The store.

@@ -26,8 +26,8 @@ pub struct HttpReply {
     pub retry_after: Option<Duration>,
 }
 
-/// Posts results to the application's own address: `https`, or `http` on this machine. It follows no redirect and reads no
-/// body.
+/// Posts results to the application's own address: `https`, or `http` on this machine and to a neighbour. It follows no
+/// redirect and reads no body.
 pub struct HttpSink {
     url: Url,
     signer: Webhook,
@@ -56,7 +56,12 @@ impl HttpSink {
     ) -> Result<Self, HttpSinkError> {
         Ok(Self {
             signer: Webhook::new(secret.expose()).map_err(|_| HttpSinkError::Secret)?,
-            client: http::client(http::is_loopback(&url), Connections::Pooled, timeout)?,
+            // Plain http goes no further than to a neighbour, so not through a proxy.
+            client: http::client(
+                http::is_loopback(&url) || url.scheme() == "http",
+                Connections::Pooled,
+                timeout,
+            )?,
             url,
             clock,
         })
