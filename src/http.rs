@@ -1,5 +1,7 @@
 //! What every outbound HTTP client shares: settings, capped reading and the feedback for the governor. Nothing here parses what an answer says, and no error carries a URL or a body.
 
+pub mod trust;
+
 use std::net::IpAddr;
 use std::time::Duration;
 
@@ -101,7 +103,7 @@ pub enum Connections {
 /// carry secrets elsewhere), no silent retries, one total timeout from the first byte of the connection to the last byte
 /// of the answer.
 pub fn client(loopback: bool, connections: Connections, total: Duration) -> Result<reqwest::Client, SetupError> {
-    let mut builder = reqwest::Client::builder()
+    let mut builder = trust::with_authorities(reqwest::Client::builder())
         .user_agent(USER_AGENT)
         .redirect(reqwest::redirect::Policy::none())
         .retry(reqwest::retry::never())

@@ -7,6 +7,7 @@ use serde_json::{Map, Value, json};
 
 use super::{Global, out};
 use crate::config::{self, Config, ConfigErrors, Location, Locator, RelayConfig, SinkKind};
+use crate::http;
 use crate::lifecycle::Exit;
 
 /// Arguments of `config`.
@@ -49,9 +50,14 @@ pub fn run(args: &Args, global: &Global) -> anyhow::Result<Exit> {
 fn check(locator: &Locator, json: bool) -> anyhow::Result<Exit> {
     let (command, checked) = if config::is_relays_own(locator) {
         let relay = config::load_relay(locator);
+        if let Ok((config, _)) = &relay {
+            http::trust::prepare(config.extra_ca.as_deref(), [&config.api_base])?;
+        }
         ("relay", relay.map(|(config, _)| relay_would_run(&config)))
     } else {
-        ("run", config::check(locator).map(|config| would_run(&config)))
+        let checked = config::check(locator);
+        checked.as_ref().map_or(Ok(()), super::run::trust)?;
+        ("run", checked.map(|config| would_run(&config)))
     };
     if json {
         let exit = checked.as_ref().map_or_else(ConfigErrors::exit, |_| Exit::Fine);

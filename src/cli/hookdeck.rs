@@ -6,6 +6,7 @@ use serde_json::json;
 
 use super::{Global, out};
 use crate::config::{Config, HookdeckSecrets};
+use crate::http;
 use crate::lifecycle::{Exit, Failure};
 use crate::relay::hookdeck::api::{ApiError, Hookdeck};
 use crate::relay::hookdeck::plan::{self, AccountState, Change};
@@ -48,6 +49,7 @@ pub fn run(args: &Args, global: &Global) -> anyhow::Result<Exit> {
     let config = global.load_config()?;
     let secrets = HookdeckSecrets::load(&config, &locator.environment)?;
     let settings = settings(&config, &secrets);
+    http::trust::prepare(config.tls.extra_ca.as_deref(), [&config.hookdeck.api_base])?;
     let api = Hookdeck::new(config.hookdeck.api_base.clone(), secrets.api_key, settings.hidden())
         .map_err(|e| failure(e, &config))?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;

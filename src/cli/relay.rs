@@ -18,6 +18,7 @@ use crate::discord::relay_post::HttpRelayPost;
 use crate::front::counts::Counts;
 use crate::front::pages::Pages;
 use crate::front::server::{Front, FrontSettings};
+use crate::http;
 use crate::intake::callback::{CLOCK_TOLERANCE, Callback, CallbackRules};
 use crate::intake::state::StateKey;
 use crate::lifecycle::{self, Exit, Failure, Request, Signals};
@@ -50,6 +51,7 @@ pub fn run(_args: &Args, global: &Global) -> anyhow::Result<Exit> {
     let locator = global.locator()?;
     let (config, secrets) = config::load_relay(&locator)?;
     global.telemetry.apply(&config.log);
+    http::trust::prepare(config.extra_ca.as_deref(), [&config.api_base])?;
     warn_of_unused_secrets(&locator.environment);
     let pages = pages(config.relay.pages.as_deref(), "relay.pages")?;
     System::new()

@@ -14,10 +14,11 @@ use super::Global;
 use crate::actors::governor::Retune;
 use crate::actors::journal::message::SetGate;
 use crate::actors::pipeline::{AFTER_STORE_FAILURE, Ended, Shutdown};
-use crate::config::{Config, Secrets};
+use crate::config::{Config, Secrets, SinkKind};
 use crate::control::server::{ControlServer, ControlSettings};
 use crate::front::counts::Counts;
 use crate::front::pages::Pages;
+use crate::http;
 use crate::lifecycle::{self, Exit, Failure, Request, Signals};
 use crate::metrics;
 use crate::service::{self, Service, direct, failure, settings};
@@ -33,11 +34,21 @@ pub fn run(_args: &Args, global: &Global) -> anyhow::Result<Exit> {
     // Before any secret is read.
     lifecycle::keep_memory_private();
     let (config, secrets) = global.load()?;
+    trust(&config)?;
     let pages = super::relay::pages(config.intake.http.pages.as_deref(), "intake.http.pages")?;
     metrics::install();
     System::new()
         .block_on(serve(config, secrets, pages, global))
         .map_err(Into::into)
+}
+
+/// Trusts whom the configuration and the environment name.
+pub fn trust(config: &Config) -> Result<(), Failure> {
+    let sinks = config.delivery.iter().filter_map(|sink| match &sink.kind {
+        SinkKind::Http { url } => Some(url),
+        SinkKind::Jsonl { .. } | SinkKind::DiscordWebhook { .. } => None,
+    });
+    http::trust::prepare(config.tls.extra_ca.as_deref(), sinks.chain([&config.discord.api_base]))
 }
 
 async fn serve(config: Config, secrets: Secrets, pages: Pages, global: &Global) -> Result<Exit, Failure> {

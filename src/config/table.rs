@@ -76,6 +76,8 @@ keys! {
         reinvite: ReinviteConfig, section();
         /// The Hookdeck project; only `codeferry hookdeck` uses it.
         hookdeck: HookdeckConfig, section();
+        /// Whom calls trust. A relay reads it too.
+        tls: TlsConfig, section();
         /// How the service ends.
         shutdown: ShutdownConfig, section();
         /// Logging; a change applies without a restart.
@@ -284,6 +286,13 @@ keys! {
         api_base: Url = "https://api.hookdeck.com/2025-07-01", base_url();
         /// Name of the source and the transformation in the project; connections and destinations add their lane's number.
         name: String = "codeferry", name();
+    }
+
+    /// `[tls]`
+    pub struct TlsConfig {
+        /// File (PEM) of certificate authorities that are trusted beside the compiled-in ones; "" = none. So are those of the
+        /// variables SSL_CERT_FILE and SSL_CERT_DIR.
+        extra_ca: Option<PathBuf> = "", or_none(path());
     }
 
     /// `[shutdown]`

@@ -66,7 +66,7 @@ pub struct Hookdeck {
 impl Hookdeck {
     /// A client; nothing is opened yet. `hidden` are secrets that requests will hold.
     pub fn new(base: Url, key: HookdeckKey, hidden: Vec<String>) -> Result<Self, ApiError> {
-        let http = reqwest::Client::builder()
+        let http = http::trust::with_authorities(reqwest::Client::builder())
             .redirect(reqwest::redirect::Policy::none())
             .connect_timeout(Duration::from_secs(5))
             .timeout(Duration::from_secs(30))

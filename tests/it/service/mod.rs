@@ -21,4 +21,5 @@ mod start;
 mod store;
 mod surroundings;
 pub mod test_support;
+mod tls;
 mod way;
