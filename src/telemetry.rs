@@ -1,6 +1,8 @@
 //! Logging: one stream to stderr whose level and format can change while it runs. Some targets are silent whatever
 //! anybody asks for, because they print message content and tokens.
 
+mod patient;
+
 use std::fmt::{self, Write as _};
 use std::io::{self, IsTerminal as _};
 use std::sync::Arc;
@@ -18,6 +20,7 @@ use tracing_subscriber::registry::LookupSpan;
 use tracing_subscriber::util::SubscriberInitExt as _;
 use tracing_subscriber::{Registry, reload};
 
+use self::patient::Patient;
 use crate::config::{LogConfig, LogFormat};
 
 /// Crates whose logs may print message content, tokens or request targets.
@@ -55,7 +58,7 @@ impl Telemetry {
     /// Starts logging to stderr for the whole process. `level` (`--log-level`) goes before `directives`
     /// (`CODEFERRY_LOG`, such as `codeferry=debug,info`); both go before the configuration.
     pub fn start(level: Option<LevelFilter>, directives: Option<&str>) -> Result<Self, ParseError> {
-        let (subscriber, telemetry) = build(level, directives, io::stderr, io::stderr().is_terminal())?;
+        let (subscriber, telemetry) = build(level, directives, || Patient, io::stderr().is_terminal())?;
         // A second start in one process, as in tests, keeps the first.
         let _ = subscriber.try_init();
         Ok(telemetry)

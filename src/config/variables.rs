@@ -19,7 +19,7 @@ pub(super) fn lay(
     faults: &mut ConfigErrors,
 ) {
     for (name, text) in &environment.0 {
-        if OTHERS.contains(&name.as_str()) || is_of_secret(name) {
+        if OTHERS.contains(&name.as_str()) || is_of_secret(name) || is_of_cluster(name, text) {
             continue;
         }
         let place = Location::Variable(name.clone());
@@ -30,6 +30,10 @@ pub(super) fn lay(
             faults.name(place, None, problem, cure_for_unknown(table, name));
             continue;
         };
+        // Composition files pass empty variables for those that nobody has set. A text may be meant to be empty.
+        if text.is_empty() && !matches!(shape, Shape::Text(_)) {
+            continue;
+        }
         let over = match read(text, shape) {
             Ok(over) => over,
             Err(problem) => {
@@ -52,6 +56,22 @@ pub(super) fn lay(
             }
         }
     }
+}
+
+/// Whether Kubernetes set it, which tells every container of the Services beside it: for one that is called codeferry, or
+/// begins so, under our prefix.
+fn is_of_cluster(name: &str, value: &str) -> bool {
+    let is_port = |rest: &str| {
+        let mut parts = rest.split('_');
+        let number = parts.next().is_some_and(|number| number.parse::<u16>().is_ok());
+        let protocol = matches!(parts.next(), Some("TCP" | "UDP" | "SCTP"));
+        number && protocol && matches!(parts.next(), None | Some("PROTO" | "PORT" | "ADDR"))
+    };
+    name.ends_with("_SERVICE_HOST")
+        || name.ends_with("_SERVICE_PORT")
+        || name.contains("_SERVICE_PORT_")
+        || (name.ends_with("_PORT") && value.contains("://"))
+        || name.split_once("_PORT_").is_some_and(|(_, rest)| is_port(rest))
 }
 
 /// The dotted path and the shape that each further part of a variable's name leads to.
