@@ -57,6 +57,59 @@ fn sinks_are_named_complete_and_of_a_known_kind() {
 }
 
 #[test]
+fn a_callback_to_a_neighbour_is_plain_http_only_where_that_is_allowed() {
+    let sink =
+        |url: &str, allowed| format!("name = \"callback\"\nkind = \"http\"\nurl = \"{url}\"\nallow_http = {allowed}");
+    for near in ["http://app:3000/x", "http://10.0.0.5"] {
+        read(&good_but(&[("[[delivery]]", &sink(near, true))]), []).expect("a neighbour");
+    }
+    says(
+        &[("[[delivery]]", &sink("http://app:3000/x", false))],
+        &[
+            "10: `delivery[0].url` is plain http to `app`, which is not a loopback address; use https: what is sent there is secret; or set `allow_http = true` where nobody else reads that network",
+        ],
+    );
+    says(
+        &[("[[delivery]]", &sink("http://app.example/x", true))],
+        &[
+            "10: `delivery[0].url` is plain http to `app.example`, to which `allow_http` does not apply: it is no name without a dot, in .internal or .local, nor a private address; use https: what is sent there is secret",
+        ],
+    );
+}
+
+#[test]
+fn variables_of_a_cluster_and_empty_ones_are_passed_by() {
+    let variables = [
+        // What Kubernetes gives every container where Services are called codeferry and codeferry-relay.
+        ("CODEFERRY_SERVICE_HOST", "10.0.0.1"),
+        ("CODEFERRY_SERVICE_PORT", "80"),
+        ("CODEFERRY_SERVICE_PORT_HTTP", "80"),
+        ("CODEFERRY_PORT", "tcp://10.0.0.1:80"),
+        ("CODEFERRY_PORT_80_TCP", "tcp://10.0.0.1:80"),
+        ("CODEFERRY_PORT_80_TCP_PROTO", "tcp"),
+        ("CODEFERRY_RELAY_SERVICE_HOST", "10.0.0.2"),
+        ("CODEFERRY_RELAY_PORT_8080_TCP_ADDR", "10.0.0.2"),
+        // What composition files pass for variables that nobody has set.
+        ("CODEFERRY_DISCORD__GUILD_ID", ""),
+        ("CODEFERRY_JOURNAL__CACHE_MB", ""),
+        ("CODEFERRY_LOG__LEVEL", ""),
+        ("CODEFERRY_REINVITE__ENABLED", ""),
+        ("CODEFERRY_LIMITS__OAUTH", ""),
+        // A text that may be empty means none.
+        ("CODEFERRY_CONTROL__SOCKET", ""),
+    ];
+    let config = read(&good_but(&[]), variables).expect("nothing is wrong");
+    assert_eq!(config.discord.guild_id, None);
+    assert_eq!((config.journal.cache_mb, config.control.socket), (2, None));
+    of_variables(
+        &[("CODEFERRY_PORT", "8080")],
+        &[
+            "environment CODEFERRY_PORT: is neither a configuration key nor a secret; keys are written CODEFERRY_SECTION__KEY, with two underscores; unset it if it is not meant for codeferry",
+        ],
+    );
+}
+
+#[test]
 fn variables_that_mean_nothing_are_errors() {
     of_variables(
         &[

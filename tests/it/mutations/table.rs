@@ -5,6 +5,7 @@
 mod gate;
 mod listeners;
 mod results;
+mod surroundings;
 mod worker;
 
 use super::{Mutation, Target};
@@ -16,6 +17,7 @@ pub(super) fn mutations() -> impl Iterator<Item = &'static Mutation> {
         gate::MUTATIONS,
         listeners::MUTATIONS,
         results::MUTATIONS,
+        surroundings::MUTATIONS,
         worker::MUTATIONS,
     ];
     lists.into_iter().flatten()

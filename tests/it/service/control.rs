@@ -279,3 +279,17 @@ fn a_stale_socket_of_a_killed_service_misleads_nobody() {
     service.drain();
     assert!(!site.path("data/control.sock").exists());
 }
+
+#[test]
+fn a_file_that_is_no_socket_is_not_removed_for_one() {
+    let mut site = Site::without_limits("");
+    site.variables
+        .insert("CODEFERRY_CONTROL__SOCKET".to_owned(), "notes.txt".to_owned());
+    std::fs::write(site.path("notes.txt"), "important").expect("written");
+    let (_, error) = exits(&site.codeferry(&["run"]), 1);
+    assert!(error.contains("which is no socket"), "{error}");
+    assert_eq!(
+        std::fs::read_to_string(site.path("notes.txt")).expect("there"),
+        "important"
+    );
+}

@@ -5,6 +5,7 @@ mod commands;
 mod control;
 mod crash;
 mod disk;
+mod half_broken;
 mod judge;
 mod killed;
 pub mod links;

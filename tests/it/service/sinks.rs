@@ -113,6 +113,23 @@ fn a_delivery_is_parked_without_its_sink_and_goes_out_when_it_is_requeued() {
 }
 
 #[test]
+fn a_start_with_one_dead_sink_parks_its_deliveries_and_serves_the_others() {
+    let site = Site::without_limits(CHANNEL);
+    let webhook = site.about.results.webhook.id.parse().expect("an id");
+    assert!(site.simulator.change_webhook(webhook, None));
+    let service = site.run_ready();
+    service.logs("delivery `channel`: webhook");
+    site.sign_in(0, 1);
+    let parked = || site.json(&["debug", "queue", "list", "--parked"])["total"] == 1;
+    until(
+        Duration::from_secs(20),
+        "one is parked, the other one delivered",
+        || site.results_of("completed") == 1 && parked(),
+    );
+    service.drain();
+}
+
+#[test]
 fn a_post_whose_answer_was_lost_is_found_in_the_channel_and_not_made_again() {
     let site = Site::without_limits(CHANNEL);
     let channel: u64 = site.about.results.channel_id.parse().expect("an id");

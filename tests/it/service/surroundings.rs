@@ -244,8 +244,31 @@ fn a_bot_whose_sessions_of_the_day_are_spent_lives_from_the_history() {
 }
 
 #[test]
-fn an_intent_that_was_switched_off_in_the_portal_is_done_without() {
+fn message_content_is_not_asked_for_where_only_signed_messages_are_accepted() {
     let site = Site::without_limits("");
+    let service = site.run_ready();
+    // Whoever asks for it now is refused.
+    site.simulator.change_portal(PortalChange {
+        flags: Some(0),
+        ..PortalChange::default()
+    });
+    site.simulator
+        .gateway_fault(GatewayFault::Invalidate { resumable: false });
+    until(Duration::from_secs(30), "a new session", || {
+        site.simulator.gateway_status().identifies == 2
+    });
+    assert!(!service.log().contains("4014"), "{}", service.log());
+    site.sign_in(0, 1);
+    until(Duration::from_secs(20), "the code completes", || {
+        site.results_of("completed") == 1
+    });
+    service.drain();
+}
+
+#[test]
+fn an_intent_that_was_switched_off_in_the_portal_is_done_without() {
+    let mut site = Site::without_limits("");
+    set(&mut site, "CODEFERRY_INTAKE__ACCEPT", "['v0', 'v1']");
     let service = site.run_ready();
     // The flags were asked for at the start; the next IDENTIFY asks for too much.
     site.simulator.change_portal(PortalChange {
@@ -267,7 +290,8 @@ fn an_intent_that_was_switched_off_in_the_portal_is_done_without() {
 
 #[test]
 fn an_intent_that_is_refused_even_so_ends_with_2_and_names_the_switch() {
-    let site = Site::without_limits("");
+    let mut site = Site::without_limits("");
+    set(&mut site, "CODEFERRY_INTAKE__ACCEPT", "['v0', 'v1']");
     let mut service = site.run_ready();
     let refuse = || site.simulator.gateway_fault(GatewayFault::Close { code: 4014 });
     refuse();
