@@ -18,13 +18,13 @@ pub struct LinkSettings {
     pub scopes: Vec<String>,
 }
 
-impl LinkSettings {
-    /// Whether links use PKCE: Discord refuses it together with `role_connections.write`
-    /// (discord-api-docs issue 5751).
-    pub fn with_pkce(&self) -> bool {
-        !self.scopes.iter().any(|s| s == "role_connections.write")
-    }
+/// Whether links with these scopes use PKCE: Discord refuses it together with `role_connections.write`
+/// (discord-api-docs issue 5751).
+pub fn with_pkce(scopes: &[String]) -> bool {
+    !scopes.iter().any(|scope| scope == "role_connections.write")
+}
 
+impl LinkSettings {
     /// The link for a state. `pkce_key` is given if the state's flag says PKCE.
     pub fn url(&self, state: &str, pkce_key: Option<&Key>) -> Url {
         let mut url = self.authorize_url.clone();

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use serde::Serialize;
 
-use super::link::LinkSettings;
+use super::link::{LinkSettings, with_pkce};
 use super::state::{StateKey, StateMode, StateToken};
 use crate::ids::{Lane, UserId};
 use crate::secret::Key;
@@ -69,7 +69,7 @@ impl Minter {
             expires_at: Timestamp::from_secs(expires_at.as_secs()),
             lane,
             purpose: wanted.purpose,
-            pkce: self.settings.with_pkce(),
+            pkce: with_pkce(&self.settings.scopes),
             again: wanted.again,
             nonce,
         }

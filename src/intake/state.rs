@@ -163,6 +163,8 @@ pub struct StateRules {
     pub code_lifetime: Duration,
     /// The number of purposes.
     pub purposes: usize,
+    /// Whether links are made with PKCE: then a token that says otherwise is refused.
+    pub with_pkce: bool,
 }
 
 impl StateRules {
@@ -205,6 +207,8 @@ impl StateRules {
                             },
                             Reason::new("unknown_purpose"),
                         ))
+                    } else if self.with_pkce && !token.pkce {
+                        Err((requested, Reason::new("pkce_missing")))
                     } else {
                         Ok(requested)
                     }
@@ -241,6 +245,7 @@ mod tests {
             key,
             code_lifetime: Duration::from_secs(100),
             purposes: 1,
+            with_pkce: true,
         }
     }
 
@@ -269,6 +274,29 @@ mod tests {
         }
         for text in ["", "s1.", "s1..", &STATE[..56], &format!("{STATE}A")] {
             assert_eq!(states.open(text), Err(StateError::Malformed), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_state_without_pkce_is_taken_only_where_links_are_made_without_it() {
+        let made = |pkce| {
+            let token = StateToken { pkce, ..token() };
+            RawState::new(StateKey::new(&Key::new(KEY)).mint(&token))
+        };
+        let now = Timestamp::from_secs(1_700_000_000);
+        for (with_pkce, pkce, refused) in [
+            (true, true, None),
+            (true, false, Some("pkce_missing")),
+            (false, true, None),
+            (false, false, None),
+        ] {
+            let rules = StateRules {
+                with_pkce,
+                ..rules(StateMode::Signed)
+            };
+            let said = rules.interpret(Some(&made(pkce)), now).err();
+            let said = said.map(|(requested, reason)| (requested.user, reason.to_string()));
+            assert_eq!(said, refused.map(|reason| (Some(token().user), reason.to_owned())));
         }
     }
 

@@ -6,7 +6,7 @@ use crate::config::{Config, Secrets, WireVersion};
 use crate::delivery::result::ResultFormat;
 use crate::grant::Policy;
 use crate::intake::gate::GateRules;
-use crate::intake::link::LinkSettings;
+use crate::intake::link::{LinkSettings, with_pkce};
 use crate::intake::message::{Accept, AfterReceipt};
 use crate::intake::mint::Minter;
 use crate::intake::state::{StateKey, StateMode, StateRules};
@@ -80,6 +80,7 @@ pub fn states(config: &Config, secrets: &Secrets) -> StateRules {
         key: StateKey::new(&secrets.state_key),
         code_lifetime: config.intake.code_lifetime,
         purposes: config.state.purposes.len(),
+        with_pkce: with_pkce(&config.discord.scopes),
     }
 }
 

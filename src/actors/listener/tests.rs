@@ -318,6 +318,7 @@ impl Site {
             key: StateKey::new(&key()),
             code_lifetime: LIFETIME,
             purposes: 1,
+            with_pkce: true,
         };
         let outside = Rc::new(Outside::default());
         let (notes, noted) = mpsc::channel(100);

@@ -179,6 +179,7 @@ fn the_service_takes_every_message_of_the_table() {
         key: StateKey::new(&key),
         code_lifetime: Duration::from_secs(table.code_lifetime),
         purposes: 1,
+        with_pkce: true,
     };
     let bot: UserId = table.bot.parse().expect("an id");
     let mut posted = 0;

@@ -50,6 +50,7 @@ fn rules(mode: StateMode) -> StateRules {
         key: StateKey::new(&key()),
         code_lifetime: Duration::from_secs(100),
         purposes: 2,
+        with_pkce: true,
     }
 }
 

@@ -41,6 +41,14 @@ const MUTATIONS: &[Mutation] = &[
         caught_by: "actors::journal::tests::a_link_that_lives_for_a_day_completes_once_in_that_day",
     },
     Mutation {
+        breaks: "a state without PKCE is taken where links are made with it",
+        file: "src/intake/state.rs",
+        find: "self.with_pkce && !token.pkce",
+        replace: "false",
+        target: Target::Lib,
+        caught_by: "intake::state::tests::a_state_without_pkce_is_taken_only_where_links_are_made_without_it",
+    },
+    Mutation {
         breaks: "a dead code is presented all the same",
         file: "src/actors/journal/open_grants/begin.rs",
         find: "if now >= grant.deadline {",

@@ -4,13 +4,15 @@ use std::io::{Read as _, Write as _};
 use std::os::unix::net::UnixStream;
 use std::time::Duration;
 
+use codeferry::intake::state::{StateKey, StateToken};
 use codeferry::intake::v1::Redirect;
+use codeferry::secret::Key;
 use codeferry::simulator::people::browser;
 use codeferry::simulator::{CodeRequest, SimulatorOptions};
 use serde_json::{Value, json};
 use url::Url;
 
-use super::test_support::{PERSON, Site, exits, redirect};
+use super::test_support::{KEY, PERSON, Site, exits, redirect};
 use crate::patience::until;
 
 /// An answer of the control interface: status, headers in small letters, body.
@@ -185,6 +187,28 @@ fn a_link_from_before_a_restart_completes_after_it_though_the_scopes_changed_in_
     assert_eq!(site.results_of("completed"), 1, "{:?}", site.results());
     let without = ask(&site, PERSON + 1);
     assert!(!without.body["url"].as_str().expect("a URL").contains("code_challenge"));
+    drop(service);
+}
+
+#[test]
+fn a_signed_state_without_pkce_is_never_presented_where_links_are_made_with_it() {
+    let site = Site::without_limits("");
+    let service = site.run_ready();
+    let token = StateToken {
+        pkce: false,
+        ..site.token(PERSON)
+    };
+    let state = StateKey::new(&Key::new(KEY.as_bytes())).mint(&token);
+    let code = site.simulator.mint_codes(&CodeRequest::of(PERSON)).remove(0);
+    site.post(0, site.message(&[(code.clone(), state)]));
+    until(Duration::from_secs(20), "a result", || site.results().len() == 1);
+    let result = &site.results()[0];
+    assert_eq!(
+        (&result["type"], &result["reason"]),
+        (&json!("authorization.refused"), &json!("pkce_missing"))
+    );
+    let ledger = site.simulator.ledger();
+    assert!(ledger.code(&code).expect("issued").presented.is_empty());
     drop(service);
 }
 

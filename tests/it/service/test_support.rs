@@ -130,8 +130,13 @@ impl Site {
 
     /// A signed state with PKCE for a person, good for five minutes.
     pub fn state(&self, user: u64) -> String {
+        StateKey::new(&Key::new(KEY.as_bytes())).mint(&self.token(user))
+    }
+
+    /// What such a state says.
+    pub fn token(&self, user: u64) -> StateToken {
         self.nonce.set(self.nonce.get() + 1);
-        StateKey::new(&Key::new(KEY.as_bytes())).mint(&StateToken {
+        StateToken {
             user: UserId(user),
             expires_at: Timestamp::from_secs(SystemClock.now().as_secs() + 300),
             lane: codeferry::ids::Lane(0),
@@ -139,7 +144,7 @@ impl Site {
             pkce: true,
             again: false,
             nonce: self.nonce.get().to_be_bytes(),
-        })
+        }
     }
 
     /// A code that a person's approval of this state brings; every call is another approval.
