@@ -25,6 +25,8 @@ macro_rules! described {
 described! {
     MESSAGES = describe_counter "codeferry_messages_total",
         "Messages read in the lanes' channels, by what became of them.";
+    UNREADABLE = describe_counter "codeferry_unreadable_messages_total",
+        "Messages of the lanes' own webhooks that could not be read, by lane and cause.";
     RECEIVED = describe_counter "codeferry_grants_received_total", "Grants journalled.";
     CLOSED = describe_counter "codeferry_grants_closed_total", "Grants closed, by outcome.";
     ATTEMPTS = describe_counter "codeferry_attempts_total", "Outside calls of the stages, by how they ended.";
@@ -151,6 +153,11 @@ pub fn messages_read() -> impl Iterator<Item = (&'static str, u64)> {
     MessageResult::ALL.iter().map(|result| result.name()).zip(read)
 }
 
+/// A message of a lane's own webhook could not be read.
+pub fn unreadable(lane: Lane, cause: &'static str) {
+    counter!(UNREADABLE, "lane" => lane.to_string(), "cause" => cause).increment(1);
+}
+
 /// So many grants were journalled.
 pub fn grants_received(n: u64) {
     counter!(RECEIVED).increment(n);
@@ -256,6 +263,7 @@ mod tests {
         let text = metrics::with_local_recorder(&recorder, || {
             describe();
             message(MessageResult::Foreign);
+            unreadable(Lane(2), "mac");
             grants_received(1);
             grant_closed(Outcome::WrongPerson);
             attempt("exchange", "cut_off");
@@ -275,6 +283,7 @@ mod tests {
         for line in [
             "codeferry_messages_total{result=\"accepted\"} 0",
             "codeferry_messages_total{result=\"foreign\"} 1",
+            "codeferry_unreadable_messages_total{lane=\"2\",cause=\"mac\"} 1",
             "codeferry_grants_received_total 1",
             "codeferry_grants_closed_total{outcome=\"wrong_person\"} 1",
             "codeferry_grants_closed_total{outcome=\"completed\"} 0",

@@ -11,6 +11,7 @@ use rand::rngs::SysRng;
 use rustix::fs::{CWD, RenameFlags, renameat_with};
 use rustix::io::Errno;
 use serde::{Deserialize, Serialize};
+use tokio::sync::watch;
 use zeroize::{Zeroize, ZeroizeOnDrop, Zeroizing};
 
 macro_rules! secrets {
@@ -89,6 +90,59 @@ impl fmt::Debug for Key {
     }
 }
 
+/// A key that makes things, and perhaps a second one that is accepted beside it while keys are changed. Clones share
+/// both, so that they can be replaced while the process runs.
+#[derive(Clone)]
+pub struct Keys(watch::Sender<(Key, Option<Key>)>);
+
+impl Keys {
+    /// Both keys.
+    pub fn new(first: Key, second: Option<Key>) -> Self {
+        Self(watch::Sender::new((first, second)))
+    }
+
+    /// The key that makes things.
+    pub fn first(&self) -> Key {
+        self.0.borrow().0.clone()
+    }
+
+    /// The key that is only accepted.
+    pub fn second(&self) -> Option<Key> {
+        self.0.borrow().1.clone()
+    }
+
+    /// The first of the two that fits.
+    pub fn find(&self, fits: impl Fn(&Key) -> bool) -> Option<Key> {
+        let keys = self.0.borrow();
+        std::iter::once(&keys.0).chain(&keys.1).find(|key| fits(key)).cloned()
+    }
+
+    /// Puts others in their place, wherever they are used; whether they differ.
+    pub fn replace(&self, by: &Self) -> bool {
+        let new = by.0.borrow().clone();
+        self.0
+            .send_if_modified(|keys| std::mem::replace(keys, new.clone()) != new)
+    }
+}
+
+impl From<&Key> for Keys {
+    fn from(only: &Key) -> Self {
+        Self::new(only.clone(), None)
+    }
+}
+
+impl From<&Self> for Keys {
+    fn from(shared: &Self) -> Self {
+        shared.clone()
+    }
+}
+
+impl fmt::Debug for Keys {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Keys([redacted])")
+    }
+}
+
 /// Personal data as Discord sent it: JSON text that is delivered and never logged.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize, Zeroize, ZeroizeOnDrop)]
 #[serde(transparent)]
@@ -161,11 +215,12 @@ mod tests {
     #[test]
     fn no_secret_prints_itself() {
         let shown = format!(
-            "{:?} {:?} {:?} {:?}",
+            "{:?} {:?} {:?} {:?} {:?}",
             AuthorizationCode::new("CANARY1"),
             AccessToken::new("CANARY2"),
             Key::new(*b"CANARY3"),
-            PersonalData::new("CANARY4")
+            PersonalData::new("CANARY4"),
+            Keys::new(Key::new(*b"CANARY5"), Some(Key::new(*b"CANARY6"))),
         );
         assert!(!shown.contains("CANARY"), "{shown}");
     }

@@ -23,6 +23,7 @@ use self::failure::of_bot;
 use self::wiring::{Callbacks, Journalled, Outside, wire};
 use crate::actors::governor::{Governor, Observe};
 use crate::actors::journal::Journal;
+use crate::actors::listener::Listener;
 use crate::actors::pipeline::{Ended, Pipeline};
 use crate::config::{Config, Secrets, WireVersion};
 use crate::discord::api_base::ApiBase;
@@ -54,6 +55,8 @@ pub struct Service {
     pub journal: Addr<Journal>,
     /// The governor, for the control interface and live limits.
     pub governor: Addr<Governor>,
+    /// Looks again at what it could not read, after a reload.
+    pub listener: Addr<Listener>,
     /// Supervises the actors; `Shutdown` drains.
     pub pipeline: Addr<Pipeline>,
     /// The store's handle.
@@ -149,6 +152,7 @@ impl Service {
         Ok(Self {
             journal: actors.journal,
             governor: actors.governor,
+            listener: actors.listener,
             pipeline: actors.pipeline,
             store,
             ended: actors.ended,

@@ -10,7 +10,7 @@ use url::Url;
 use crate::intake::link::LinkSettings;
 use crate::intake::mint::Minter;
 use crate::intake::state::{StateKey, StateMode};
-use crate::secret::Key;
+use crate::secret::{Key, Keys};
 
 /// A link minter for tests.
 pub fn minter() -> Minter {
@@ -24,7 +24,7 @@ pub fn minter() -> Minter {
         },
         mode: StateMode::Signed,
         state_key: StateKey::new(&key),
-        pkce_key: key,
+        pkce_keys: Keys::from(&key),
         lifetime: Duration::from_mins(5),
     }
 }

@@ -11,8 +11,9 @@ mod memory;
 mod progress;
 mod reading;
 mod source_messages;
+mod unreadable;
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -27,9 +28,10 @@ use self::gatekeeper::{Admission, Faults, Gatekeeper};
 use self::history::ReadError;
 use self::memory::Memory;
 use self::progress::Progress;
+use self::unreadable::Unreadable;
 use super::journal::Journal;
 use super::journal::message::{Append, JournalError};
-use super::journal::open_grants::{Appended, Carried};
+use super::journal::open_grants::Appended;
 use crate::ids::{ChannelId, Lane, MessageId, WebhookId};
 use crate::intake::message::AfterReceipt;
 use crate::metrics::{self, MessageResult};
@@ -102,6 +104,7 @@ pub struct Listener {
     removing: usize,
     /// Channels in which a removal was refused: there messages are kept.
     kept: HashSet<ChannelId>,
+    unreadable: Unreadable,
     /// It was said that the journal is full.
     full_named: bool,
     draining: bool,
@@ -112,6 +115,8 @@ pub struct Listener {
 struct Watched {
     progress: Progress,
     memory: Memory,
+    /// Live messages of ours that could not be read: the cursor stays below them, so that a restart looks again.
+    unread: BTreeSet<MessageId>,
     /// The window is being read; a second reading at once would only race the first.
     reading: bool,
     /// To be read again as soon as the reading under way ends.
@@ -124,10 +129,25 @@ struct Watched {
     blanks: usize,
 }
 
+impl Watched {
+    fn set_unread(&mut self, message: MessageId, unread: bool) {
+        if unread {
+            self.unread.insert(message);
+        } else {
+            self.unread.remove(&message);
+        }
+    }
+}
+
 /// Stops intake, for good: nothing is handed to the journal any more. Removals under way go on.
 #[derive(Message)]
 #[rtype(result = "()")]
 pub struct DrainIntake;
+
+/// Looks again at what could not be read: keys or configuration may be others now.
+#[derive(Message)]
+#[rtype(result = "()")]
+pub struct LookAgain;
 
 /// A page of history to take in; the readings send it to their own actor, so that one place decides.
 #[derive(Message)]
@@ -153,6 +173,7 @@ impl Listener {
             trouble: HashMap::new(),
             removing: 0,
             kept: HashSet::new(),
+            unreadable: Unreadable::default(),
             full_named: false,
             draining: false,
         }
@@ -176,6 +197,7 @@ impl Listener {
         let mut taken = Vec::new();
         for message in messages {
             let (channel, id) = (message.channel, message.id);
+            let lives = now < id.created_at() + self.settings.code_lifetime;
             let watched = self.channels.entry(channel).or_default();
             if watched.memory.is_done(id) {
                 continue;
@@ -189,6 +211,7 @@ impl Listener {
                 }
                 Admission::Blank if source == Source::Gateway => self.read_channel(channel, ctx),
                 Admission::Blank => {
+                    watched.set_unread(id, lives);
                     if watched.memory.look(id) {
                         metrics::message(MessageResult::Malformed);
                         watched.blanks += 1;
@@ -197,10 +220,14 @@ impl Listener {
                 }
                 Admission::Carried { carried, faults } => {
                     if watched.memory.look(id) {
-                        name_faults(&carried, faults);
+                        self.unreadable.name(&carried, faults, now);
                     }
                     let unsure = source == Source::Gateway && watched.progress.hint(id) && !watched.reading;
-                    taken.push(carried);
+                    let stays = lives && matches!(faults, Faults::Whole(_));
+                    watched.set_unread(id, stays);
+                    if !stays {
+                        taken.push(carried);
+                    }
                     if unsure {
                         self.read_channel(channel, ctx);
                     }
@@ -253,22 +280,6 @@ impl Listener {
             }
         }
         Ok(outcome?)
-    }
-}
-
-/// Says once what is wrong with a message, never what it says.
-fn name_faults(carried: &Carried, faults: Faults) {
-    let (message, lane) = (carried.message, carried.lane);
-    match faults {
-        Faults::None => {}
-        Faults::Lines(lines) => {
-            tracing::warn!(%message, %lane, lines, "lines of a message could not be read");
-            metrics::messages(MessageResult::Malformed, lines as u64);
-        }
-        Faults::Whole(reason) => {
-            tracing::warn!(%message, %lane, %reason, "a message of the lane's webhook was not understood");
-            metrics::message(MessageResult::Malformed);
-        }
     }
 }
 
@@ -356,6 +367,14 @@ impl Handler<TakeIn> for Listener {
 
     fn handle(&mut self, TakeIn(page): TakeIn, ctx: &mut Self::Context) -> Self::Result {
         self.take_in(&page, Source::History, ctx)
+    }
+}
+
+impl Handler<LookAgain> for Listener {
+    type Result = ();
+
+    fn handle(&mut self, _: LookAgain, ctx: &mut Self::Context) {
+        self.read_all(ctx);
     }
 }
 

@@ -136,7 +136,7 @@ fn settings(config: &Config, secrets: &HookdeckSecrets) -> HookdeckSettings {
         code_lifetime: config.intake.code_lifetime.as_secs(),
         lanes: secrets.lanes.clone(),
         relay_key: secrets.relay_key.clone(),
-        state_key: secrets.state_key.clone(),
+        state_keys: secrets.state_keys.clone(),
     }
 }
 

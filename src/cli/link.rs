@@ -35,7 +35,7 @@ pub fn run(args: &Args, global: &Global) -> anyhow::Result<Exit> {
         .purpose_index(&config.state.purposes)
         .map_err(super::source::of_refusal)?;
     let keys = LinkKeys::load(&config, &locator.environment)?;
-    let minter = settings::minter(&config, &keys.state_key, &keys.pkce_key);
+    let minter = settings::minter(&config, &keys.state_keys, &keys.pkce_keys);
     let mut nonce = [0; 8];
     SysRng.try_fill_bytes(&mut nonce)?;
     let link = Source::find(&config, MissingJournal::Make)?.link(&request, &minter, nonce)?;

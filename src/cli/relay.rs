@@ -55,7 +55,7 @@ pub fn run(_args: &Args, global: &Global) -> anyhow::Result<Exit> {
     warn_of_unused_secrets(&locator.environment);
     let pages = pages(config.relay.pages.as_deref(), "relay.pages")?;
     System::new()
-        .block_on(serve(config, secrets, pages))
+        .block_on(serve(config, secrets, pages, global))
         .map_err(Into::into)
 }
 
@@ -70,7 +70,13 @@ pub fn pages(folder: Option<&Path>, key: &str) -> Result<Pages, Failure> {
 
 /// The relay is reachable from the internet: secrets that it does not need should not be in its environment.
 fn warn_of_unused_secrets(environment: &Environment) {
-    let own = ["CODEFERRY_RELAY_KEY", "CODEFERRY_STATE_KEY", "CODEFERRY_WEBHOOK_TOKENS"];
+    let own = [
+        "CODEFERRY_RELAY_KEY",
+        "CODEFERRY_RELAY_KEY_2",
+        "CODEFERRY_STATE_KEY",
+        "CODEFERRY_STATE_KEY_2",
+        "CODEFERRY_WEBHOOK_TOKENS",
+    ];
     let given = config::secrets_given(environment).into_iter();
     let unused: Vec<_> = given
         .filter(|(name, given)| *given && !own.contains(name))
@@ -97,7 +103,7 @@ impl CallbackIntake for DispatcherIntake {
     }
 }
 
-async fn serve(config: RelayConfig, secrets: RelaySecrets, pages: Pages) -> Result<Exit, Failure> {
+async fn serve(config: RelayConfig, secrets: RelaySecrets, pages: Pages, global: &Global) -> Result<Exit, Failure> {
     let mut signals =
         Signals::listen().map_err(|e| Failure::new(Exit::Bug, "cannot install signal handlers").source(e))?;
     // A step of the wall clock must neither expire a code nor age a link.
@@ -130,7 +136,8 @@ async fn serve(config: RelayConfig, secrets: RelaySecrets, pages: Pages) -> Resu
     let front = front(&config, &secrets, pages, clock, intake, &counts)?;
     tracing::info!(address = %front.address, lanes = config.relay.lanes.len(), "READY: callbacks are taken");
     let running = dispatcher.run(offered, ends);
-    let Some(left) = until_ended(running, front, &mut signals, config.grace, &end, &counts).await else {
+    let renew = || renew(&secrets, global);
+    let Some(left) = until_ended(running, front, &mut signals, config.grace, &end, &counts, renew).await else {
         return Ok(Exit::Forced);
     };
     let left = left.map_err(of_store)?;
@@ -164,7 +171,7 @@ fn front(
     let settings = FrontSettings {
         listen: config.relay.listen,
         rules: CallbackRules {
-            key: StateKey::new(&secrets.state_key),
+            key: StateKey::new(&secrets.state_keys),
             code_lifetime: config.code_lifetime,
             tolerance: CLOCK_TOLERANCE,
             lanes: Some(config.relay.lanes.len()),
@@ -190,6 +197,7 @@ async fn until_ended(
     grace: Duration,
     end: &watch::Sender<Option<Instant>>,
     counts: &Counts,
+    renew: impl Fn(),
 ) -> Option<Result<usize, StoreError>> {
     tokio::pin!(running);
     let mut front = Some(front);
@@ -199,7 +207,7 @@ async fn until_ended(
         tokio::select! {
             left = &mut running => return Some(left),
             request = signals.next() => match request {
-                Request::Reload => tracing::info!("the relay reads its configuration only when it starts: restart it"),
+                Request::Reload => renew(),
                 Request::Force => return None,
                 Request::Drain => {
                     let grace_s = grace.as_secs();
@@ -216,6 +224,22 @@ async fn until_ended(
     }
 }
 
+/// Reads the secrets again and applies the keys. The configuration waits for a restart.
+fn renew(secrets: &RelaySecrets, global: &Global) {
+    let read = global.locator().and_then(|locator| Ok(config::load_relay(&locator)?));
+    match read {
+        Ok((_, new)) => {
+            let mut changes = config::Changes::default();
+            secrets.renew(&new, &mut changes);
+            tracing::info!(
+                applied = ?changes.applied, needs_restart = ?changes.needs_restart,
+                "secrets read again; the relay reads its configuration only when it starts"
+            );
+        }
+        Err(error) => tracing::error!("the secrets were not read again; the previous ones stay in force: {error:#}"),
+    }
+}
+
 fn settings(config: &RelayConfig, secrets: &RelaySecrets) -> RelaySettings {
     let lanes = config.relay.lanes.iter().map(|lane| LaneSettings {
         webhook: lane.webhook_id,
@@ -227,7 +251,7 @@ fn settings(config: &RelayConfig, secrets: &RelaySecrets) -> RelaySettings {
         limit: config.limit,
         code_lifetime: config.code_lifetime,
         bot: config.bot,
-        relay_key: secrets.relay_key.clone(),
+        relay_keys: secrets.relay_keys.clone(),
     }
 }
 

@@ -13,6 +13,7 @@ use self::saved::Saved;
 use super::Global;
 use crate::actors::governor::Retune;
 use crate::actors::journal::message::SetGate;
+use crate::actors::listener::LookAgain;
 use crate::actors::pipeline::{AFTER_STORE_FAILURE, Ended, Shutdown};
 use crate::config::{Config, Secrets, SinkKind};
 use crate::control::server::{ControlServer, ControlSettings};
@@ -78,7 +79,7 @@ async fn serve(config: Config, secrets: Secrets, pages: Pages, global: &Global) 
     let mut opening = true;
     let outcome = loop {
         tokio::select! {
-            () = saved.next() => reload(&service, &mut running, global).await,
+            () = saved.next() => reload(&service, &mut running, &secrets, global).await,
             request = signals.next() => match request {
                 Request::Drain => {
                     // No new callback is accepted; those under way still reach the journal, which drains.
@@ -90,7 +91,7 @@ async fn serve(config: Config, secrets: Secrets, pages: Pages, global: &Global) 
                 Request::Force => break Ok(Exit::Forced),
                 Request::Reload => {
                     service.sinks.iter().for_each(|sink| sink.reopen());
-                    reload(&service, &mut running, global).await;
+                    reload(&service, &mut running, &secrets, global).await;
                 }
             },
             opened = &mut service.opened, if opening => {
@@ -230,18 +231,20 @@ async fn end(service: &Service, why: Ended, config: &Config, signals: &mut Signa
     Err(failure::of_end(why))
 }
 
-/// Reads the configuration again: applies `[limits]` and `[log]`, and logs which changes need a restart.
-async fn reload(service: &Service, running: &mut Config, global: &Global) {
-    let new = match global.load_config() {
+/// Reads configuration and secrets again: applies `[limits]`, `[log]` and keys, and logs which changes need a restart.
+async fn reload(service: &Service, running: &mut Config, secrets: &Secrets, global: &Global) {
+    let (new, new_secrets) = match global.load() {
         Ok(new) => new,
         Err(error) => {
             tracing::error!("the configuration was not reloaded; the previous one stays in force: {error:#}");
             return;
         }
     };
-    let changes = running.differences(&new);
+    let mut changes = running.differences(&new);
+    secrets.renew(&new_secrets, &mut changes);
+    let _ = service.listener.send(LookAgain).await;
     if changes.is_empty() {
-        tracing::info!("the configuration has not changed");
+        tracing::info!("neither the configuration nor a secret has changed");
         return;
     }
     let _ = service.governor.send(Retune(new.limits.clone())).await;

@@ -11,8 +11,10 @@ pub struct Environment(pub(super) BTreeMap<String, String>);
 /// Every name of ours starts with it.
 pub(super) const PREFIX: &str = "CODEFERRY_";
 
+const SECOND: &str = "set it while keys are changed";
+
 /// Every secret's variable, and where to get the secret.
-pub(super) const SECRETS: [(&str, &str); 10] = [
+pub(super) const SECRETS: [(&str, &str); 13] = [
     (
         "CODEFERRY_BOT_TOKEN",
         "copy the token from the developer portal, page Bot",
@@ -25,11 +27,14 @@ pub(super) const SECRETS: [(&str, &str); 10] = [
         "CODEFERRY_RELAY_KEY",
         "set the same key of at least 32 bytes for the service and its relay",
     ),
+    ("CODEFERRY_RELAY_KEY_2", SECOND),
     (
         "CODEFERRY_STATE_KEY",
         "set the same key as the service's, which lies in its `data/keys/state.key` unless it was given",
     ),
+    ("CODEFERRY_STATE_KEY_2", SECOND),
     ("CODEFERRY_PKCE_KEY", "set a key of at least 32 bytes"),
+    ("CODEFERRY_PKCE_KEY_2", SECOND),
     (
         "CODEFERRY_CALLBACK_SECRET",
         "set `whsec_` and 24 to 64 random bytes in base64",

@@ -18,10 +18,10 @@ use crate::secret::{Key, make_once, random_bytes};
 pub(super) const KEY_BYTES: usize = 32;
 
 /// Reads a key's file, or makes it: 32 random bytes as base64url, so that the file's text can be given to a relay as
-/// the variable's value.
-pub(super) fn load_or_make(path: &Path) -> Result<Key, ConfigError> {
+/// the variable's value. A new one is drawn until it fits.
+pub(super) fn load_or_make(path: &Path, fits: impl Fn(&Key) -> bool) -> Result<Key, ConfigError> {
     let text = match read(path) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => make(path).and_then(|()| read(path)),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => make(path, fits).and_then(|()| read(path)),
         other => other,
     };
     let (problem, cure) = match text {
@@ -44,9 +44,13 @@ pub(super) fn load_or_make(path: &Path) -> Result<Key, ConfigError> {
     })
 }
 
-fn make(path: &Path) -> io::Result<()> {
-    let text = Zeroizing::new(URL_SAFE_NO_PAD.encode(random_bytes()?) + "\n");
-    make_once(path, text.as_bytes())
+fn make(path: &Path, fits: impl Fn(&Key) -> bool) -> io::Result<()> {
+    loop {
+        let key = Key::new(URL_SAFE_NO_PAD.encode(random_bytes()?));
+        if fits(&key) {
+            return make_once(path, &Zeroizing::new([key.expose(), b"\n"].concat()));
+        }
+    }
 }
 
 fn read(path: &Path) -> io::Result<Zeroizing<String>> {
@@ -66,10 +70,10 @@ mod tests {
     fn a_key_is_made_once_in_private_and_stays() {
         let data = tempfile::tempdir().expect("temporary folder");
         let keys = data.path().join("data/keys");
-        let first = load_or_make(&keys.join("state.key")).expect("made");
+        let first = load_or_make(&keys.join("state.key"), |_| true).expect("made");
         assert_eq!(first.expose().len(), 43);
-        assert_eq!(load_or_make(&keys.join("state.key")).expect("read"), first);
-        assert_ne!(load_or_make(&keys.join("pkce.key")).expect("made"), first);
+        assert_eq!(load_or_make(&keys.join("state.key"), |_| true).expect("read"), first);
+        assert_ne!(load_or_make(&keys.join("pkce.key"), |_| true).expect("made"), first);
         let mode = |path: &Path| fs::metadata(path).expect("there").permissions().mode() & 0o777;
         assert_eq!((mode(&keys), mode(&keys.join("state.key"))), (0o700, 0o600));
         let mut names: Vec<_> = fs::read_dir(&keys)
@@ -84,7 +88,7 @@ mod tests {
     fn a_key_that_was_cut_short_is_refused_and_left_alone() {
         let data = tempfile::tempdir().expect("temporary folder");
         fs::write(data.path().join("state.key"), "short\n").expect("written");
-        let error = load_or_make(&data.path().join("state.key")).expect_err("too short");
+        let error = load_or_make(&data.path().join("state.key"), |_| true).expect_err("too short");
         assert_eq!(error.problem, "the key has 5 bytes, fewer than 32");
         assert_eq!(error.exit, Exit::Store);
         assert_eq!(

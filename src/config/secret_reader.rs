@@ -13,20 +13,38 @@ use super::table::Config;
 use crate::ids::WebhookId;
 use crate::secret::{CallbackSecret, Key, WebhookToken};
 
+/// What a second key's variable ends in.
+const SECOND: &str = "_2";
+
 pub(super) struct Reader<'a> {
     environment: &'a Environment,
     /// Every fault so far, the configuration's too.
     pub faults: ConfigErrors,
+    /// The keys so far, with where each came from.
+    keys: Vec<(String, Key)>,
 }
 
 impl<'a> Reader<'a> {
     pub(super) fn new(environment: &'a Environment, faults: ConfigErrors) -> Self {
-        Self { environment, faults }
+        Self {
+            environment,
+            faults,
+            keys: Vec::new(),
+        }
     }
 
-    /// A secret's text and the variable it came from. An empty variable counts as not given: composition files pass those.
-    /// `needed` says why the secret must be there.
+    /// A secret's text and the variable it came from.
     fn text(&mut self, name: &str, needed: Option<&str>) -> Option<(Zeroizing<String>, String)> {
+        let (mut text, from) = self.line(name, needed)?;
+        if text.ends_with('\r') {
+            text.pop();
+        }
+        Some((text, from))
+    }
+
+    /// A secret's text without the end of its line. An empty variable counts as not given: composition files pass those;
+    /// so does an empty file of a second key. `needed` says why the secret must be there.
+    fn line(&mut self, name: &str, needed: Option<&str>) -> Option<(Zeroizing<String>, String)> {
         let file = format!("{name}_FILE");
         let filled = |name: &str| self.environment.get(name).filter(|v| !v.is_empty());
         match (filled(name), filled(&file)) {
@@ -35,11 +53,12 @@ impl<'a> Reader<'a> {
             (None, Some(path)) => match std::fs::read_to_string(path).map(Zeroizing::new) {
                 Ok(text) => {
                     let trimmed = text.strip_suffix('\n').unwrap_or(&text);
-                    let trimmed = trimmed.strip_suffix('\r').unwrap_or(trimmed);
-                    if !trimmed.is_empty() {
+                    if !matches!(trimmed, "" | "\r") {
                         return Some((Zeroizing::new(trimmed.to_owned()), file));
                     }
-                    self.fault(&file, "names a file that is empty", "write the secret into it");
+                    if !name.ends_with(SECOND) {
+                        self.fault(&file, "names a file that is empty", "write the secret into it");
+                    }
                 }
                 Err(error) => {
                     let problem = format!("names `{path}`, which cannot be read: {}", describe(&error));
@@ -78,9 +97,32 @@ impl<'a> Reader<'a> {
         self.is_long(name, token.len()).then_some(token)
     }
 
-    pub(super) fn key(&mut self, name: &str, needed: Option<&str>) -> Option<Key> {
-        let (text, from) = self.text(name, needed)?;
-        self.is_long(&from, text.len()).then(|| Key::new(text.as_bytes()))
+    /// A key and the second one beside it.
+    pub(super) fn keys(&mut self, name: &str, needed: Option<&str>) -> [Option<Key>; 2] {
+        [self.key(name, needed), self.key(&format!("{name}{SECOND}"), None)]
+    }
+
+    fn key(&mut self, name: &str, needed: Option<&str>) -> Option<Key> {
+        let (text, from) = self.line(name, needed)?;
+        if let Some(stray) = stray_end(&text) {
+            let problem = format!("has {stray} at an end: the other side would have another key");
+            self.fault(&from, &problem, "give the key alone, on one line");
+            return None;
+        }
+        let key = self.is_long(&from, text.len()).then(|| Key::new(text.as_bytes()))?;
+        self.unlike_others(Location::Variable(from.clone()), from, key)
+    }
+
+    /// A key that no other is the same as: what is signed with them does not say what it is for.
+    fn unlike_others(&mut self, place: Location, from: String, key: Key) -> Option<Key> {
+        if let Some((other, _)) = self.keys.iter().find(|(_, other)| *other == key) {
+            let problem = format!("is the same as {other}");
+            let cure = "make another one with `openssl rand -base64 32`";
+            self.faults.name(place, None, problem, cure);
+            return None;
+        }
+        self.keys.push((from, key.clone()));
+        Some(key)
     }
 
     /// Whether a secret from this variable has as many bytes as a key.
@@ -93,10 +135,19 @@ impl<'a> Reader<'a> {
     }
 
     /// A key that is made once in the data folder of `config` if it is not given. Without `config` nothing may be written.
-    pub(super) fn given_or_made(&mut self, given: Option<Key>, config: Option<&Config>, file: &str) -> Option<Key> {
+    /// A new one is drawn until it fits.
+    pub(super) fn given_or_made(
+        &mut self,
+        given: Option<Key>,
+        config: Option<&Config>,
+        file: &str,
+        fits: impl Fn(&Key) -> bool,
+    ) -> Option<Key> {
         given.or_else(|| {
-            let made = load_or_make(&config?.data_folder().join("keys").join(file));
-            made.map_err(|error| self.faults.push(error)).ok()
+            let path = config?.data_folder().join("keys").join(file);
+            let made = load_or_make(&path, fits);
+            let made = made.map_err(|error| self.faults.push(error)).ok()?;
+            self.unlike_others(Location::File(path, None), format!("`{file}`"), made)
         })
     }
 
@@ -148,5 +199,21 @@ impl<'a> Reader<'a> {
     pub(super) fn fault(&mut self, variable: &str, problem: &str, cure: &str) {
         let place = Location::Variable(variable.to_owned());
         self.faults.name(place, None, problem, cure);
+    }
+}
+
+/// What an editor or a shell has left at an end of a key.
+fn stray_end(key: &str) -> Option<&'static str> {
+    let at_end = |stray: fn(char) -> bool| key.starts_with(stray) || key.ends_with(stray);
+    if at_end(|c| c == '\u{feff}') {
+        Some("a byte order mark")
+    } else if at_end(|c| c == '\r') {
+        Some("a carriage return")
+    } else if at_end(char::is_whitespace) {
+        Some("white space")
+    } else if at_end(|c| matches!(c, '"' | '\'' | '`')) {
+        Some("a quote")
+    } else {
+        None
     }
 }

@@ -6,10 +6,12 @@ use super::environment::Environment;
 use super::error::ConfigErrors;
 use super::layers::Layers;
 use super::secret_reader::Reader;
+use super::section::Changes;
 use super::table::{Config, LaneConfig};
 use crate::ids::{Lane, WebhookId};
+use crate::intake::pkce;
 use crate::intake::state::StateMode;
-use crate::secret::{BotToken, CallbackSecret, ClientSecret, ControlToken, HookdeckKey, Key, WebhookToken};
+use crate::secret::{BotToken, CallbackSecret, ClientSecret, ControlToken, HookdeckKey, Key, Keys, WebhookToken};
 
 /// Every secret of the service.
 #[derive(Debug, Clone)]
@@ -18,12 +20,12 @@ pub struct Secrets {
     pub bot_token: Option<BotToken>,
     /// `CODEFERRY_CLIENT_SECRET`.
     pub client_secret: ClientSecret,
-    /// `CODEFERRY_RELAY_KEY`; there whenever a lane accepts version 1.
-    pub relay_key: Option<Key>,
-    /// `CODEFERRY_STATE_KEY`, or made once.
-    pub state_key: Key,
-    /// `CODEFERRY_PKCE_KEY`, or made once.
-    pub pkce_key: Key,
+    /// `CODEFERRY_RELAY_KEY`, and `…_2`; there whenever a lane accepts version 1.
+    pub relay_keys: Option<Keys>,
+    /// `CODEFERRY_STATE_KEY`, or made once; and `…_2`.
+    pub state_keys: Keys,
+    /// `CODEFERRY_PKCE_KEY`, or made once; and `…_2`.
+    pub pkce_keys: Keys,
     /// `CODEFERRY_CALLBACK_SECRET`; there whenever an `http` sink is configured.
     pub callback_secret: Option<CallbackSecret>,
     /// `CODEFERRY_WEBHOOK_TOKENS`; one for each `discord_webhook` sink, and any others given.
@@ -64,7 +66,7 @@ impl Secrets {
         let bot_token = read.token("CODEFERRY_BOT_TOKEN", needed);
         let client_secret = read.token("CODEFERRY_CLIENT_SECRET", Some("exchanging codes needs it"));
         let needed = "`intake.accept` has \"v1\", whose messages are signed with it";
-        let relay_key = read.key("CODEFERRY_RELAY_KEY", (has_lanes && is_signed).then_some(needed));
+        let relay_keys = read.keys("CODEFERRY_RELAY_KEY", (has_lanes && is_signed).then_some(needed));
         let needed = has_sink("http").then_some("a sink of kind `http` signs with it");
         let callback_secret = read.callback_secret(needed);
         let sinks = tree.texts("delivery", "webhook_id").into_iter();
@@ -84,28 +86,60 @@ impl Secrets {
                 "make another one with `openssl rand -base64 32`",
             );
         }
-        let LinkKeys { state_key, pkce_key } = LinkKeys::read(read, config)?;
+        let LinkKeys { state_keys, pkce_keys } = LinkKeys::read(read, config)?;
         Some(Self {
             bot_token: bot_token.map(|t| BotToken::new(t.as_str())),
             client_secret: ClientSecret::new(client_secret?.as_str()),
-            relay_key,
-            state_key,
-            pkce_key,
+            relay_keys: both(relay_keys),
+            state_keys,
+            pkce_keys,
             callback_secret,
             webhook_tokens,
             control_token: control_token.map(|t| ControlToken::new(t.as_str())),
             metrics_token: metrics_token.map(|t| ControlToken::new(t.as_str())),
         })
     }
+
+    /// Puts the keys of another reading in the place of these, wherever they are used, and notes what changed.
+    pub fn renew(&self, new: &Self, changes: &mut Changes) {
+        let mut note = |name: &str, live: bool, changed: bool| {
+            let noted = if live {
+                &mut changes.applied
+            } else {
+                &mut changes.needs_restart
+            };
+            noted.extend(changed.then(|| name.to_owned()));
+        };
+        let relay_keys = self.relay_keys.as_ref().zip(new.relay_keys.as_ref());
+        let replaced = relay_keys.is_some_and(|(old, new)| old.replace(new));
+        note("CODEFERRY_RELAY_KEY", true, replaced);
+        note("CODEFERRY_STATE_KEY", true, self.state_keys.replace(&new.state_keys));
+        note("CODEFERRY_PKCE_KEY", true, self.pkce_keys.replace(&new.pkce_keys));
+        for (name, differs) in [
+            ("CODEFERRY_BOT_TOKEN", self.bot_token != new.bot_token),
+            ("CODEFERRY_CLIENT_SECRET", self.client_secret != new.client_secret),
+            ("CODEFERRY_CALLBACK_SECRET", self.callback_secret != new.callback_secret),
+            ("CODEFERRY_WEBHOOK_TOKENS", self.webhook_tokens != new.webhook_tokens),
+            ("CODEFERRY_CONTROL_TOKEN", self.control_token != new.control_token),
+            ("CODEFERRY_METRICS_TOKEN", self.metrics_token != new.metrics_token),
+        ] {
+            note(name, false, differs);
+        }
+    }
+}
+
+/// The keys of a variable, where there is a first one.
+fn both([first, second]: [Option<Key>; 2]) -> Option<Keys> {
+    first.map(|first| Keys::new(first, second))
 }
 
 /// The two keys that links are made with.
 #[derive(Debug, Clone)]
 pub struct LinkKeys {
-    /// `CODEFERRY_STATE_KEY`, or made once.
-    pub state_key: Key,
-    /// `CODEFERRY_PKCE_KEY`, or made once.
-    pub pkce_key: Key,
+    /// `CODEFERRY_STATE_KEY`, or made once; and `…_2`.
+    pub state_keys: Keys,
+    /// `CODEFERRY_PKCE_KEY`, or made once; and `…_2`.
+    pub pkce_keys: Keys,
 }
 
 impl LinkKeys {
@@ -117,24 +151,37 @@ impl LinkKeys {
     }
 
     fn read(read: &mut Reader<'_>, config: Option<&Config>) -> Option<Self> {
-        let state_key = read.key("CODEFERRY_STATE_KEY", None);
-        let pkce_key = read.key("CODEFERRY_PKCE_KEY", None);
+        let [state_key, state_key_2] = read.keys("CODEFERRY_STATE_KEY", None);
+        let [pkce_key, pkce_key_2] = read.keys("CODEFERRY_PKCE_KEY", None);
         let config = config.filter(|_| read.faults.errors().is_empty());
-        let state_key = read.given_or_made(state_key, config, "state.key");
-        let pkce_key = read.given_or_made(pkce_key, config, "pkce.key");
-        state_key
-            .zip(pkce_key)
-            .map(|(state_key, pkce_key)| Self { state_key, pkce_key })
+        let state_key = read.given_or_made(state_key, config, "state.key", |_| true);
+        let is_told_apart = |key: &Key| {
+            pkce_key_2
+                .as_ref()
+                .is_none_or(|second| pkce::id(second) != pkce::id(key))
+        };
+        let pkce_key = read.given_or_made(pkce_key, config, "pkce.key", is_told_apart);
+        if !pkce_key.as_ref().is_none_or(is_told_apart) {
+            read.fault(
+                "CODEFERRY_PKCE_KEY_2",
+                "cannot be told apart from the first key: links name their key by four bits, and these agree",
+                "make another one with `openssl rand -base64 32`, for the key that is new",
+            );
+        }
+        Some(Self {
+            state_keys: both([state_key, state_key_2])?,
+            pkce_keys: both([pkce_key, pkce_key_2])?,
+        })
     }
 }
 
 /// Every secret a relay uses: no bot token, no client secret, no PKCE key.
 #[derive(Debug, Clone)]
 pub struct RelaySecrets {
-    /// `CODEFERRY_RELAY_KEY`: signs messages.
-    pub relay_key: Key,
-    /// `CODEFERRY_STATE_KEY`: checks states.
-    pub state_key: Key,
+    /// `CODEFERRY_RELAY_KEY`: signs messages. A second one signs nothing.
+    pub relay_keys: Keys,
+    /// `CODEFERRY_STATE_KEY`, and `…_2`: check states.
+    pub state_keys: Keys,
     /// `CODEFERRY_WEBHOOK_TOKENS`: one for each lane.
     pub webhook_tokens: BTreeMap<WebhookId, WebhookToken>,
 }
@@ -142,16 +189,29 @@ pub struct RelaySecrets {
 impl RelaySecrets {
     pub(super) fn read(tree: &Layers, read: &mut Reader<'_>) -> Option<Self> {
         let needed = "messages to the service are signed with it";
-        let relay_key = read.key("CODEFERRY_RELAY_KEY", Some(needed));
-        let state_key = read.key("CODEFERRY_STATE_KEY", Some("links are checked with it"));
+        let relay_keys = read.keys("CODEFERRY_RELAY_KEY", Some(needed));
+        let state_keys = read.keys("CODEFERRY_STATE_KEY", Some("links are checked with it"));
         let lanes = tree.texts("relay.lanes", "webhook_id").into_iter();
         let ids = lanes.filter_map(|id| id?.parse().ok());
         let webhook_tokens = read.webhook_tokens(ids.map(|id| (id, "which is in `relay.lanes`".to_owned())));
         Some(Self {
-            relay_key: relay_key?,
-            state_key: state_key?,
+            relay_keys: both(relay_keys)?,
+            state_keys: both(state_keys)?,
             webhook_tokens,
         })
+    }
+
+    /// Puts the keys of another reading in the place of these, and notes what changed.
+    pub fn renew(&self, new: &Self, changes: &mut Changes) {
+        let replaced = [
+            ("CODEFERRY_RELAY_KEY", self.relay_keys.replace(&new.relay_keys)),
+            ("CODEFERRY_STATE_KEY", self.state_keys.replace(&new.state_keys)),
+        ];
+        let replaced = replaced.into_iter().filter(|(_, replaced)| *replaced);
+        changes.applied.extend(replaced.map(|(name, _)| name.to_owned()));
+        if self.webhook_tokens != new.webhook_tokens {
+            changes.needs_restart.push("CODEFERRY_WEBHOOK_TOKENS".to_owned());
+        }
     }
 }
 
@@ -160,10 +220,10 @@ impl RelaySecrets {
 pub struct HookdeckSecrets {
     /// `CODEFERRY_HOOKDECK_KEY`.
     pub api_key: HookdeckKey,
-    /// `CODEFERRY_RELAY_KEY`.
+    /// `CODEFERRY_RELAY_KEY`: signs messages. A second one signs nothing.
     pub relay_key: Key,
-    /// `CODEFERRY_STATE_KEY`, or made once.
-    pub state_key: Key,
+    /// `CODEFERRY_STATE_KEY`, or made once; and `…_2`.
+    pub state_keys: Keys,
     /// Every lane's webhook with its token from `CODEFERRY_WEBHOOK_TOKENS`.
     pub lanes: Vec<(Lane, WebhookId, WebhookToken)>,
 }
@@ -178,8 +238,8 @@ impl HookdeckSecrets {
 
     fn read(read: &mut Reader<'_>, config: &Config) -> Option<Self> {
         let api_key = read.token("CODEFERRY_HOOKDECK_KEY", Some("the project is set up with it"));
-        let relay_key = read.key("CODEFERRY_RELAY_KEY", Some("Hookdeck signs messages with it"));
-        let state_key = read.key("CODEFERRY_STATE_KEY", None);
+        let [relay_key, _] = read.keys("CODEFERRY_RELAY_KEY", Some("Hookdeck signs messages with it"));
+        let [state_key, state_key_2] = read.keys("CODEFERRY_STATE_KEY", None);
         let lanes = &config.intake.lanes;
         let needed = |lane: &LaneConfig| (lane.webhook_id, format!("which lane {} posts through", lane.lane));
         let tokens = read.webhook_tokens(lanes.iter().map(needed));
@@ -198,12 +258,12 @@ impl HookdeckSecrets {
             );
         }
         let may_write = Some(config).filter(|_| read.faults.errors().is_empty());
-        let state_key = read.given_or_made(state_key, may_write, "state.key");
+        let state_key = read.given_or_made(state_key, may_write, "state.key", |_| true);
         let with_token = |lane: &LaneConfig| Some((lane.lane, lane.webhook_id, tokens.get(&lane.webhook_id)?.clone()));
         Some(Self {
             api_key: HookdeckKey::new(api_key?.as_str()),
             relay_key: relay_key?,
-            state_key: state_key?,
+            state_keys: both([state_key, state_key_2])?,
             lanes: lanes.iter().filter_map(with_token).collect(),
         })
     }

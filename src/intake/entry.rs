@@ -1,6 +1,7 @@
 //! What a source message says. A malformed one is named, never quoted.
 
 use crate::grant::Reason;
+use crate::ids::UserId;
 use crate::secret::{AuthorizationCode, RawState};
 use crate::time::Timestamp;
 
@@ -36,9 +37,20 @@ pub enum Malformed {
     /// It is of neither version.
     #[error("neither version 0 nor version 1")]
     UnknownVersion,
+    /// It mentions somebody else than the bot.
+    #[error("mentions {found}, this bot is {bot}: set relay.bot_id")]
+    WrongMention {
+        /// Whom it mentions.
+        found: UserId,
+        /// Whom it should.
+        bot: UserId,
+    },
+    /// It is of a version that does not exist yet.
+    #[error("version {0}, this program reads versions 0 and 1: update codeferry")]
+    LaterVersion(u32),
     /// Its version is not among `intake.accept`.
-    #[error("a version that intake.accept leaves out")]
-    VersionNotAccepted,
+    #[error("version {0}, which intake.accept leaves out")]
+    VersionNotAccepted(u8),
     /// Version 0: what follows the mention is not one JSON object.
     #[error("not JSON")]
     NotJson,
@@ -55,11 +67,29 @@ pub enum Malformed {
     #[error("no MAC line")]
     NoMac,
     /// Version 1: the MAC is wrong.
-    #[error("forged: the MAC is wrong")]
+    #[error("forged: the MAC fits no relay key of this service: give the relay the same CODEFERRY_RELAY_KEY")]
     Forged,
     /// Version 1: no redirect could be read.
     #[error("no readable line")]
     NoLine,
+}
+
+impl Malformed {
+    /// What does not fit, in one word.
+    pub const fn cause(self) -> &'static str {
+        match self {
+            Self::WrongMention { .. } => "mention",
+            Self::UnknownVersion | Self::LaterVersion(_) | Self::VersionNotAccepted(_) => "version",
+            Self::NoMac | Self::Forged => "mac",
+            Self::Empty
+            | Self::TooLong
+            | Self::NotJson
+            | Self::NoCode
+            | Self::WrongType
+            | Self::BadCode
+            | Self::NoLine => "form",
+        }
+    }
 }
 
 /// Whether a text can be an authorization code: 16 to 512 unreserved characters (RFC 3986 section 2.3). Discord's

@@ -3,7 +3,7 @@
 use super::entry::{Malformed, Parsed};
 use super::{v0, v1};
 use crate::ids::UserId;
-use crate::secret::Key;
+use crate::secret::Keys;
 
 /// Discord's own limit on a message is 2,000 characters (4,000 with Nitro); nothing longer is looked at.
 const LONGEST: usize = 8_000;
@@ -20,13 +20,13 @@ pub enum AfterReceipt {
     Keep,
 }
 
-/// Which versions are accepted, and the key of version 1.
+/// Which versions are accepted, and the keys of version 1.
 #[derive(Debug, Clone)]
 pub struct Accept {
     /// Version 0.
     pub v0: bool,
-    /// Version 1 with its relay key.
-    pub v1: Option<Key>,
+    /// Version 1 with the relay's keys.
+    pub v1: Option<Keys>,
 }
 
 /// Reads a message's content.
@@ -37,9 +37,16 @@ pub fn parse(content: &str, bot: UserId, accept: &Accept) -> Result<Parsed, Malf
     if content.len() > LONGEST {
         return Err(Malformed::TooLong);
     }
-    if let Some(rest) = v1::after_mention(content, bot) {
-        let key = accept.v1.as_ref().ok_or(Malformed::VersionNotAccepted)?;
-        return v1::parse(content, rest, key);
+    if let Some(found) = mentioned(content).filter(|found| *found != bot) {
+        return Err(Malformed::WrongMention { found, bot });
+    }
+    match v1::after_mention(content, bot) {
+        Some((1, lines)) => {
+            let keys = accept.v1.as_ref().ok_or(Malformed::VersionNotAccepted(1))?;
+            return v1::parse(content, lines, keys);
+        }
+        Some((later @ 2.., _)) => return Err(Malformed::LaterVersion(later)),
+        _ => {}
     }
     let body = v0::after_mention(content, bot);
     if !body.starts_with('{') {
@@ -50,9 +57,15 @@ pub fn parse(content: &str, bot: UserId, accept: &Accept) -> Result<Parsed, Malf
         });
     }
     if !accept.v0 {
-        return Err(Malformed::VersionNotAccepted);
+        return Err(Malformed::VersionNotAccepted(0));
     }
     v0::parse(body)
+}
+
+/// Whom a message mentions at its beginning.
+fn mentioned(content: &str) -> Option<UserId> {
+    let (mention, _) = content.trim_start().strip_prefix("<@")?.split_once('>')?;
+    mention.strip_prefix('!').unwrap_or(mention).parse().ok()
 }
 
 #[cfg(test)]

@@ -5,9 +5,10 @@ use std::time::Duration;
 use serde::Serialize;
 
 use super::link::{LinkSettings, with_pkce};
+use super::pkce;
 use super::state::{StateKey, StateMode, StateToken};
 use crate::ids::{Lane, UserId};
-use crate::secret::Key;
+use crate::secret::Keys;
 use crate::time::{Timestamp, optional_rfc3339};
 
 /// Everything needed to issue links of one application.
@@ -19,8 +20,8 @@ pub struct Minter {
     pub mode: StateMode,
     /// Signs states.
     pub state_key: StateKey,
-    /// Derives code verifiers.
-    pub pkce_key: Key,
+    /// Derive code verifiers.
+    pub pkce_keys: Keys,
     /// A link's lifetime.
     pub lifetime: Duration,
 }
@@ -77,9 +78,11 @@ impl Minter {
 
     /// The link of a token.
     pub fn link(&self, token: &StateToken) -> Link {
-        let state = self.state_key.mint(token);
+        let pkce_key = token.pkce.then(|| self.pkce_keys.first());
+        let pkce_id = pkce_key.as_ref().map_or(0, pkce::id);
+        let state = self.state_key.mint_naming(pkce_id, token);
         Link {
-            url: self.settings.url(&state, token.pkce.then_some(&self.pkce_key)).into(),
+            url: self.settings.url(&state, pkce_key.as_ref()).into(),
             expires_at: Some(token.expires_at),
             lane: token.lane,
         }
@@ -91,7 +94,7 @@ mod tests {
     use url::Url;
 
     use super::*;
-    use crate::intake::pkce;
+    use crate::intake::state::pkce_id_of;
     use crate::secret::RawState;
 
     fn minter(mode: StateMode, scope: &str) -> Minter {
@@ -137,7 +140,9 @@ mod tests {
             }
         );
         assert_eq!(link.expires_at, Some(token.expires_at));
-        let verifier = pkce::verifier(&minter.pkce_key, RawState::new(state).expose());
+        let pkce_key = minter.pkce_keys.first();
+        assert_eq!(pkce_id_of(&RawState::new(state.as_str())), pkce::id(&pkce_key));
+        let verifier = pkce::verifier(&pkce_key, &state);
         assert_eq!(query(&link, "code_challenge"), Some(pkce::challenge(&verifier)));
         let json = serde_json::to_value(&link).expect("JSON");
         assert_eq!(

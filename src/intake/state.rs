@@ -10,17 +10,20 @@ use super::hash::{hmac_sha256, verify};
 use crate::grant::Reason;
 use crate::grant::state::Requested;
 use crate::ids::{Lane, UserId};
-use crate::secret::{Key, RawState};
+use crate::secret::{Keys, RawState};
 use crate::time::Timestamp;
 
 const BODY: usize = 23;
 const MAC: usize = 16;
+/// Where the flags stand, and in them the four bits that name a PKCE key.
+const FLAGS: usize = 14;
+const PKCE_ID_SHIFT: u8 = 2;
 /// `s1.`, 31 characters of body, a dot, 22 characters of MAC.
 const LENGTH: usize = 57;
 
-/// The key that signs states.
+/// The keys that sign states: the first one alone makes them.
 #[derive(Debug, Clone)]
-pub struct StateKey(Key);
+pub struct StateKey(Keys);
 
 /// The contents of a signed state.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -42,7 +45,7 @@ pub struct StateToken {
 }
 
 impl StateToken {
-    /// The flags in one byte: bit 0 PKCE, bit 1 a second link.
+    /// The flags in one byte: bit 0 PKCE, bit 1 a second link. Bits 2 to 5 of a text name the PKCE key.
     pub fn flags(&self) -> u8 {
         u8::from(self.pkce) | u8::from(self.again) << 1
     }
@@ -70,13 +73,18 @@ pub enum StateError {
 }
 
 impl StateKey {
-    /// A key of at least 32 bytes.
-    pub fn new(key: &Key) -> Self {
-        Self(key.clone())
+    /// Keys of at least 32 bytes.
+    pub fn new(keys: impl Into<Keys>) -> Self {
+        Self(keys.into())
     }
 
     /// Writes a token as text of 57 characters.
     pub fn mint(&self, token: &StateToken) -> String {
+        self.mint_naming(0, token)
+    }
+
+    /// The same, naming the PKCE key of its link by four bits.
+    pub fn mint_naming(&self, pkce_id: u8, token: &StateToken) -> String {
         let mut body = [0_u8; BODY];
         body[..8].copy_from_slice(&token.user.0.to_be_bytes());
         body[8..12].copy_from_slice(
@@ -86,9 +94,9 @@ impl StateKey {
         );
         body[12] = token.lane.0;
         body[13] = token.purpose;
-        body[14] = token.flags();
+        body[FLAGS] = token.flags() | pkce_id << PKCE_ID_SHIFT;
         body[15..].copy_from_slice(&token.nonce);
-        let mac = hmac_sha256(&self.0, &body);
+        let mac = hmac_sha256(&self.0.first(), &body);
         format!(
             "s1.{}.{}",
             URL_SAFE_NO_PAD.encode(body),
@@ -107,9 +115,7 @@ impl StateKey {
         }
         let body: [u8; BODY] = decode(body)?;
         let mac: [u8; MAC] = decode(mac)?;
-        if !verify(&self.0, &body, &mac) {
-            return Err(StateError::Forged);
-        }
+        self.0.find(|key| verify(key, &body, &mac)).ok_or(StateError::Forged)?;
         let user = u64::from_be_bytes(body[..8].try_into().expect("8 bytes"));
         Ok(StateToken {
             user: UserId(user),
@@ -120,14 +126,23 @@ impl StateKey {
             again: false,
             nonce: body[15..].try_into().expect("8 bytes"),
         }
-        .with_flags(body[14]))
+        .with_flags(body[FLAGS]))
     }
 }
 
 /// The expiry of a signed state that was accepted before (the MAC is not verified again); `None` for any other text.
 pub fn expiry_of(raw: &RawState) -> Option<Timestamp> {
+    body_of(raw).as_ref().map(expiry)
+}
+
+/// The four bits by which such a state names the PKCE key of its link; 0 for any other text.
+pub fn pkce_id_of(raw: &RawState) -> u8 {
+    body_of(raw).map_or(0, |body| body[FLAGS] >> PKCE_ID_SHIFT & 0xf)
+}
+
+fn body_of(raw: &RawState) -> Option<[u8; BODY]> {
     let (body, _) = raw.expose().strip_prefix("s1.")?.split_once('.')?;
-    decode(body).ok().as_ref().map(expiry)
+    decode(body).ok()
 }
 
 fn expiry(body: &[u8; BODY]) -> Timestamp {
@@ -157,7 +172,7 @@ pub enum StateMode {
 pub struct StateRules {
     /// The mode.
     pub mode: StateMode,
-    /// The key of mode `signed`.
+    /// The keys of mode `signed`.
     pub key: StateKey,
     /// A token is accepted until its expiry plus this.
     pub code_lifetime: Duration,
@@ -222,6 +237,7 @@ impl StateRules {
 mod tests {
     use super::*;
     use crate::intake::pkce;
+    use crate::secret::Key;
 
     pub(crate) const KEY: &[u8] = b"0123456789abcdef0123456789abcdef";
     const STATE: &str = "s1.ARw3k34IAAFlU_IsAAABAAECAwQFBgc.L3A7duGjO8o4W5Vn4n0XyQ";
@@ -261,6 +277,16 @@ mod tests {
             pkce::challenge(&verifier),
             "tLaj2AYNfkm_BmkbcUbbw4LsiaMLrhZCEqRHByjP5tg"
         );
+    }
+
+    #[test]
+    fn a_state_under_either_key_opens_and_only_the_first_signs() {
+        let key = |n: u8| Key::new([n; 32]);
+        let both = StateKey::new(Keys::new(key(1), Some(key(2))));
+        let by = |n: u8| StateKey::new(&key(n)).mint(&token());
+        assert_eq!(both.mint(&token()), by(1));
+        assert_eq!((both.open(&by(1)), both.open(&by(2))), (Ok(token()), Ok(token())));
+        assert_eq!(both.open(&by(3)), Err(StateError::Forged));
     }
 
     #[test]

@@ -7,20 +7,21 @@ use super::entry::{Entry, Malformed, Parsed, is_code, is_state};
 use super::hash::{hmac_sha256, verify};
 use crate::grant::Reason;
 use crate::ids::UserId;
-use crate::secret::{AuthorizationCode, Key, RawState};
+use crate::secret::{AuthorizationCode, Key, Keys, RawState};
 use crate::time::Timestamp;
 
 /// Discord's limit on a message's content, in characters.
 pub const MESSAGE_LIMIT: usize = 2_000;
 
-/// The lines after `<@BOT>\n`, if the content begins so and the first one is of version 1.
-pub(super) fn after_mention(content: &str, bot: UserId) -> Option<&str> {
-    let rest = content.strip_prefix(&format!("<@{bot}>\n"))?;
-    rest.starts_with("v1 ").then_some(rest)
+/// The lines after `<@BOT>\n`, if the content begins so, and which version the first one names.
+pub(super) fn after_mention(content: &str, bot: UserId) -> Option<(u32, &str)> {
+    let lines = content.strip_prefix(&format!("<@{bot}>\n"))?;
+    let (version, _) = lines.strip_prefix('v')?.split_once(' ')?;
+    Some((version.parse().ok()?, lines))
 }
 
 /// Reads the lines, MAC first: nothing of a forged message is looked at.
-pub(super) fn parse(content: &str, lines: &str, key: &Key) -> Result<Parsed, Malformed> {
+pub(super) fn parse(content: &str, lines: &str, keys: &Keys) -> Result<Parsed, Malformed> {
     let (signed, mac_line) = content.rsplit_once('\n').ok_or(Malformed::NoMac)?;
     let mac = mac_line.strip_prefix("m1 ").ok_or(Malformed::NoMac)?;
     let mac: [u8; 32] = URL_SAFE_NO_PAD
@@ -29,9 +30,8 @@ pub(super) fn parse(content: &str, lines: &str, key: &Key) -> Result<Parsed, Mal
         .and_then(|m| m.try_into().ok())
         .ok_or(Malformed::Forged)?;
     // Every byte before the MAC line, the newline included.
-    if !verify(key, &content.as_bytes()[..=signed.len()], &mac) {
-        return Err(Malformed::Forged);
-    }
+    let signed = &content.as_bytes()[..=signed.len()];
+    keys.find(|key| verify(key, signed, &mac)).ok_or(Malformed::Forged)?;
     let lines = lines.strip_suffix(mac_line).unwrap_or(lines);
     let read: Vec<Option<Entry>> = lines.lines().map(parse_line).collect();
     let malformed_lines = read.iter().filter(|e| e.is_none()).count();

@@ -21,7 +21,7 @@ use crate::rate::lane_budget::LaneBudget;
 use crate::rate::limits::WebhookLimit;
 use crate::rate::moment::Moment;
 use crate::rate::window::Ticket;
-use crate::secret::Key;
+use crate::secret::Keys;
 use crate::time::Timestamp;
 
 /// Waits after consecutive posts without a clear answer.
@@ -57,7 +57,7 @@ pub struct RelaySettings {
     /// The bot to mention.
     pub bot: UserId,
     /// Signs messages.
-    pub relay_key: Key,
+    pub relay_keys: Keys,
 }
 
 /// One lane.
@@ -210,7 +210,11 @@ impl PostPlan {
             return Some(Posting {
                 lane: index,
                 webhook: lane.settings.webhook,
-                content: v1::encode(self.settings.bot, &redirects[..fitting], &self.settings.relay_key),
+                content: v1::encode(
+                    self.settings.bot,
+                    &redirects[..fitting],
+                    &self.settings.relay_keys.first(),
+                ),
                 lines,
                 budget,
                 sent_at,

@@ -57,7 +57,7 @@ pub fn start(
     let front = Front::start(FrontSettings {
         listen,
         rules: CallbackRules {
-            key: StateKey::new(&secrets.state_key),
+            key: StateKey::new(&secrets.state_keys),
             code_lifetime: config.intake.code_lifetime,
             // The clock that made the link judges it.
             tolerance: Duration::ZERO,

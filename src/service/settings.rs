@@ -10,7 +10,7 @@ use crate::intake::link::{LinkSettings, with_pkce};
 use crate::intake::message::{Accept, AfterReceipt};
 use crate::intake::mint::Minter;
 use crate::intake::state::{StateKey, StateMode, StateRules};
-use crate::secret::Key;
+use crate::secret::Keys;
 
 /// The configured lanes as the listener watches them.
 pub fn watched(config: &Config) -> Vec<WatchedLane> {
@@ -49,7 +49,7 @@ pub fn gate(config: &Config) -> GateRules {
 }
 
 /// What this configuration's links are made with.
-pub fn minter(config: &Config, state_key: &Key, pkce_key: &Key) -> Minter {
+pub fn minter(config: &Config, state_keys: &Keys, pkce_keys: &Keys) -> Minter {
     Minter {
         settings: LinkSettings {
             authorize_url: config.discord.authorize_url.clone(),
@@ -58,8 +58,8 @@ pub fn minter(config: &Config, state_key: &Key, pkce_key: &Key) -> Minter {
             scopes: config.discord.scopes.clone(),
         },
         mode: config.state.mode,
-        state_key: StateKey::new(state_key),
-        pkce_key: pkce_key.clone(),
+        state_key: StateKey::new(state_keys),
+        pkce_keys: pkce_keys.clone(),
         lifetime: config.state.lifetime,
     }
 }
@@ -69,7 +69,7 @@ pub fn accept(config: &Config, secrets: &Secrets) -> Accept {
     let accepts = |version| config.intake.accept.contains(&version);
     Accept {
         v0: accepts(WireVersion::V0),
-        v1: secrets.relay_key.clone().filter(|_| accepts(WireVersion::V1)),
+        v1: secrets.relay_keys.clone().filter(|_| accepts(WireVersion::V1)),
     }
 }
 
@@ -77,7 +77,7 @@ pub fn accept(config: &Config, secrets: &Secrets) -> Accept {
 pub fn states(config: &Config, secrets: &Secrets) -> StateRules {
     StateRules {
         mode: config.state.mode,
-        key: StateKey::new(&secrets.state_key),
+        key: StateKey::new(&secrets.state_keys),
         code_lifetime: config.intake.code_lifetime,
         purposes: config.state.purposes.len(),
         with_pkce: with_pkce(&config.discord.scopes),

@@ -84,6 +84,8 @@ pub struct Actors {
     pub journal: Addr<Journal>,
     /// The governor.
     pub governor: Addr<Governor>,
+    /// Reads what comes.
+    pub listener: Addr<Listener>,
     /// Supervises the actors; `Shutdown` drains.
     pub pipeline: Addr<Pipeline>,
     /// The token endpoint, whose answers correct the clock.
@@ -174,10 +176,11 @@ pub fn wire(
         journal.clone(),
     )
     .start();
-    pipeline.add_listener(listener);
+    pipeline.add_listener(listener.clone());
     Actors {
         journal,
         governor,
+        listener,
         pipeline: pipeline.start(),
         endpoint,
         ended,
@@ -192,7 +195,7 @@ fn journal_settings(config: &Config, secrets: &Secrets, store: CommitterHandle, 
         max_open: usize::try_from(config.journal.max_open).unwrap_or(usize::MAX),
         closed_retention: config.journal.closed_retention,
         on_closed: None,
-        minter: settings::minter(config, &secrets.state_key, &secrets.pkce_key),
+        minter: settings::minter(config, &secrets.state_keys, &secrets.pkce_keys),
     }
 }
 
@@ -224,7 +227,7 @@ fn add_stages(
     sinks: Vec<(String, Rc<dyn Sink>)>,
 ) {
     let stages = &config.stages;
-    let exchange = Rc::new(Exchange::new(Rc::clone(&calls.endpoint), secrets.pkce_key.clone()));
+    let exchange = Rc::new(Exchange::new(Rc::clone(&calls.endpoint), secrets.pkce_keys.clone()));
     pipeline.add_stage(&exchange, Task::Exchange, stages.exchange.slots);
     let resources = config.fetch.resources.clone();
     let fetch = Rc::new(Fetch::new(calls.server, resources, calls.permits, calls.clock));

@@ -181,6 +181,10 @@ pub struct PortalChange {
     pub flags: Option<u64>,
     /// Registered redirect URIs.
     pub redirect_uris: Option<Vec<String>>,
+    /// A new client secret; the old one is refused.
+    pub client_secret: Option<String>,
+    /// A new bot token; the old one is refused, and its gateway sessions end.
+    pub bot_token: Option<String>,
 }
 
 /// New permissions of the bot in a channel.

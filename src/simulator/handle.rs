@@ -251,10 +251,18 @@ impl State {
 
     /// Changes settings of the developer portal.
     pub fn change_portal(&self, change: PortalChange) {
-        let application = &mut self.lock().world.application;
+        let mut inner = self.lock();
+        let application = &mut inner.world.application;
         application.flags = change.flags.unwrap_or(application.flags);
         if let Some(uris) = change.redirect_uris {
             application.redirect_uris = uris;
+        }
+        if let Some(secret) = change.client_secret {
+            application.client_secret = secret;
+        }
+        if let Some(token) = change.bot_token {
+            application.bot_token = token;
+            inner.hub.fault(GatewayFault::Close { code: 4004 });
         }
     }
 

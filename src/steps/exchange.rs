@@ -7,17 +7,18 @@ use futures_util::future::LocalBoxFuture;
 
 use super::step::{Performed, Step};
 use crate::crash;
-use crate::grant::{Event, Grant, State};
+use crate::grant::{Event, Grant, Reason, State};
 use crate::intake::pkce;
+use crate::intake::state::pkce_id_of;
 use crate::port::discord::{ExchangeAnswer, RevokeAnswer, TokenEndpoint};
 use crate::port::permit::Permit;
 use crate::rate::limits::{Budget, Need, Urgency};
-use crate::secret::{AccessToken, AuthorizationCode, Key, PersonalData, RawState};
+use crate::secret::{AccessToken, AuthorizationCode, CodeVerifier, Keys, PersonalData, RawState};
 
 /// The exchange.
 pub struct Exchange {
     endpoint: Rc<dyn TokenEndpoint>,
-    pkce_key: Key,
+    pkce_keys: Keys,
 }
 
 /// What presenting a code needs.
@@ -28,9 +29,16 @@ pub struct ExchangeWork {
 }
 
 impl Exchange {
-    /// An exchange with this endpoint; verifiers are derived with this key.
-    pub fn new(endpoint: Rc<dyn TokenEndpoint>, pkce_key: Key) -> Self {
-        Self { endpoint, pkce_key }
+    /// An exchange with this endpoint; verifiers are derived with these keys.
+    pub fn new(endpoint: Rc<dyn TokenEndpoint>, pkce_keys: Keys) -> Self {
+        Self { endpoint, pkce_keys }
+    }
+
+    /// The verifier of a state.
+    fn verifier(&self, raw: &RawState) -> Result<CodeVerifier, Reason> {
+        let key = pkce::key_named(pkce_id_of(raw), &self.pkce_keys);
+        let key = key.ok_or_else(|| Reason::new("pkce_key_unknown"))?;
+        Ok(pkce::verifier(&key, raw.expose()))
     }
 }
 
@@ -56,10 +64,11 @@ impl Step for Exchange {
 
     fn perform<'a>(&'a self, work: &'a ExchangeWork, permit: Permit) -> LocalBoxFuture<'a, Performed> {
         Box::pin(async move {
-            let verifier = work
-                .minted_with_pkce
-                .as_ref()
-                .map(|raw| pkce::verifier(&self.pkce_key, raw.expose()));
+            let verifier = work.minted_with_pkce.as_ref().map(|raw| self.verifier(raw));
+            let verifier = match verifier.transpose() {
+                Ok(verifier) => verifier,
+                Err(unknown) => return Event::Refused(unknown).into(),
+            };
             crash::point("exchange.before");
             let answer = self.endpoint.exchange(&work.code, verifier.as_ref()).await;
             crash::point("exchange.after");

@@ -31,7 +31,7 @@ pub enum Admission {
     Blank,
     /// From a lane's webhook.
     Carried {
-        /// What it brings; without redirects where it was not understood: then it is only removed.
+        /// What it brings; without redirects where it was not understood: then it is only removed, once it is old.
         carried: Carried,
         /// What of it was not understood.
         faults: Faults,

@@ -70,6 +70,9 @@ impl Listener {
         ctx: &mut Context<Self>,
     ) {
         let watched = self.watched(channel);
+        // What the history does not show any more was removed by somebody.
+        watched.unread.retain(|id| read.contains(id));
+        let unread = watched.unread.first().map_or(u64::MAX, |id| id.0 - 1);
         if watched.progress.window_read(&plan, read) == Shown::Lacking
             && !std::mem::replace(&mut watched.lack_named, true)
         {
@@ -84,7 +87,7 @@ impl Listener {
                 plan.shows(*newest);
             }
             self.read_gap(channel, plan, ctx);
-        } else if let Some(read_to) = plan.cursor_at(u64::MAX) {
+        } else if let Some(read_to) = plan.cursor_at(unread) {
             let moved = self.journal.send(MoveCursor { channel, read_to }).into_actor(self);
             ctx.spawn(moved.map(|_, _, _| ()));
         }

@@ -24,7 +24,7 @@ use crate::intake::state::{StateKey, StateMode, StateRules};
 use crate::intake::v1::{self, Redirect};
 use crate::port::discord::{ApplicationFacts, HistoryPage};
 use crate::port::later::Later;
-use crate::secret::{Key, PersonalData};
+use crate::secret::{Key, Keys, PersonalData};
 use crate::store::{
     Change, ClosedTotals, Committer, CommitterHandle, Durable, Loaded, Problem, Room, Store, StoreError,
 };
@@ -55,6 +55,16 @@ const fn seconds(n: u64) -> Duration {
 
 fn key() -> Key {
     Key::new(b"0123456789abcdef0123456789abcdef")
+}
+
+/// A message that carries no code, and so is spent at once.
+fn denied() -> String {
+    let denied = Redirect {
+        time: START.as_secs(),
+        result: Err("access_denied".to_owned()),
+        state: None,
+    };
+    v1::encode(BOT, &[denied], &key())
 }
 
 /// A store with as much room as it is told, which keeps nothing.
@@ -298,6 +308,8 @@ struct Site {
     /// Until `listen`.
     settings: Option<(ListenerSettings, mpsc::Receiver<GatewayNote>)>,
     posted: Cell<u64>,
+    /// The relay's, as the listener has them.
+    keys: Keys,
 }
 
 impl Site {
@@ -309,9 +321,10 @@ impl Site {
         let store = Committer::inline(store);
         let lanes = options.lanes();
         let journal = options.journal(store.clone(), service_clock.clone());
+        let keys = Keys::from(&key());
         let accept = Accept {
             v0: true,
-            v1: Some(key()),
+            v1: Some(keys.clone()),
         };
         let states = StateRules {
             mode: StateMode::Any,
@@ -347,6 +360,7 @@ impl Site {
             listener: None,
             settings: Some((settings, noted)),
             posted: Cell::new(0),
+            keys,
         }
     }
 

@@ -20,7 +20,7 @@ use crate::control::{Ask, LinkRequest};
 use crate::ids::UserId;
 use crate::intake::callback::RELAY_EXPIRED;
 use crate::intake::v1::{self, Redirect};
-use crate::secret::Key;
+use crate::secret::{Key, Keys};
 use crate::simulator::gateway::GatewayFault;
 use crate::simulator::limits::Scope;
 use crate::simulator::people::{Behaviour, browser, walk};
@@ -199,8 +199,8 @@ impl Script<'_> {
             result: Err(RELAY_EXPIRED.to_owned()),
             state: state.map(|(_, state)| state.into_owned()),
         };
-        let key = self.secrets.relay_key.as_ref().context("the demo has no relay key")?;
-        let content = v1::encode(self.about.bot_id.parse()?, &[expired], key);
+        let keys = self.secrets.relay_keys.as_ref().context("the demo has no relay key")?;
+        let content = v1::encode(self.about.bot_id.parse()?, &[expired], &keys.first());
         let webhook = self.about.lanes[0].webhook.id.parse()?;
         self.simulator.post(PostRequest::webhook(webhook, content));
         events.expired += 1;
@@ -284,7 +284,11 @@ impl Script<'_> {
         let (about, lane) = (self.about, &self.about.lanes[0]);
         let (channel, webhook) = (id(&lane.channel_id), id(&lane.webhook.id));
         let bot = UserId(id(&about.bot_id));
-        let key = self.secrets.relay_key.clone().unwrap_or_else(|| Key::new(*b""));
+        let key = self
+            .secrets
+            .relay_keys
+            .as_ref()
+            .map_or_else(|| Key::new(*b""), Keys::first);
         let wrong_key = Key::new(*b"not the relay's key, not the relay's key");
         let request = CodeRequest::of(id(&about.people[1])).times(5);
         let codes = self.simulator.mint_codes(&request);

@@ -6,7 +6,7 @@ use super::super::entry::Entry;
 use super::super::v1::{self, Redirect};
 use super::*;
 use crate::grant::Reason;
-use crate::secret::{AuthorizationCode, RawState};
+use crate::secret::{AuthorizationCode, Key, RawState};
 use crate::time::Timestamp;
 
 const KEY: &[u8] = b"0123456789abcdef0123456789abcdef";
@@ -17,7 +17,7 @@ const CODE: &str = "ABCDEFGHIJKLMNOPQRSTUVWXYZ0123";
 fn accept() -> Accept {
     Accept {
         v0: true,
-        v1: Some(Key::new(KEY)),
+        v1: Some((&Key::new(KEY)).into()),
     }
 }
 
@@ -120,11 +120,38 @@ fn malformed_messages_are_named() {
     check(&unreadable, Malformed::NoLine);
     let only_v1 = Accept { v0: false, ..accept() };
     let v0 = super::super::v0::encode(BOT, CODE, None, 1);
-    assert_eq!(parse(&v0, BOT, &only_v1), Err(Malformed::VersionNotAccepted));
+    assert_eq!(parse(&v0, BOT, &only_v1), Err(Malformed::VersionNotAccepted(0)));
     assert_eq!(
         parse(&good, BOT, &Accept { v0: true, v1: None }),
-        Err(Malformed::VersionNotAccepted)
+        Err(Malformed::VersionNotAccepted(1))
     );
+}
+
+#[test]
+fn what_does_not_fit_is_named_with_what_was_expected() {
+    let told = |content: &str| parse(content, BOT, &accept()).expect_err("unreadable").to_string();
+    let other = UserId(BOT.0 - 8);
+    let mentions = "mentions 1536000000000000001, this bot is 1536000000000000009: set relay.bot_id";
+    assert_eq!(told(&v1::encode(other, &[redirect(CODE)], &Key::new(KEY))), mentions);
+    assert_eq!(told(&super::super::v0::encode(other, CODE, None, 1)), mentions);
+    assert_eq!(
+        told(&format!("<@{BOT}>\nv2 {CODE}")),
+        "version 2, this program reads versions 0 and 1: update codeferry"
+    );
+}
+
+#[test]
+fn a_message_under_either_of_two_keys_is_read() {
+    let key = |n: u8| Key::new([n; 32]);
+    let keys = crate::secret::Keys::new(key(1), Some(key(2)));
+    let accept = Accept {
+        v0: false,
+        v1: Some(keys.clone()),
+    };
+    let reads = |by: u8| parse(&v1::encode(BOT, &[redirect(CODE)], &key(by)), BOT, &accept).map(|_| ());
+    assert_eq!([reads(1), reads(2), reads(3)], [Ok(()), Ok(()), Err(Malformed::Forged)]);
+    assert!(keys.replace(&crate::secret::Keys::new(key(3), None)), "they differ");
+    assert_eq!([reads(1), reads(3)], [Err(Malformed::Forged), Ok(())]);
 }
 
 #[test]

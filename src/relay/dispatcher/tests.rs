@@ -319,7 +319,7 @@ async fn a_text_that_discord_refuses_costs_only_its_own_line() {
         limit: Some(LIMIT),
         code_lifetime: Duration::from_secs(100),
         bot: BOT,
-        relay_key: key(),
+        relay_keys: (&key()).into(),
     };
     let mut plan = PostPlan::new(settings, found, now);
     let mut hold = Vec::new();

@@ -11,7 +11,7 @@ use crate::ids::{Lane, UserId};
 use crate::intake::message::{self, Accept};
 use crate::intake::state::{StateKey, StateToken};
 use crate::relay::script;
-use crate::secret::Key;
+use crate::secret::{Key, Keys};
 use crate::time::Timestamp;
 
 /// Why a trial failed.
@@ -48,7 +48,7 @@ pub async fn run(
         nonce: [0; 8],
     };
     let state = StateKey::new(state_key).mint(&token);
-    let env = environment(settings, relay_key, state_key);
+    let env = environment(settings, relay_key, &Keys::from(state_key));
     let accepted = callback(api, &env, &state).await?;
     if accepted["headers"]["x-codeferry-lane"] != "0" {
         return Err(TrialError::Result("a good callback is not marked with its lane"));
@@ -60,7 +60,7 @@ pub async fn run(
     };
     let accept = Accept {
         v0: false,
-        v1: Some(relay_key.clone()),
+        v1: Some(relay_key.into()),
     };
     let parsed = message::parse(body["content"].as_str().unwrap_or_default(), settings.bot, &accept)
         .map_err(|_| TrialError::Result("the message cannot be read"))?;

@@ -12,7 +12,7 @@ use url::Url;
 use crate::ids::{Lane, UserId, WebhookId};
 use crate::intake::hash::hmac_sha256;
 use crate::relay::script;
-use crate::secret::{Key, WebhookToken};
+use crate::secret::{Key, Keys, WebhookToken};
 
 /// What a person sees: XHTML, since Hookdeck serves JSON, text or XML only, of at most 1,000 characters.
 pub const PAGE: &str = include_str!("page.xhtml").trim_ascii_end();
@@ -34,8 +34,8 @@ pub struct HookdeckSettings {
     pub lanes: Vec<(Lane, WebhookId, WebhookToken)>,
     /// Signs messages.
     pub relay_key: Key,
-    /// Checks states.
-    pub state_key: Key,
+    /// Check states.
+    pub state_keys: Keys,
 }
 
 impl HookdeckSettings {
@@ -51,7 +51,7 @@ impl HookdeckSettings {
 
     /// What the transformation's runtime is told.
     pub fn environment(&self) -> Value {
-        environment(self, &self.relay_key, &self.state_key)
+        environment(self, &self.relay_key, &self.state_keys)
     }
 
     /// A lane's connection, with its source and destination, as it is put.
@@ -94,21 +94,27 @@ impl HookdeckSettings {
 
     /// Every text that must not be shown.
     pub fn hidden(&self) -> Vec<String> {
-        let keys = [&self.relay_key, &self.state_key].map(text_of);
+        let keys = [self.relay_key.clone(), self.state_keys.first()]
+            .into_iter()
+            .chain(self.state_keys.second());
         let tokens = self.lanes.iter().map(|(_, _, token)| token.expose().to_owned());
-        keys.into_iter().chain(tokens).collect()
+        keys.map(|key| text_of(&key)).chain(tokens).collect()
     }
 }
 
 /// The environment with these keys in the place of the real ones.
-pub(super) fn environment(settings: &HookdeckSettings, relay_key: &Key, state_key: &Key) -> Value {
-    json!({
+pub(super) fn environment(settings: &HookdeckSettings, relay_key: &Key, state_keys: &Keys) -> Value {
+    let mut environment = json!({
         "CODEFERRY_RELAY_KEY": text_of(relay_key),
-        "CODEFERRY_STATE_KEY": text_of(state_key),
+        "CODEFERRY_STATE_KEY": text_of(&state_keys.first()),
         "CODEFERRY_BOT": settings.bot.to_string(),
         "CODEFERRY_LANES": settings.lanes.len().to_string(),
         "CODEFERRY_CODE_LIFETIME": settings.code_lifetime.to_string(),
-    })
+    });
+    if let Some(second) = state_keys.second() {
+        environment["CODEFERRY_STATE_KEY_2"] = text_of(&second).into();
+    }
+    environment
 }
 
 fn source_config() -> Value {

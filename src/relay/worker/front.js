@@ -10,6 +10,11 @@ function settingsOf(env) {
     if (typeof value !== "string" || value === "") throw new Error(`${name} is not set`);
     return value;
   };
+  const key = (name) => {
+    const value = text(name);
+    if (/^[\s"'`]|[\s"'`]$/.test(value)) throw new Error(`${name} has white space or a quote at an end`);
+    return value;
+  };
   const number = (name, least) => {
     const value = Number(text(name));
     if (!Number.isInteger(value) || value < least) throw new Error(`${name} is not a whole number from ${least} on`);
@@ -36,8 +41,9 @@ function settingsOf(env) {
   const burst = number("CODEFERRY_BURST", 1);
   if (perMinute > 0 && burst >= perMinute) throw new Error("CODEFERRY_BURST is not below CODEFERRY_PER_MINUTE");
   return {
-    relayKey: text("CODEFERRY_RELAY_KEY"),
-    stateKey: text("CODEFERRY_STATE_KEY"),
+    relayKey: key("CODEFERRY_RELAY_KEY"),
+    // The second one is set while keys are changed.
+    stateKeys: [key("CODEFERRY_STATE_KEY"), ...(env.CODEFERRY_STATE_KEY_2 ? [key("CODEFERRY_STATE_KEY_2")] : [])],
     bot: text("CODEFERRY_BOT"),
     api: text("CODEFERRY_API_BASE").replace(/\/+$/, ""),
     lifetime: number("CODEFERRY_CODE_LIFETIME", 1),
@@ -57,8 +63,12 @@ async function hmacSha256(key, bytes) {
 async function readCallback(query, now, settings) {
   const found = readQuery(query);
   if (found.refusal) return found;
-  const mac = await hmacSha256(settings.stateKey, found.body);
-  if (!same(mac.subarray(0, 16), found.mac)) return refused("state_forged");
+  let isSigned = false;
+  for (const key of settings.stateKeys) {
+    const mac = await hmacSha256(key, found.body);
+    isSigned ||= same(mac.subarray(0, 16), found.mac);
+  }
+  if (!isSigned) return refused("state_forged");
   return judge(found, now, settings.lifetime, settings.lanes.length);
 }
 

@@ -1,10 +1,17 @@
 //! Secrets: which are needed, what is wrong with them, keys that are made.
 
-use codeferry::secret::{BotToken, Key};
+use codeferry::intake::pkce;
+use codeferry::secret::{BotToken, Key, Keys};
 
 use super::*;
 
 const KEY: &str = "0123456789abcdef0123456789abcdef";
+const OTHER_KEY: &str = "fedcba9876543210fedcba9876543210";
+const NEEDED: [(&str, &str); 3] = [
+    ("CODEFERRY_BOT_TOKEN", "x"),
+    ("CODEFERRY_CLIENT_SECRET", "x"),
+    ("CODEFERRY_RELAY_KEY", KEY),
+];
 
 fn secrets(changes: &[(&str, &str)], variables: &[(&str, &str)]) -> Result<(Config, Secrets), ConfigErrors> {
     let folder = tempfile::tempdir().expect("temporary folder");
@@ -149,7 +156,7 @@ fn secrets_come_from_variables_or_files_and_print_nothing() {
     let (config, secrets) = secrets(&[], &variables).expect("good");
     assert_eq!(secrets.bot_token.as_ref().map(BotToken::expose), Some("CANARY-bot"));
     assert_eq!(secrets.webhook_tokens.len(), 2);
-    assert_eq!(secrets.relay_key.as_ref().map(Key::expose), Some(KEY.as_bytes()));
+    assert_eq!(secrets.relay_keys.as_ref().map(Keys::first), Some(Key::new(KEY)));
     let environment: Environment = variables.into();
     let shown = format!("{secrets:?} {config:?} {environment:?}");
     assert!(!shown.contains("CANARY") && !shown.contains(KEY), "{shown}");
@@ -170,21 +177,21 @@ fn keys_are_made_once_only_when_all_else_is_right() {
         ("CODEFERRY_BOT_TOKEN", "x"),
         ("CODEFERRY_CLIENT_SECRET", "x"),
         ("CODEFERRY_RELAY_KEY", KEY),
-        ("CODEFERRY_PKCE_KEY", KEY),
+        ("CODEFERRY_PKCE_KEY", OTHER_KEY),
     ];
     locator.environment = given.into();
     config::check(&locator).expect("good");
     assert!(!folder.path().join("data").exists(), "checking writes nothing");
     let (config, first) = config::load(&locator).expect("good");
     let (_, second) = config::load(&locator).expect("good");
-    assert_eq!(first.state_key, second.state_key);
-    assert_eq!(first.pkce_key.expose(), KEY.as_bytes());
+    assert_eq!(first.state_keys.first(), second.state_keys.first());
+    assert_eq!(first.pkce_keys.first(), Key::new(OTHER_KEY));
     assert!(
         !folder.path().join("data/keys/pkce.key").exists(),
         "a given key is not made"
     );
     let links = LinkKeys::load(&config, &locator.environment).expect("good");
-    assert_eq!(links.state_key, first.state_key);
+    assert_eq!(links.state_keys.first(), first.state_keys.first());
 }
 
 #[test]
@@ -205,4 +212,84 @@ fn a_data_folder_that_cannot_be_written_is_the_stores_fault() {
     };
     let errors = config::load(&locator).expect_err("no folder");
     assert_eq!(errors.exit(), Exit::Store);
+}
+
+#[test]
+fn keys_with_something_at_an_end_are_refused_with_the_reason() {
+    let folder = tempfile::tempdir().expect("temporary folder");
+    let quoted = format!("\"{KEY}\"");
+    for (text, stray) in [
+        (format!(" {KEY}\n"), "white space"),
+        (format!("{KEY}\t\n"), "white space"),
+        (format!("{KEY}\n\n"), "white space"),
+        (format!("{KEY}\r\n"), "a carriage return"),
+        (format!("\u{feff}{KEY}\n"), "a byte order mark"),
+        (format!("{quoted}\n"), "a quote"),
+        (format!("'{KEY}'"), "a quote"),
+    ] {
+        let file = folder.path().join("key");
+        fs::write(&file, &text).expect("written");
+        let file = file.to_str().expect("text");
+        let variables = [NEEDED[0], NEEDED[1], ("CODEFERRY_RELAY_KEY_FILE", file)];
+        let errors = rendered(&secrets(&[], &variables).expect_err("a stray end"));
+        let told = format!(
+            "environment CODEFERRY_RELAY_KEY_FILE: has {stray} at an end: the other side would have another key; give the \
+             key alone, on one line"
+        );
+        assert_eq!(errors, [told], "{text:?}");
+    }
+    let variables = [NEEDED[0], NEEDED[1], ("CODEFERRY_RELAY_KEY", quoted.as_str())];
+    assert!(rendered(&secrets(&[], &variables).expect_err("quotes"))[0].contains("a quote"));
+}
+
+#[test]
+fn keys_that_are_equal_are_refused_whatever_they_are_for() {
+    let names = ["RELAY_KEY_2", "STATE_KEY", "STATE_KEY_2", "PKCE_KEY", "PKCE_KEY_2"];
+    for name in names.map(|name| format!("CODEFERRY_{name}")) {
+        let variables = [&NEEDED[..], &[(name.as_str(), KEY)]].concat();
+        let errors = rendered(&secrets(&[], &variables).expect_err("two are the same"));
+        let told = format!(
+            "environment {name}: is the same as CODEFERRY_RELAY_KEY; make another one with `openssl rand -base64 32`"
+        );
+        assert_eq!(errors, [told]);
+    }
+}
+
+#[test]
+fn two_pkce_keys_whose_links_could_not_be_told_apart_are_refused_or_drawn_again() {
+    let id = |text: &str| pkce::id(&Key::new(text));
+    let alike = (0..10_000)
+        .map(|n| format!("{n:032}"))
+        .find(|text| id(text) == id(OTHER_KEY));
+    let alike = alike.expect("one in sixteen");
+    let second = ("CODEFERRY_PKCE_KEY_2", OTHER_KEY);
+    let variables = [&NEEDED[..], &[("CODEFERRY_PKCE_KEY", alike.as_str()), second]].concat();
+    let errors = rendered(&secrets(&[], &variables).expect_err("alike"));
+    assert!(
+        errors[0].starts_with("environment CODEFERRY_PKCE_KEY_2: cannot be told apart"),
+        "{errors:?}"
+    );
+    // Of so many, some would be alike by chance.
+    for _ in 0..80 {
+        let (_, made) = secrets(&[], &[&NEEDED[..], &[second]].concat()).expect("good");
+        assert_ne!(pkce::id(&made.pkce_keys.first()), id(OTHER_KEY));
+        assert_eq!(made.pkce_keys.second(), Some(Key::new(OTHER_KEY)));
+    }
+}
+
+#[test]
+fn a_second_key_may_wait_in_an_empty_file() {
+    let folder = tempfile::tempdir().expect("temporary folder");
+    let file = folder.path().join("second");
+    fs::write(&file, "").expect("written");
+    let variables = [
+        &NEEDED[..],
+        &[("CODEFERRY_STATE_KEY_2_FILE", file.to_str().expect("text"))],
+    ]
+    .concat();
+    let (_, empty) = secrets(&[], &variables).expect("good");
+    assert_eq!(empty.state_keys.second(), None);
+    fs::write(&file, format!("{OTHER_KEY}\n")).expect("written");
+    let (_, filled) = secrets(&[], &variables).expect("good");
+    assert_eq!(filled.state_keys.second(), Some(Key::new(OTHER_KEY)));
 }

@@ -172,7 +172,7 @@ fn the_service_takes_every_message_of_the_table() {
     let key = Key::new(table.key.as_bytes());
     let accept = Accept {
         v0: false,
-        v1: Some(key.clone()),
+        v1: Some((&key).into()),
     };
     let rules = StateRules {
         mode: StateMode::Signed,

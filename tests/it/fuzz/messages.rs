@@ -88,7 +88,7 @@ fn signed(text: &str) -> String {
 pub fn messages() {
     let accept = Accept {
         v0: true,
-        v1: Some(key()),
+        v1: Some((&key()).into()),
     };
     let lane = WatchedLane {
         lane: Lane(0),

@@ -98,7 +98,7 @@ fn shown() -> Vec<String> {
             "{:?}",
             Accept {
                 v0: true,
-                v1: Some(key)
+                v1: Some((&key).into())
             }
         ),
         format!(
@@ -159,7 +159,7 @@ fn loaded() -> Secrets {
         "PKCE_KEY",
         "CONTROL_TOKEN",
     ] {
-        variables.push((format!("CODEFERRY_{name}"), SECRET.to_owned()));
+        variables.push((format!("CODEFERRY_{name}"), format!("{name}-{SECRET}")));
     }
     let environment: Environment = variables.into_iter().collect();
     let locator = Locator {

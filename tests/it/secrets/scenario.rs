@@ -25,7 +25,7 @@ use crate::patience::until;
 use crate::service::links::state_of;
 use crate::service::live::metrics;
 use crate::service::network::CALLED;
-use crate::service::test_support::{KEY, PERSON, Site, exits};
+use crate::service::test_support::{KEY, PERSON, PKCE_KEY, RELAY_KEY, Site, exits};
 use crate::tally::{Tally, tell};
 
 const PATIENCE: Duration = Duration::from_mins(1);
@@ -77,7 +77,9 @@ fn needles(site: &Site, states: &[String]) -> Needles {
     needles.add("the control token", CONTROL_TOKEN);
     needles.add("the metrics token", METRICS_TOKEN);
     needles.add("the callback secret", CALLBACK_SECRET);
-    needles.add("a relay, state or PKCE key", KEY);
+    for key in [KEY, RELAY_KEY, PKCE_KEY] {
+        needles.add("a relay, state or PKCE key", key);
+    }
     for (n, lane) in site.about.lanes.iter().enumerate() {
         needles.add(&format!("the webhook token of lane {n}"), &lane.webhook.token);
     }
@@ -89,7 +91,7 @@ fn needles(site: &Site, states: &[String]) -> Needles {
     for token in &ledger.tokens {
         needles.add("an access token", &token.token);
     }
-    let key = Key::new(KEY.as_bytes());
+    let key = Key::new(PKCE_KEY.as_bytes());
     for state in states {
         needles.add("a state", state);
         needles.add("a code verifier", pkce::verifier(&key, state).expose());

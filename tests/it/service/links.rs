@@ -2,6 +2,7 @@
 
 use std::io::{Read as _, Write as _};
 use std::os::unix::net::UnixStream;
+use std::path::Path;
 use std::time::Duration;
 
 use codeferry::intake::state::{StateKey, StateToken};
@@ -24,20 +25,25 @@ pub struct Answer {
 
 /// Sends a body to a path of the control interface, as a program in any language would.
 pub fn post(site: &Site, path: &str, body: &[u8]) -> Answer {
-    let mut socket = UnixStream::connect(site.path("data/control.sock")).expect("a socket");
+    post_at(&site.path("data/control.sock"), path, body).expect("an answer")
+}
+
+/// The same at a socket; `None` where no service answers.
+pub fn post_at(socket: &Path, path: &str, body: &[u8]) -> Option<Answer> {
+    let mut socket = UnixStream::connect(socket).ok()?;
     let head = format!(
         "POST {path} HTTP/1.1\r\nHost: codeferry\r\nContent-Length: {}\r\nConnection: close\r\n\r\n",
         body.len()
     );
-    socket.write_all(&[head.as_bytes(), body].concat()).expect("sent");
+    socket.write_all(&[head.as_bytes(), body].concat()).ok()?;
     let mut text = String::new();
-    socket.read_to_string(&mut text).expect("an answer");
-    let (head, body) = text.split_once("\r\n\r\n").expect("a head");
-    Answer {
+    socket.read_to_string(&mut text).ok()?;
+    let (head, body) = text.split_once("\r\n\r\n")?;
+    Some(Answer {
         status: head.split(' ').nth(1).and_then(|s| s.parse().ok()).expect("a status"),
         head: head.to_lowercase(),
         body: serde_json::from_str(body).unwrap_or(Value::Null),
-    }
+    })
 }
 
 /// Asks for a link for a person.

@@ -7,6 +7,7 @@ mod crash;
 mod disk;
 mod half_broken;
 mod judge;
+mod keys;
 mod killed;
 pub mod links;
 pub mod live;

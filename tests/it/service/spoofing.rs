@@ -77,8 +77,8 @@ fn only_the_lanes_own_webhook_in_the_lanes_own_channel_is_believed() {
     let service = site.run_ready();
     until(
         std::time::Duration::from_secs(20),
-        "the forged and the good one are removed",
-        || site.simulator.message_count(channel) == 6,
+        "the good one is removed, and the forged one stays while it lives",
+        || site.simulator.message_count(channel) == 7,
     );
     service.drain();
     let ledger = site.simulator.ledger();

@@ -22,8 +22,12 @@ use tempfile::TempDir;
 
 use crate::patience::{Finish as _, Process, wait};
 
-/// The key of everything: nothing here is secret.
+/// The state key: nothing here is secret.
 pub const KEY: &str = "0123456789abcdef0123456789abcdef";
+/// The relay key.
+pub const RELAY_KEY: &str = "relay-key-0123456789abcdef012345";
+/// The PKCE key.
+pub const PKCE_KEY: &str = "pkce-key-0123456789abcdef0123456";
 /// The first of the people; the others follow.
 pub const PERSON: u64 = 80_000_000_000_000_001;
 
@@ -66,9 +70,9 @@ impl Site {
         let variables = [
             ("CODEFERRY_BOT_TOKEN", about.bot_token.as_str()),
             ("CODEFERRY_CLIENT_SECRET", about.client_secret.as_str()),
-            ("CODEFERRY_RELAY_KEY", KEY),
+            ("CODEFERRY_RELAY_KEY", RELAY_KEY),
             ("CODEFERRY_STATE_KEY", KEY),
-            ("CODEFERRY_PKCE_KEY", KEY),
+            ("CODEFERRY_PKCE_KEY", PKCE_KEY),
             ("CODEFERRY_WEBHOOK_TOKENS", &tokens.join(",")),
         ];
         variables.map(|(n, v)| (n.to_owned(), v.to_owned())).into()
@@ -149,7 +153,7 @@ impl Site {
 
     /// A code that a person's approval of this state brings; every call is another approval.
     pub fn code(&self, user: u64, state: &str) -> String {
-        let challenge = pkce::challenge(&pkce::verifier(&Key::new(KEY.as_bytes()), state));
+        let challenge = pkce::challenge(&pkce::verifier(&Key::new(PKCE_KEY.as_bytes()), state));
         let request = CodeRequest::of(user).with_challenge(challenge);
         self.simulator.mint_codes(&request).remove(0)
     }
@@ -165,7 +169,7 @@ impl Site {
 
     /// A signed message of version 1 that carries these redirects.
     pub fn sign(&self, redirects: &[Redirect]) -> String {
-        v1::encode(self.bot(), redirects, &Key::new(KEY.as_bytes()))
+        v1::encode(self.bot(), redirects, &Key::new(RELAY_KEY.as_bytes()))
     }
 
     /// Posts the denials of `count` people, 18 in a message: results without an exchange.
@@ -185,7 +189,7 @@ impl Site {
                     state: Some(self.approved(*person).1),
                 })
                 .collect();
-            self.post(0, v1::encode(self.bot(), &denied, &Key::new(KEY.as_bytes())));
+            self.post(0, self.sign(&denied));
         }
     }
 

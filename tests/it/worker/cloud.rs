@@ -183,7 +183,7 @@ impl Cloud {
 pub fn read(content: &str) -> Vec<Entry> {
     let accept = Accept {
         v0: false,
-        v1: Some(Key::new(KEY.as_bytes())),
+        v1: Some((&Key::new(KEY.as_bytes())).into()),
     };
     let parsed = message::parse(content, UserId(BOT), &accept).expect("the service takes it");
     assert_eq!(parsed.malformed_lines, 0);

@@ -2,7 +2,7 @@
 
 use std::fs;
 
-use super::cloud::{Cloud, START, callback, webhook};
+use super::cloud::{Cloud, KEY, START, callback, webhook};
 use codeferry::front::pages::Pages;
 use codeferry::relay::script;
 use serde_json::json;
@@ -176,6 +176,16 @@ fn health_names_the_setting_that_is_wrong_and_shows_no_key() {
     let cases = [
         ("CODEFERRY_RELAY_KEY", "", "CODEFERRY_RELAY_KEY is not set"),
         ("CODEFERRY_STATE_KEY", "", "CODEFERRY_STATE_KEY is not set"),
+        (
+            "CODEFERRY_RELAY_KEY",
+            "0123456789abcdef0123456789abcdef\n",
+            "CODEFERRY_RELAY_KEY has white space or a quote at an end",
+        ),
+        (
+            "CODEFERRY_STATE_KEY_2",
+            "\"0123456789abcdef0123456789abcdef\"",
+            "CODEFERRY_STATE_KEY_2 has white space or a quote at an end",
+        ),
         ("CODEFERRY_WEBHOOK_TOKENS", "", "CODEFERRY_WEBHOOK_TOKENS is not set"),
         (
             "CODEFERRY_WEBHOOK_TOKENS",
@@ -234,4 +244,17 @@ fn health_names_the_setting_that_is_wrong_and_shows_no_key() {
     let version = env!("CARGO_PKG_VERSION");
     let told: serde_json::Value = serde_json::from_str(&cloud.seen()["health"].html).expect("JSON");
     assert_eq!(told, json!({ "ok": true, "version": version, "lanes": 2 }));
+}
+
+#[test]
+fn a_state_under_either_of_two_keys_is_taken() {
+    let other = "another-key-0123456789abcdef0123";
+    for (first, second, page) in [(KEY, other, "success"), (other, KEY, "success"), (other, "", "invalid")] {
+        let cloud = Cloud::new(1, 18);
+        cloud.set("CODEFERRY_STATE_KEY", first);
+        cloud.set("CODEFERRY_STATE_KEY_2", second);
+        cloud.visit("person", START, &callback(1, 0));
+        cloud.run(START + 1_000);
+        assert_eq!(cloud.seen()["person"].page(), page);
+    }
 }

@@ -18,7 +18,7 @@ use codeferry::config::{Config, Environment, Secrets};
 use codeferry::delivery::discord_webhook::DiscordWebhook;
 use codeferry::grant::{Event, Outcome};
 use codeferry::port::discord::GatewayNote;
-use codeferry::secret::{AccessToken, ClientSecret, Key};
+use codeferry::secret::{AccessToken, ClientSecret, Key, Keys};
 use codeferry::service::wiring::{self, Actors, Callbacks, Journalled};
 use codeferry::store::{self, Committer, CommitterHandle, Store, StoreOptions, Sync};
 use codeferry::time::{SteadyClock, Timestamp};
@@ -95,13 +95,13 @@ fn config(folder: &Path) -> Config {
 
 /// Every key is one key, and nothing here is secret.
 pub fn secrets() -> Secrets {
-    let key = Key::new(KEY);
+    let keys = || Keys::from(&Key::new(KEY));
     Secrets {
         bot_token: None,
         client_secret: ClientSecret::new("unused"),
-        relay_key: Some(key.clone()),
-        state_key: key.clone(),
-        pkce_key: key,
+        relay_keys: Some(keys()),
+        state_keys: keys(),
+        pkce_keys: keys(),
         callback_secret: None,
         webhook_tokens: BTreeMap::new(),
         control_token: None,

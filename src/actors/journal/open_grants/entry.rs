@@ -20,7 +20,7 @@ pub struct Carried {
     pub channel: ChannelId,
     /// Its lane.
     pub lane: Lane,
-    /// Its redirects, in order; empty for a malformed message of the lane's own webhook, which is only removed.
+    /// Its redirects, in order; empty for an old message of the lane's own webhook that could not be read: it is removed.
     pub redirects: Vec<Redirected>,
 }
 

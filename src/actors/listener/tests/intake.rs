@@ -34,7 +34,7 @@ fn a_message_is_counted_and_named_once_however_often_it_is_read() {
             });
         });
     });
-    assert_eq!(log.matches("was not understood").count(), 1, "{log}");
+    assert_eq!(log.matches("cannot be read").count(), 1, "{log}");
     let counted = recorder.handle().render();
     for (result, count) in [("foreign", 2), ("malformed", 1), ("accepted", 1)] {
         let line = format!("codeferry_messages_total{{result=\"{result}\"}} {count}");
@@ -67,7 +67,7 @@ fn nothing_is_taken_while_the_disk_is_nearly_full_and_all_of_it_afterwards() {
         });
     });
     assert_eq!(log.matches("nearly full").count(), 1, "{log}");
-    assert_eq!(log.matches("was not understood").count(), 1, "{log}");
+    assert_eq!(log.matches("cannot be read").count(), 1, "{log}");
     assert_eq!(log.matches("has room again").count(), 1, "{log}");
 }
 
@@ -178,4 +178,89 @@ fn a_reading_under_way_appends_nothing_after_the_drain() {
         assert_eq!((site.received().await, site.cursor().await), (0, None));
         assert_eq!(site.outside.pages.borrow().len(), 1, "no further page is read");
     });
+}
+
+#[test]
+fn a_message_that_cannot_be_read_is_looked_at_again_while_it_lives() {
+    paused(|| async {
+        for answered in [true, false] {
+            let mut site = Site::new(&Options {
+                after_receipt: AfterReceipt::Delete,
+                ..Options::default()
+            });
+            site.listen();
+            let right = site.keys.clone();
+            let wrong = Keys::from(&Key::new([9; 32]));
+            let code = packed(&[Ok("a-code-that-nobody-takes")]);
+            site.keys.replace(&wrong);
+            let unread = site.put(START, Some(WEBHOOK), code);
+            site.bring(unread).await;
+            sleep(seconds(70)).await;
+            assert_eq!((site.received().await, site.outside.ids()), (0, vec![unread]));
+            let cursor = site.cursor().await;
+            assert!(cursor < Some(unread), "a restart would not read it: {cursor:?}");
+            if answered {
+                right.replace(&Keys::from(&key()));
+                let listener = site.listener.clone().expect("it listens");
+                listener.send(LookAgain).await.expect("it lives");
+                sleep(seconds(1)).await;
+                assert_eq!(site.open().await, 1);
+            }
+            sleep(2 * LIFETIME).await;
+            site.post();
+            sleep(LIFETIME).await;
+            assert!(site.cursor().await > Some(unread), "it holds the cursor for ever");
+        }
+    });
+}
+
+#[test]
+fn messages_that_stay_or_go_unread_hold_the_cursor_only_while_they_live() {
+    for after_receipt in [AfterReceipt::Keep, AfterReceipt::Delete] {
+        paused(|| async {
+            let site = Site::listening(&Options {
+                after_receipt,
+                ..Options::default()
+            });
+            let unread = site.put(START, Some(WEBHOOK), "no code".to_owned());
+            let gone = site.put(START, Some(WEBHOOK), "no code".to_owned());
+            site.put(START, Some(WEBHOOK), String::new());
+            sleep(2 * POLL).await;
+            site.outside.messages.borrow_mut().remove(&gone);
+            sleep(LIFETIME).await;
+            site.post();
+            sleep(LIFETIME).await;
+            assert!(site.cursor().await > Some(unread), "{after_receipt:?}");
+        });
+    }
+}
+
+#[test]
+fn the_first_unreadable_message_of_each_cause_is_said_at_once_and_then_one_a_minute() {
+    let recorder = PrometheusBuilder::new().build_recorder();
+    let log = logged(|| {
+        ::metrics::with_local_recorder(&recorder, || {
+            paused(|| async {
+                let site = Site::listening(&Options::default());
+                let other = v1::encode(UserId(BOT.0 - 8), &[], &key());
+                for _ in 0..8 {
+                    site.put(site.clock.now(), Some(WEBHOOK), other.clone());
+                    site.put(site.clock.now(), Some(WEBHOOK), "no code".to_owned());
+                    sleep(POLL).await;
+                }
+            });
+        });
+    });
+    let said = |what: &str| log.lines().filter(|l| l.contains("ERROR") && l.contains(what)).count();
+    let mention = "mentions 1536000000000000001, this bot is 1536000000000000009: set relay.bot_id";
+    assert_eq!(
+        (said(mention), said("neither version 0 nor version 1")),
+        (2, 2),
+        "{log}"
+    );
+    let counted = recorder.handle().render();
+    for cause in ["mention", "version"] {
+        let line = format!("codeferry_unreadable_messages_total{{lane=\"0\",cause=\"{cause}\"}} 8");
+        assert!(counted.lines().any(|l| l == line), "`{line}` is missing in:\n{counted}");
+    }
 }

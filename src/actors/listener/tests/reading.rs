@@ -170,7 +170,7 @@ fn the_cursor_follows_where_messages_are_gone_before_a_reading_comes() {
         sleep(seconds(1)).await;
         for _ in 0..20 {
             // It is spent at once, and so removed at once.
-            let gone = site.put(site.clock.now(), Some(WEBHOOK), "no code".to_owned());
+            let gone = site.put(site.clock.now(), Some(WEBHOOK), denied());
             site.bring(gone).await;
             sleep(seconds(30)).await;
             assert!(site.outside.ids().is_empty());

@@ -81,7 +81,7 @@ impl RelayPost for Handle {
             let (outcome, feedback) = (fake.script.borrow_mut())(nth, webhook);
             let accept = Accept {
                 v0: false,
-                v1: Some(key()),
+                v1: Some((&key()).into()),
             };
             assert!(content.len() <= v1_limit());
             let parsed = parse(&content, BOT, &accept).expect("a message that the service can read");
@@ -207,7 +207,7 @@ impl Bench {
             limit: self.limit,
             code_lifetime: Duration::from_secs(100),
             bot: BOT,
-            relay_key: key(),
+            relay_keys: (&key()).into(),
         };
         let dispatcher = Dispatcher::new(Parts {
             plan: PostPlan::new(settings, found, now),

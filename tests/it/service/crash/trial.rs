@@ -6,13 +6,12 @@ use std::net::TcpListener;
 use std::os::unix::process::ExitStatusExt as _;
 use std::time::Duration;
 
-use codeferry::intake::v1::{self, Redirect};
-use codeferry::secret::Key;
+use codeferry::intake::v1::Redirect;
 use codeferry::simulator::limits::Scope;
 use codeferry::simulator::{Endpoint, Fault, FaultBody, FaultRule, PostAuthor, PostRequest, SimulatorOptions};
 use codeferry::time::{Clock, SystemClock};
 
-use super::super::test_support::{KEY, PERSON, Service, Site};
+use super::super::test_support::{PERSON, Service, Site};
 use super::judge::{Posted, judge, nothing_is_open, on_the_way};
 use crate::patience::{until, wait};
 use crate::tally::Tally;
@@ -269,8 +268,7 @@ impl Trials {
             result: Err("access_denied".to_owned()),
             state: Some(state),
         };
-        let key = Key::new(KEY.as_bytes());
-        self.site.post(0, v1::encode(self.site.bot(), &[denied], &key));
+        self.site.post(0, self.site.sign(&[denied]));
         posted.denials.push(person);
     }
 

@@ -272,7 +272,7 @@ fn own(config: &Config, folder: &Path, wall: &Arc<SteadyClock>, channel: &Rc<Cha
         }),
         code_lifetime: config.intake.code_lifetime,
         bot: BOT,
-        relay_key: Key::new(KEY),
+        relay_keys: (&Key::new(KEY)).into(),
     };
     let now = Now {
         moment: Moment::START,
