@@ -5,9 +5,9 @@ use super::{Mutation, Target};
 pub(super) const MUTATIONS: &[Mutation] = &[
     Mutation {
         breaks: "more links are out than can be carried",
-        file: "src/intake/gate.rs",
-        find: "if taken >= places {",
-        replace: "if false {",
+        file: "src/intake/gate/rules.rs",
+        find: "let Some((per_minute, burst)) = self.webhook else {",
+        replace: "let Some((per_minute, burst)) = self.webhook.filter(|_| false) else {",
         target: Target::Lib,
         caught_by: "intake::gate::tests::no_more_links_are_out_than_can_be_carried_and_each_that_ends_makes_room_for_one",
     },
@@ -72,8 +72,8 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         file: "src/intake/gate.rs",
         find: "let most = if busy { 1 } else { PLACES_A_PERSON };",
         replace: "let most = PLACES_A_PERSON;",
-        target: Target::It,
-        caught_by: "world::launch::hostile::sixty_honest_people_complete_beside_fifty_hostile_accounts_in_a_lane_of_one_code_a_message",
+        target: Target::Lib,
+        caught_by: "intake::gate::tests::while_the_gate_is_busy_a_user_holds_one_place_and_new_links_live_a_minute",
     },
     Mutation {
         breaks: "the place of a link is not kept",

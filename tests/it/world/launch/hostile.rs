@@ -4,6 +4,7 @@
 
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeSet;
+use std::ops::Range;
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -93,8 +94,11 @@ async fn honest(crowd: Rc<Crowd>, met: Rc<Met>, n: u64, mut random: StdRng) {
     met.left.set(met.left.get() - 1);
 }
 
+/// What hostile accounts do with their links: all of it, floods of made-up codes, or codes hoarded until links end.
+const ABUSES: [Range<u32>; 3] = [0..6, 1..2, 2..4];
+
 /// What a hostile account does with a link.
-async fn abuse(crowd: &Crowd, user: UserId, link: &Link, random: &mut StdRng) {
+async fn abuse(crowd: &Crowd, user: UserId, link: &Link, does: u32) {
     let state = state_of(link);
     let ends = link.expires_at.expect("it expires");
     let left = ends.since(crowd.outside.with(|d| d.now()));
@@ -102,7 +106,7 @@ async fn abuse(crowd: &Crowd, user: UserId, link: &Link, random: &mut StdRng) {
     let send = async |result: String| {
         crowd.relay.redirect(format!("{result}&state={state}")).await;
     };
-    match random.random_range(0..6) {
+    match does {
         // Held, for nothing.
         0 => {}
         1 => {
@@ -142,11 +146,11 @@ async fn abuse(crowd: &Crowd, user: UserId, link: &Link, random: &mut StdRng) {
 }
 
 /// Asks for whatever it can get until the last honest person is done.
-async fn hostile(crowd: Rc<Crowd>, met: Rc<Met>, n: u64, mut random: StdRng) {
+async fn hostile(crowd: Rc<Crowd>, met: Rc<Met>, n: u64, abuses: Range<u32>, mut random: StdRng) {
     let user = person(1_000 + n);
     let mut links = BTreeSet::new();
-    let mut abuses = Vec::new();
-    let mut first = 3;
+    let mut under_way = Vec::new();
+    let mut first = if abuses.contains(&0) { 3 } else { 0 };
     while met.left.get() > 0 {
         let wait = match ask(&crowd, user, random.random_range(0..2)).await {
             Ok(link) => {
@@ -156,10 +160,8 @@ async fn hostile(crowd: Rc<Crowd>, met: Rc<Met>, n: u64, mut random: StdRng) {
                         first -= 1;
                         continue;
                     }
-                    let (crowd, mut random) = (Rc::clone(&crowd), StdRng::from_rng(&mut random));
-                    abuses.push(spawn_local(
-                        async move { abuse(&crowd, user, &link, &mut random).await },
-                    ));
+                    let (crowd, does) = (Rc::clone(&crowd), random.random_range(abuses.clone()));
+                    under_way.push(spawn_local(async move { abuse(&crowd, user, &link, does).await }));
                 }
                 Duration::from_secs(2)
             }
@@ -176,12 +178,12 @@ async fn hostile(crowd: Rc<Crowd>, met: Rc<Met>, n: u64, mut random: StdRng) {
             sleep(Duration::from_secs(1)).await;
         }
     }
-    for abuse in abuses {
+    for abuse in under_way {
         abuse.await.expect("it does not stumble");
     }
 }
 
-fn beside_hostile_accounts(people: u64, pack: u8) {
+fn beside_hostile_accounts(people: u64, pack: u8, abuses: &Range<u32>) {
     let way = Way {
         name: "own relay, one lane",
         relay: Relay::Own,
@@ -194,12 +196,8 @@ fn beside_hostile_accounts(people: u64, pack: u8) {
     let came = play(way, |crowd, random| {
         let mut all: Vec<JoinHandle<()>> = Vec::new();
         for n in 0..HOSTILE {
-            all.push(spawn_local(hostile(
-                Rc::clone(crowd),
-                Rc::clone(&met),
-                n,
-                StdRng::from_rng(random),
-            )));
+            let (crowd, met, random) = (Rc::clone(crowd), Rc::clone(&met), StdRng::from_rng(random));
+            all.push(spawn_local(hostile(crowd, met, n, abuses.clone(), random)));
         }
         for n in 0..people {
             all.push(spawn_local(honest(
@@ -224,7 +222,7 @@ fn beside_hostile_accounts(people: u64, pack: u8) {
     });
     let (told, waited) = (met.told.get(), met.longest_wait.get());
     println!(
-        "{people} honest, {HOSTILE} hostile, pack {pack}: {told} told to wait, {} s at most; {} completed",
+        "{people} honest, {HOSTILE} hostile ({abuses:?}), pack {pack}: {told} told to wait, {} s at most; {} completed",
         waited.as_secs(),
         consumed.get()
     );
@@ -249,10 +247,14 @@ fn beside_hostile_accounts(people: u64, pack: u8) {
 
 #[test]
 fn three_hundred_honest_people_complete_beside_fifty_hostile_accounts() {
-    beside_hostile_accounts(300, 18);
+    for abuses in &ABUSES {
+        beside_hostile_accounts(300, 18, abuses);
+    }
 }
 
 #[test]
 fn sixty_honest_people_complete_beside_fifty_hostile_accounts_in_a_lane_of_one_code_a_message() {
-    beside_hostile_accounts(60, 1);
+    for abuses in &ABUSES {
+        beside_hostile_accounts(60, 1, abuses);
+    }
 }

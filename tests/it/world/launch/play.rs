@@ -82,6 +82,9 @@ fn config(way: Way, folder: &Path) -> Config {
          [state]\nmode = \"{mode}\"\npurposes = [\"default\", \"other\"]\n[intake]\naccept = [\"{accept}\"]\n\
          [[delivery]]\nname = \"app\"\nkind = \"jsonl\"\npath = \"unused\"\n"
     );
+    if mode == "signed" {
+        text.push_str("[reinvite]\nenabled = true\n");
+    }
     for (channel, webhook) in lanes(way) {
         writeln!(
             text,
