@@ -74,10 +74,10 @@ macro_rules! snowflakes {
         }
 
         impl<'de> Deserialize<'de> for $name {
-            /// Reads a string or an integer.
+            /// Reads a string. A number is refused: JavaScript has rounded it, and it may be another person's id.
             fn deserialize<D: Deserializer<'de>>(d: D) -> Result<Self, D::Error> {
                 if d.is_human_readable() {
-                    d.deserialize_any(IdVisitor).map($name)
+                    d.deserialize_str(IdVisitor).map($name)
                 } else {
                     u64::deserialize(d).map($name)
                 }
@@ -114,21 +114,7 @@ impl de::Visitor<'_> for IdVisitor {
     type Value = u64;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("an id of 17 to 20 digits, as a string or an integer")
-    }
-
-    fn visit_u64<E: de::Error>(self, v: u64) -> Result<u64, E> {
-        if v >= 10_u64.pow(16) {
-            Ok(v)
-        } else {
-            Err(E::custom(NotASnowflake))
-        }
-    }
-
-    fn visit_i64<E: de::Error>(self, v: i64) -> Result<u64, E> {
-        u64::try_from(v)
-            .map_err(|_| E::custom(NotASnowflake))
-            .and_then(|v| self.visit_u64(v))
+        f.write_str("an id of 17 to 20 digits as a string, for a number may have been rounded")
     }
 
     fn visit_str<E: de::Error>(self, v: &str) -> Result<u64, E> {
@@ -241,12 +227,13 @@ mod tests {
     }
 
     #[test]
-    fn ids_are_read_from_strings_and_integers_of_17_to_20_digits() {
-        for good in ["\"80000000000000001\"", "80000000000000001", "\"18446744073709551615\""] {
+    fn ids_are_read_from_strings_of_17_to_20_digits_and_never_from_numbers() {
+        for good in ["\"80000000000000001\"", "\"18446744073709551615\""] {
             assert!(serde_json::from_str::<UserId>(good).is_ok(), "{good}");
         }
         for bad in [
             "\"8000000000000000\"",
+            "80000000000000001",
             "12",
             "-80000000000000001",
             "\"18446744073709551616\"",

@@ -27,8 +27,7 @@ pub(super) fn parse(body: &str) -> Result<Parsed, Malformed> {
         None | Some(Value::Null) => None,
         Some(Value::String(text)) if text.is_empty() => None,
         Some(Value::String(text)) if is_state(text) => Some(RawState::new(text.as_str())),
-        // Classic scripts forward a bare user id, which some encode as a number.
-        Some(Value::Number(n)) if n.is_u64() => Some(RawState::new(n.to_string())),
+        // A user id that was written as a number may have been rounded on its way.
         Some(_) => return Err(Malformed::WrongType),
     };
     let redirected_at = match fields.get("time") {

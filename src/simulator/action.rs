@@ -8,8 +8,8 @@ use serde::{Deserialize, Deserializer};
 use super::options::BotPermissions;
 use crate::ids::UserId;
 
-/// Ids come as strings or integers.
-fn id<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u64, D::Error> {
+/// Ids come as strings.
+pub(super) fn id<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u64, D::Error> {
     UserId::deserialize(deserializer).map(|id| id.0)
 }
 

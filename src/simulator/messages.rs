@@ -114,7 +114,7 @@ pub fn bulk_delete(inner: &mut Inner, call: &Call<'_>) -> Reply {
     let channel_id = call.ids[0];
     visible(inner, channel_id, |held| held.manage_messages)?;
     let body = call.json()?;
-    let id = |v: &Value| v.as_str().map_or_else(|| v.as_u64(), |text| text.parse().ok());
+    let id = |v: &Value| v.as_str()?.parse().ok();
     let ids = body["messages"].as_array().map(|list| list.iter().map(id).collect());
     let ids: Vec<u64> = ids.flatten().ok_or_else(|| Answer::required("messages"))?;
     if !(2..=100).contains(&ids.len()) {

@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
+use super::action::id;
 use super::ids::{GUILD_ID, OWNER_ID};
 
 /// When every member joined the guild.
@@ -12,6 +13,7 @@ pub const JOINED_AT: &str = "2026-08-01T09:00:00.000000+00:00";
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Person {
     /// The user id, of 17 to 20 digits.
+    #[serde(deserialize_with = "id")]
     pub id: u64,
     /// The username, which may change.
     pub username: String,

@@ -99,6 +99,11 @@ fn malformed_messages_are_named() {
         &format!("<@{BOT}>{{\"code\":\"{CODE}\",\"state\":[1]}}"),
         Malformed::WrongType,
     );
+    // A number may have been rounded to the id of somebody else.
+    check(
+        &format!("<@{BOT}>{{\"code\":\"{CODE}\",\"state\":80000000000000001}}"),
+        Malformed::WrongType,
+    );
     check(
         &format!("<@{BOT}>{{\"code\":\"{CODE}\",\"time\":{{}}}}"),
         Malformed::WrongType,
@@ -170,7 +175,7 @@ fn version_0_is_read_as_classic_scripts_write_it() {
         Some(1_700_000_000),
     );
     check(
-        format!("<@!{BOT}>\n {{\"code\":\"{CODE}\",\"state\":{user},\"extra\":[1]}} "),
+        format!("<@!{BOT}>\n {{\"code\":\"{CODE}\",\"state\":\"{user}\",\"extra\":[1]}} "),
         Some(user),
         None,
     );

@@ -65,7 +65,7 @@ fn corpus() -> Vec<Vec<u8>> {
     let denied = redirect(Err("access_denied"), Some("a%2Fb%25"));
     let bare = redirect(Ok("%43ANARYCANARYCANARY"), None);
     let quoted =
-        format!("<@!{BOT}> {{\"error\":\"access_denied\",\"state\":80000000000000001,\"time\":\"1700000000.5\"}}");
+        format!("<@!{BOT}> {{\"error\":\"access_denied\",\"state\":\"80000000000000001\",\"time\":\"1700000000.5\"}}");
     [
         v1::encode(BOT, std::slice::from_ref(&one), &key()),
         v1::encode(BOT, &[one.clone(), denied, bare], &key()),

@@ -25,6 +25,14 @@ pub(super) fn mutations() -> impl Iterator<Item = &'static Mutation> {
 
 const MUTATIONS: &[Mutation] = &[
     Mutation {
+        breaks: "an id is read from a JSON number, which may have been rounded",
+        file: "src/ids.rs",
+        find: "d.deserialize_str(IdVisitor).map($name)",
+        replace: "serde_json::Value::deserialize(d)?.to_string().trim_matches('\"').parse().map_err(de::Error::custom)",
+        target: Target::Lib,
+        caught_by: "ids::tests::ids_are_read_from_strings_of_17_to_20_digits_and_never_from_numbers",
+    },
+    Mutation {
         breaks: "codes are not de-duplicated",
         file: "src/actors/journal/open_grants/entry.rs",
         find: "if self.codes.contains_key(hash) {",

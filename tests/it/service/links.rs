@@ -75,16 +75,18 @@ fn a_link_asked_for_over_the_control_interface_says_where_until_when_and_by_whic
     );
     assert!(answer.body["expires_at"].as_str().is_some_and(|at| at.ends_with('Z')));
     assert_eq!(answer.body["lane"], 0);
-    let with_purpose = json!({ "user_id": PERSON, "purpose": "linked-role" }).to_string();
+    let with_purpose = json!({ "user_id": PERSON.to_string(), "purpose": "linked-role" }).to_string();
     assert_eq!(post(&site, "/v1/links", with_purpose.as_bytes()).status, 200);
     for (body, says) in [
         (json!({ "user_id": "12" }).to_string(), "17 to 20 digits"),
+        // What JavaScript makes of 80000000000000001 is the id of somebody else.
+        (json!({ "user_id": 80_000_000_000_000_000_u64 }).to_string(), "as a string"),
         (
-            json!({ "user_id": PERSON, "purpose": "nothing" }).to_string(),
+            json!({ "user_id": PERSON.to_string(), "purpose": "nothing" }).to_string(),
             "use one of: default, linked-role",
         ),
         (
-            json!({ "user_id": PERSON, "people": 3 }).to_string(),
+            json!({ "user_id": PERSON.to_string(), "people": 3 }).to_string(),
             "unknown field `people`",
         ),
         ("{}".to_owned(), "missing field `user_id`"),
@@ -156,7 +158,7 @@ fn places_outlive_a_kill_and_a_stopped_store_gives_links_under_the_same_gate() {
     site.configure("[gate]\nshare = 0.2\n");
     let mut service = site.run_ready();
     let socket = UnixStream::connect(site.path("data/control.sock")).expect("a socket");
-    let body = json!({ "user_id": PERSON + 5 }).to_string();
+    let body = json!({ "user_id": (PERSON + 5).to_string() }).to_string();
     (&socket)
         .write_all(
             format!(
