@@ -2,6 +2,8 @@
 
 pub mod trust;
 
+use std::error::Error;
+use std::io;
 use std::net::IpAddr;
 use std::time::Duration;
 
@@ -13,6 +15,10 @@ use zeroize::Zeroizing;
 use crate::grant::Reason;
 use crate::rate::feedback::HttpFeedback;
 
+/// Too many files are open in this process.
+const EMFILE: i32 = rustix::io::Errno::MFILE.raw_os_error();
+/// The same for the whole system.
+const ENFILE: i32 = rustix::io::Errno::NFILE.raw_os_error();
 /// How long opening a connection may take: longer, and Discord is better asked again.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
 /// Discord wants `DiscordBot (url, version)`; its edge blocks other bots ([Discord Docs/Reference](https://docs.discord.com/developers/reference#user-agent)).
@@ -37,8 +43,8 @@ pub enum SetupError {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum CallFailure {
     /// The connection was never opened, so nothing was sent.
-    #[error("the connection could not be opened")]
-    NotSent,
+    #[error("the connection could not be opened: {0}")]
+    NotSent(Unsent),
     /// No complete answer within the time allowed.
     #[error("no complete answer in time")]
     TimedOut,
@@ -54,7 +60,7 @@ impl CallFailure {
     /// The name used in reasons and logs.
     pub const fn name(self) -> &'static str {
         match self {
-            Self::NotSent => "not_sent",
+            Self::NotSent(why) => why.name(),
             Self::TimedOut => "timeout",
             Self::Cut => "cut_off",
             Self::TooLarge => "too_large",
@@ -71,12 +77,89 @@ impl From<reqwest::Error> for CallFailure {
     /// Drops the error itself: its `Display` holds the URL, and a webhook's URL holds its token.
     fn from(e: reqwest::Error) -> Self {
         if e.is_connect() || e.is_builder() {
-            Self::NotSent
+            Self::NotSent(Unsent::of(&e))
         } else if e.is_timeout() {
             Self::TimedOut
         } else {
             Self::Cut
         }
+    }
+}
+
+/// Why a connection was never opened.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum Unsent {
+    /// The host has no address, or no name server answered.
+    #[error("its name could not be resolved")]
+    Dns,
+    /// Nothing listens there.
+    #[error("it was refused")]
+    Refused,
+    /// Nothing answered in time.
+    #[error("nothing answered in time")]
+    TimedOut,
+    /// A certificate of an authority that is not among the trusted ones.
+    #[error("the certificate's authority is unknown")]
+    UnknownCa,
+    /// A certificate for another name, out of date, or otherwise bad; or no TLS at all.
+    #[error("TLS failed")]
+    Tls,
+    /// The proxy did not let the call through.
+    #[error("the proxy refused it")]
+    Proxy,
+    /// This process has too many files open.
+    #[error("too many files are open")]
+    TooManyFiles,
+    /// Anything else.
+    #[error("the cause is unknown")]
+    Other,
+}
+
+impl Unsent {
+    const fn name(self) -> &'static str {
+        match self {
+            Self::Dns => "dns_failure",
+            Self::Refused => "connection_refused",
+            Self::TimedOut => "connect_timeout",
+            Self::UnknownCa => "unknown_ca",
+            Self::Tls => "tls_failure",
+            Self::Proxy => "proxy_refused",
+            Self::TooManyFiles => "too_many_open_files",
+            Self::Other => "not_sent",
+        }
+    }
+
+    /// Looks for the cause among an error's sources. Where a type is private, its own words tell.
+    fn of(error: &(dyn Error + 'static)) -> Self {
+        let mut next = Some(error);
+        let mut found = Self::Other;
+        while let Some(error) = next {
+            if let Some(tls) = error.downcast_ref::<rustls::Error>() {
+                let unknown = rustls::Error::InvalidCertificate(rustls::CertificateError::UnknownIssuer);
+                return if *tls == unknown { Self::UnknownCa } else { Self::Tls };
+            }
+            let io = error.downcast_ref::<io::Error>();
+            match io.map(|io| (io.kind(), io.raw_os_error())) {
+                Some((_, Some(EMFILE | ENFILE))) => return Self::TooManyFiles,
+                Some((io::ErrorKind::ConnectionRefused, _)) => return Self::Refused,
+                Some((io::ErrorKind::TimedOut, _)) => return Self::TimedOut,
+                _ => {}
+            }
+            let words = error.to_string();
+            if words == "dns error" {
+                found = Self::Dns;
+            } else if words.starts_with("tunnel error") {
+                found = Self::Proxy;
+            } else if words == "operation timed out" {
+                return Self::TimedOut;
+            }
+            // An I/O error that wraps another one hides it from `source`.
+            next = match io.and_then(io::Error::get_ref) {
+                Some(inner) => Some(inner),
+                None => error.source(),
+            };
+        }
+        found
     }
 }
 
@@ -198,4 +281,25 @@ pub async fn read_rate_limit(feedback: &mut HttpFeedback, response: reqwest::Res
 /// The reason of an answer that has only its status, such as `http_502`.
 pub fn status_reason(status: u16) -> Reason {
     Reason::new(&format!("http_{status}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[track_caller]
+    fn is(error: impl Error + Send + Sync + 'static, want: Unsent) {
+        let wrapped = io::Error::other(io::Error::other(error));
+        assert_eq!(Unsent::of(&wrapped), want, "{wrapped:?}");
+    }
+
+    #[test]
+    fn the_cause_is_found_however_deep_it_is_wrapped() {
+        use rustls::CertificateError::{Expired, UnknownIssuer};
+        is(rustls::Error::InvalidCertificate(UnknownIssuer), Unsent::UnknownCa);
+        is(rustls::Error::InvalidCertificate(Expired), Unsent::Tls);
+        is(io::Error::from_raw_os_error(EMFILE), Unsent::TooManyFiles);
+        is(io::Error::from(io::ErrorKind::ConnectionRefused), Unsent::Refused);
+        is(io::Error::other("odd"), Unsent::Other);
+    }
 }

@@ -173,5 +173,6 @@ fn grant(person: &Person, n: u64, now: Timestamp, code_hash: Option<CodeHash>, s
         },
         person: Some(person.user),
         state,
+        failed: Vec::new(),
     }
 }

@@ -336,6 +336,7 @@ impl Handler<Report> for Journal {
             task,
             event,
             data,
+            failed,
         } = report;
         if matches!(event, Event::CredentialsRefused) && !self.exchange_paused {
             tracing::error!(
@@ -350,7 +351,7 @@ impl Handler<Report> for Journal {
         {
             metrics::posted_to_revoked(age);
         }
-        match self.open_grants.report(grant, task, event, data, self.now()) {
+        match self.open_grants.report(grant, task, (event, failed), data, self.now()) {
             Ok(changed) => {
                 let durable = self.commit(changed, ctx);
                 self.offer_work(ctx);

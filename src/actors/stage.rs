@@ -2,6 +2,8 @@
 //!
 //! Nothing ever sends it work: it asks for as much as it has free slots. The drain latch is never cleared.
 
+mod health;
+
 use std::marker::PhantomData;
 use std::panic::AssertUnwindSafe;
 use std::rc::Rc;
@@ -11,6 +13,7 @@ use actix::{Actor, ActorFutureExt, Addr, AsyncContext, Context, Handler, Message
 use futures_util::FutureExt;
 use futures_util::future::LocalBoxFuture;
 
+use self::health::Health;
 use super::calls::Calls;
 use super::governor::{AtOnce, Governor};
 use super::journal::Journal;
@@ -37,6 +40,8 @@ pub struct Stage<S: Step> {
     /// Calls that were made and whose report is not durable yet.
     settling: usize,
     calls: Calls<Ended>,
+    /// Whether its calls work, for the log.
+    health: Health,
     /// A claim is under way: a second would ask for the same slots again.
     claiming: bool,
     /// A hint came while claiming.
@@ -51,10 +56,18 @@ pub struct DrainStage;
 
 /// How far a lease has come.
 enum Ended {
-    /// The call was made, or not; this is left to wait for.
-    Call(Option<LocalBoxFuture<'static, ()>>),
+    /// The call was made, or not.
+    Call(Option<Made>),
     /// The report is durable, and nothing is left.
     Report,
+}
+
+/// A call that was made.
+struct Made {
+    /// Why it failed, where it did.
+    failed: Option<String>,
+    /// Left to wait for.
+    report: LocalBoxFuture<'static, ()>,
 }
 
 /// Asks how many calls are under way, or not reported durably.
@@ -74,6 +87,7 @@ impl<S: Step> Stage<S> {
             busy: 0,
             settling: 0,
             calls: Calls::default(),
+            health: Health::default(),
             claiming: false,
             look_again: false,
             draining: false,
@@ -137,7 +151,7 @@ async fn run<S: Step>(
     lease: Lease<S::Work>,
     journal: Addr<Journal>,
     governor: Addr<Governor>,
-) -> Option<LocalBoxFuture<'static, ()>> {
+) -> Option<Made> {
     let Lease {
         grant,
         task,
@@ -165,15 +179,17 @@ async fn run<S: Step>(
         step.after_panic(&work)
     });
     let held = S::token_of(&performed.event);
-    tracing::debug!(grant.id = %grant, step = task.name(), answer = performed.event.name(), "step done");
+    let failed = performed.failed.clone();
+    tracing::debug!(grant.id = %grant, step = task.name(), answer = performed.event.name(), failed, "step done");
     let report = Report {
         grant,
         task,
         event: performed.event,
         data: performed.data,
+        failed: performed.failed,
     };
     let told = journal.send(report);
-    Some(Box::pin(async move {
+    let report = Box::pin(async move {
         let kept = matches!(told.await, Ok(Ok(Reported::Kept)));
         if let Some(token) = held.filter(|_| !kept) {
             tracing::warn!(grant.id = %grant, "a token could not be stored: it is revoked at once");
@@ -182,7 +198,8 @@ async fn run<S: Step>(
                 tracing::error!(grant.id = %grant, "the revocation of a token that could not be stored panicked");
             }
         }
-    }))
+    });
+    Some(Made { failed, report })
 }
 
 impl<S: Step> Actor for Stage<S> {
@@ -198,18 +215,22 @@ impl<S: Step> Actor for Stage<S> {
             })
             .into_actor(self);
         ctx.spawn(watch.map(|_, stage, ctx| stage.look_for_work(ctx)));
-        ctx.run_interval(POLL, Self::look_for_work);
+        ctx.run_interval(POLL, |stage, ctx| {
+            stage.health.look(stage.task, stage.step.sink());
+            stage.look_for_work(ctx);
+        });
     }
 }
 
 impl<S: Step> StreamHandler<Ended> for Stage<S> {
     fn handle(&mut self, ended: Ended, ctx: &mut Self::Context) {
         match ended {
-            Ended::Call(left) => {
+            Ended::Call(made) => {
                 self.busy -= 1;
-                if let Some(left) = left {
+                if let Some(Made { failed, report }) = made {
+                    self.health.note(self.task, self.step.sink(), failed.as_deref());
                     self.settling += 1;
-                    self.calls.start(left.map(|()| Ended::Report));
+                    self.calls.start(report.map(|()| Ended::Report));
                 }
                 self.look_for_work(ctx);
             }

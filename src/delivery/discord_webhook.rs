@@ -57,9 +57,10 @@ impl Sink for DiscordWebhook {
                         return DeliveryAnswer::Delivered;
                     }
                     Ok(_) => {}
-                    Err(_) => {
+                    Err(error) => {
                         drop(permit);
-                        return again(true, "the channel cannot be read to look for an earlier post");
+                        let reason = format!("the channel cannot be read to look for an earlier post: {error}");
+                        return again(true, &reason);
                     }
                 }
             }
@@ -69,14 +70,14 @@ impl Sink for DiscordWebhook {
             permit.settle(answer.feedback);
             match answer.outcome {
                 PostAnswer::Posted(_) => DeliveryAnswer::Delivered,
-                PostAnswer::NotSent => again(false, "Discord cannot be reached"),
+                PostAnswer::NotSent(reason) => again(false, reason.as_str()),
                 PostAnswer::Later(later) => DeliveryAnswer::Later {
                     later,
                     uncertain: false,
                 },
-                PostAnswer::Unknown(_) => again(true, "Discord's answer did not tell"),
-                PostAnswer::Refused { .. } => DeliveryAnswer::Refused {
-                    reason: "Discord refused the post",
+                PostAnswer::Unknown(reason) => again(true, reason.as_str()),
+                PostAnswer::Refused { reason, .. } => DeliveryAnswer::Refused {
+                    reason: reason.to_string(),
                 },
             }
         }

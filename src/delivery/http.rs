@@ -93,7 +93,7 @@ impl Sink for HttpSink {
             let body = delivery.body.expose();
             let Ok(signature) = self.signer.sign(&id, timestamp, body.as_bytes()) else {
                 return DeliveryAnswer::Refused {
-                    reason: "the result could not be signed",
+                    reason: "the result could not be signed".to_owned(),
                 };
             };
             let headers = [
@@ -107,12 +107,14 @@ impl Sink for HttpSink {
             let (later, uncertain) = match answer {
                 Ok(HttpReply { status: 200..=299, .. }) => return DeliveryAnswer::Delivered,
                 Ok(HttpReply { status, retry_after }) => {
-                    let reason = format!("the application answered {status}");
+                    let reason = http::status_reason(status).to_string();
                     let after = retry_after;
                     (Later { after, reason }, false)
                 }
-                Err(CallFailure::NotSent) => (Later::because("the application cannot be reached"), false),
-                Err(_) => (Later::because("the application's answer did not come"), true),
+                Err(failure) => {
+                    let unsent = matches!(failure, CallFailure::NotSent(_));
+                    (Later::because(failure.name()), !unsent)
+                }
             };
             DeliveryAnswer::Later { later, uncertain }
         }

@@ -211,8 +211,8 @@ fn understood(result: Result<TokenBody, RequestTokenError<Judged, ErrorBody>>) -
             scopes: token.scope.iter().map(|s| s.as_str().to_owned()).collect(),
         }),
         Err(e) => match judged(e) {
-            Judged::Failed(CallFailure::NotSent) => ExchangeAnswer::NotSent,
-            Judged::Failed(_) => ExchangeAnswer::CutOff,
+            Judged::Failed(failure @ CallFailure::NotSent(_)) => ExchangeAnswer::NotSent(failure.reason()),
+            Judged::Failed(failure) => ExchangeAnswer::CutOff(failure.reason()),
             Judged::Later(later) => ExchangeAnswer::Later(later),
             Judged::Unclear(reason) => ExchangeAnswer::Unclear(reason),
             Judged::Unreadable => ExchangeAnswer::Unreadable,

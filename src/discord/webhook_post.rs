@@ -67,7 +67,7 @@ impl Webhooks {
             .body(body.to_string());
         let response = match request.send().await.map_err(CallFailure::from) {
             Ok(response) => response,
-            Err(CallFailure::NotSent) => return Answered::unsent(PostAnswer::NotSent),
+            Err(failure @ CallFailure::NotSent(_)) => return Answered::unsent(PostAnswer::NotSent(failure.reason())),
             Err(failure) => return Answered::unsent(PostAnswer::Unknown(failure.reason())),
         };
         let mut feedback = http::feedback(&response);

@@ -100,6 +100,25 @@ pub enum Event {
 }
 
 impl Event {
+    /// Whether a call failed, so that it is made again.
+    pub const fn is_failure(&self) -> bool {
+        matches!(
+            self,
+            Self::NotSent
+                | Self::Deferred { .. }
+                | Self::Unclear
+                | Self::CutOff
+                | Self::Unreadable
+                | Self::CredentialsRefused
+                | Self::Unauthorized
+                | Self::FetchDeferred { .. }
+                | Self::DeliveryFailed { .. }
+                | Self::DeliveryRefused { .. }
+                | Self::RevocationFailed { .. }
+                | Self::InvitationDeferred { .. }
+        )
+    }
+
     /// The name used in errors and logs.
     pub const fn name(&self) -> &'static str {
         match self {

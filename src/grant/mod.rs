@@ -13,4 +13,4 @@ pub mod transition;
 pub use event::{Event, IllegalTransition};
 pub use retry::{At, Policy};
 pub use schedule::{Due, Schedule, Task};
-pub use state::{ClosedGrant, Grant, Outcome, Reason, State};
+pub use state::{ClosedGrant, FailedCall, Grant, Outcome, Reason, State};

@@ -34,6 +34,23 @@ pub struct Grant {
     pub person: Option<UserId>,
     /// Where it stands.
     pub state: State,
+    /// The last calls that failed, the newest last. The store writes them behind the rest: records without them load.
+    #[serde(skip)]
+    pub failed: Vec<FailedCall>,
+}
+
+/// How many failed calls a grant keeps.
+pub const FAILED_CALLS: usize = 5;
+
+/// A call that failed. Nothing of it is secret.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FailedCall {
+    /// When it ended.
+    pub at: Timestamp,
+    /// Which: a step's name, and for a delivery its sink's.
+    pub call: String,
+    /// Why, such as `connection_refused` or `http_401`: without a URL or content.
+    pub reason: String,
 }
 
 /// The place a code was read from.

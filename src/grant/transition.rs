@@ -7,8 +7,8 @@ use std::time::Duration;
 use super::event::{Event, IllegalTransition};
 use super::retry::{self, At};
 use super::state::{
-    Attempts, ClosedGrant, Delivery, DeliveryState, Grant, Invitation, Outcome, Presentations, Reason, Requested,
-    Revocation, Settling, State, Token,
+    Attempts, ClosedGrant, Delivery, DeliveryState, FAILED_CALLS, FailedCall, Grant, Invitation, Outcome,
+    Presentations, Reason, Requested, Revocation, Settling, State, Token,
 };
 use crate::ids::UserId;
 use crate::secret::{AccessToken, AuthorizationCode};
@@ -45,10 +45,18 @@ impl Grant {
             person,
             state: state.ok_or(illegal)?,
             requested: self.requested.clone(),
+            failed: self.failed.clone(),
             ..*self
         };
         next.close_if_settled(at.now);
         Ok(next)
+    }
+
+    /// Keeps why a call failed, with those before it.
+    pub fn keep_failure(&mut self, failed: FailedCall) {
+        self.failed.push(failed);
+        let too_many = self.failed.len().saturating_sub(FAILED_CALLS);
+        self.failed.drain(..too_many);
     }
 
     fn while_received(

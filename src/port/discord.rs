@@ -35,7 +35,7 @@ pub enum ExchangeAnswer {
     /// 200 with a well-formed token.
     Token(Token),
     /// The connection was never opened: the code was surely not presented.
-    NotSent,
+    NotSent(Reason),
     /// 429, or 503 with `Retry-After`: not processed.
     Later(Later),
     /// A complete answer that does not tell: 500, 502, 504, any other 5xx, or an error that is not JSON.
@@ -43,7 +43,7 @@ pub enum ExchangeAnswer {
     /// Success without a token that can be read: the code is spent.
     Unreadable,
     /// A timeout or a cut connection before it was known whether the code was accepted.
-    CutOff,
+    CutOff(Reason),
     /// An OAuth2 error answer (RFC 6749 section 5.2), such as `invalid_grant`.
     Refused(Reason),
     /// `invalid_client`: the application's own credentials are wrong; the code was not looked at.

@@ -40,7 +40,7 @@ pub enum DeliveryAnswer {
     /// The sink will never take it.
     Refused {
         /// Why, for the log.
-        reason: &'static str,
+        reason: String,
     },
 }
 

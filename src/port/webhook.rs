@@ -27,7 +27,7 @@ pub enum PostAnswer {
     /// Discord saved it under this id.
     Posted(MessageId),
     /// The connection was never opened: surely not posted.
-    NotSent,
+    NotSent(Reason),
     /// 429: not posted.
     Later(Later),
     /// No clear answer: it may be posted.

@@ -287,9 +287,9 @@ impl Dispatcher {
                 let wait_s = after.map(|wait| wait.as_secs_f32());
                 tracing::warn!(lane, wait_s, "rate limited by Discord (429)");
             }
-            PostAnswer::NotSent => {
+            PostAnswer::NotSent(reason) => {
                 counts.posts_failed.add();
-                tracing::warn!(lane, "Discord cannot be reached; the post is retried");
+                tracing::warn!(lane, %reason, "Discord cannot be reached; the post is retried");
             }
             PostAnswer::Unknown(reason) => {
                 counts.posts_failed.add();

@@ -244,7 +244,7 @@ impl PostPlan {
         let lane = &mut self.lanes[index];
         lane.busy = false;
         let budget = &mut self.budgets[lane.budget];
-        if matches!(answered.outcome, PostAnswer::NotSent) {
+        if matches!(answered.outcome, PostAnswer::NotSent(_)) {
             budget.give_back(ticket);
         } else {
             budget.settle(ticket, now.moment);
@@ -267,7 +267,7 @@ impl PostPlan {
             // A limit's feedback has closed the budget above; the lines wait.
             PostAnswer::Later(_) => {}
             // It may have arrived; the service recognises a code that comes twice.
-            PostAnswer::NotSent | PostAnswer::Unknown(_) => {
+            PostAnswer::NotSent(_) | PostAnswer::Unknown(_) => {
                 lane.held_until = Some(now.moment + BACKOFF[lane.failures.min(BACKOFF.len() - 1)]);
                 lane.failures += 1;
             }

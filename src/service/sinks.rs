@@ -76,7 +76,7 @@ struct Out;
 
 impl Sink for Out {
     fn deliver<'a>(&'a self, _: &'a Delivery, _: Permit) -> LocalBoxFuture<'a, DeliveryAnswer> {
-        let reason = "its webhook did not work at the start: repair it and start again";
+        let reason = "its webhook did not work at the start: repair it and start again".to_owned();
         Box::pin(async move { DeliveryAnswer::Refused { reason } })
     }
 }

@@ -63,19 +63,21 @@ impl Step for Deliver {
                 .delivery(&work.grant, settling, work.data.as_ref(), uncertain);
             let sink = self.name.clone();
             match self.sink.deliver(&delivery, permit).await {
-                DeliveryAnswer::Delivered => Event::Delivered { sink },
+                DeliveryAnswer::Delivered => Event::Delivered { sink }.into(),
                 DeliveryAnswer::Later { later, uncertain } => {
                     let Later { after, reason } = later;
-                    tracing::warn!(grant.id = %work.grant.id, sink, reason, "a delivery failed and will be made again");
-                    Event::DeliveryFailed { sink, after, uncertain }
+                    Performed::failed(Event::DeliveryFailed { sink, after, uncertain }, reason)
                 }
                 DeliveryAnswer::Refused { reason } => {
                     tracing::error!(grant.id = %work.grant.id, sink, reason, "a delivery was refused and is parked");
-                    Event::DeliveryRefused { sink }
+                    Performed::failed(Event::DeliveryRefused { sink }, reason)
                 }
             }
-            .into()
         })
+    }
+
+    fn sink(&self) -> Option<&str> {
+        Some(&self.name)
     }
 
     fn after_panic(&self, _: &DeliverWork) -> Performed {

@@ -11,6 +11,7 @@ use crate::grant::{Event, Grant, Reason, State};
 use crate::intake::pkce;
 use crate::intake::state::pkce_id_of;
 use crate::port::discord::{ExchangeAnswer, RevokeAnswer, TokenEndpoint};
+use crate::port::later::Later;
 use crate::port::permit::Permit;
 use crate::rate::limits::{Budget, Need, Urgency};
 use crate::secret::{AccessToken, AuthorizationCode, CodeVerifier, Keys, PersonalData, RawState};
@@ -73,17 +74,16 @@ impl Step for Exchange {
             let answer = self.endpoint.exchange(&work.code, verifier.as_ref()).await;
             crash::point("exchange.after");
             permit.settle(answer.feedback);
-            let event = match answer.outcome {
-                ExchangeAnswer::Token(token) => Event::Exchanged(token),
-                ExchangeAnswer::NotSent => Event::NotSent,
-                ExchangeAnswer::Later(later) => Event::Deferred { after: later.after },
-                ExchangeAnswer::Unclear(_) => Event::Unclear,
-                ExchangeAnswer::Unreadable => Event::Unreadable,
-                ExchangeAnswer::CutOff => Event::CutOff,
-                ExchangeAnswer::Refused(reason) => Event::Refused(reason),
-                ExchangeAnswer::CredentialsRefused => Event::CredentialsRefused,
-            };
-            event.into()
+            match answer.outcome {
+                ExchangeAnswer::Token(token) => Event::Exchanged(token).into(),
+                ExchangeAnswer::NotSent(reason) => Performed::failed(Event::NotSent, reason.as_str()),
+                ExchangeAnswer::Later(Later { after, reason }) => Performed::failed(Event::Deferred { after }, reason),
+                ExchangeAnswer::Unclear(reason) => Performed::failed(Event::Unclear, reason.as_str()),
+                ExchangeAnswer::Unreadable => Performed::failed(Event::Unreadable, "no_token"),
+                ExchangeAnswer::CutOff(reason) => Performed::failed(Event::CutOff, reason.as_str()),
+                ExchangeAnswer::Refused(reason) => Event::Refused(reason).into(),
+                ExchangeAnswer::CredentialsRefused => Performed::failed(Event::CredentialsRefused, "invalid_client"),
+            }
         })
     }
 

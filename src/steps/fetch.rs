@@ -76,7 +76,7 @@ impl Fetch {
                         permit.spend();
                         permit
                     }
-                    None => return Event::FetchDeferred { after: None }.into(),
+                    None => return Performed::failed(Event::FetchDeferred { after: None }, "no_permit"),
                 },
             };
             let last_try = self.clock.now() >= work.give_up_at && *resource != Resource::User;
@@ -85,11 +85,13 @@ impl Fetch {
                     person = person.or(user);
                     json
                 }
-                FetchAnswer::Unauthorized => return Event::Unauthorized.into(),
+                FetchAnswer::Unauthorized => return Performed::failed(Event::Unauthorized, "http_401"),
                 FetchAnswer::Refused(reason) if *resource == Resource::User => {
                     return Event::FetchRefused(reason).into();
                 }
-                FetchAnswer::Later(Later { after, .. }) if !last_try => return Event::FetchDeferred { after }.into(),
+                FetchAnswer::Later(Later { after, reason }) if !last_try => {
+                    return Performed::failed(Event::FetchDeferred { after }, reason);
+                }
                 missed @ (FetchAnswer::Refused(_) | FetchAnswer::Later(_)) => {
                     if let FetchAnswer::Refused(reason) = missed {
                         tracing::warn!(resource = resource.name(), %reason, "a resource was refused: the result goes without it");
@@ -111,6 +113,7 @@ impl Fetch {
             Some(person) => Performed {
                 event: Event::Fetched { person, missing },
                 data: Some(PersonalData::new(members)),
+                failed: None,
             },
             None => Event::FetchRefused(Reason::new("no_user_id")).into(),
         }

@@ -64,10 +64,10 @@ impl Invite {
         Self { settings, with_button }
     }
 
-    async fn invite(&self, work: &InviteWork) -> Event {
+    async fn invite(&self, work: &InviteWork) -> Performed {
         // Only a signed state has both; without one there is no user to invite.
         let (Some(person), Some(nonce)) = (work.person, work.nonce) else {
-            return Event::InvitationRefused(Uninvited::Failed);
+            return Event::InvitationRefused(Uninvited::Failed).into();
         };
         let InviteSettings {
             link_issuer, contact, ..
@@ -85,26 +85,27 @@ impl Invite {
         let link = match link_issuer.mint(wanted).await {
             Ok(link) => link,
             Err(NoLink::Later(after)) => {
-                return Event::InvitationDeferred {
+                let event = Event::InvitationDeferred {
                     after: Some(after),
                     or: Uninvited::NoRoom,
                 };
+                return Performed::failed(event, "no_room");
             }
-            Err(NoLink::Failed(_)) => return deferred(None),
+            Err(NoLink::Failed(reason)) => return deferred(None, reason),
         };
         let note = match self.note(link) {
             Ok(note) => note,
             // The text was tried out when the configuration was checked.
             Err(error) => {
                 tracing::error!(%error, "the text of a new invitation could not be filled in");
-                return Event::InvitationRefused(Uninvited::Failed);
+                return Event::InvitationRefused(Uninvited::Failed).into();
             }
         };
         crash::point("invite.before");
         let sent = contact.send_direct(channel, &note, &mark(nonce)).await;
         crash::point("invite.after");
         match sent {
-            Ok(()) => Event::Invited,
+            Ok(()) => Event::Invited.into(),
             Err(error) => refused(work, error),
         }
     }
@@ -119,30 +120,24 @@ impl Invite {
     }
 }
 
-fn deferred(after: Option<Duration>) -> Event {
-    Event::InvitationDeferred {
-        after,
-        or: Uninvited::Failed,
-    }
+fn deferred(after: Option<Duration>, reason: impl Into<String>) -> Performed {
+    let or = Uninvited::Failed;
+    Performed::failed(Event::InvitationDeferred { after, or }, reason)
 }
 
-fn refused(work: &InviteWork, error: BotError) -> Event {
+fn refused(work: &InviteWork, error: BotError) -> Performed {
     match error {
         BotError::Forbidden { code } if CLOSED.contains(&code) => {
             tracing::info!(grant.id = %work.grant, "a person takes no direct messages, and was not invited anew");
-            Event::InvitationRefused(Uninvited::Closed)
+            Event::InvitationRefused(Uninvited::Closed).into()
         }
-        BotError::Transient(Later { after, reason }) => {
-            tracing::warn!(grant.id = %work.grant, reason, "a new invitation could not be sent yet");
-            deferred(after)
-        }
+        BotError::Transient(Later { after, reason }) => deferred(after, reason),
         BotError::Unauthorized | BotError::Forbidden { code: TOO_FAST } | BotError::Refused { code: TOO_FAST } => {
-            tracing::warn!(grant.id = %work.grant, %error, "a new invitation could not be sent yet");
-            deferred(None)
+            deferred(None, error.to_string())
         }
         BotError::Forbidden { .. } | BotError::NotFound { .. } | BotError::Refused { .. } => {
             tracing::warn!(grant.id = %work.grant, %error, "a new invitation was refused");
-            Event::InvitationRefused(Uninvited::Failed)
+            Event::InvitationRefused(Uninvited::Failed).into()
         }
     }
 }
@@ -173,12 +168,12 @@ impl Step for Invite {
     fn perform<'a>(&'a self, work: &'a InviteWork, _: Permit) -> LocalBoxFuture<'a, Performed> {
         Box::pin(async move {
             let invited = tokio::time::timeout(ATTEMPT, self.invite(work)).await;
-            invited.unwrap_or_else(|_| deferred(None)).into()
+            invited.unwrap_or_else(|_| deferred(None, "timeout"))
         })
     }
 
     fn after_panic(&self, _: &InviteWork) -> Performed {
-        deferred(None).into()
+        deferred(None, "panic")
     }
 }
 

@@ -55,15 +55,14 @@ impl Step for Revoke {
             match answer.outcome {
                 RevokeAnswer::Revoked => Event::Revoked.into(),
                 RevokeAnswer::Later(Later { after, reason }) => {
-                    tracing::warn!(%reason, "a revocation failed and will be made again");
-                    Event::RevocationFailed { after }.into()
+                    Performed::failed(Event::RevocationFailed { after }, reason)
                 }
                 RevokeAnswer::CredentialsRefused => {
                     tracing::error!(
                         "Discord refused the application's credentials (invalid_client): a token cannot be revoked; \
                          check discord.application_id and CODEFERRY_CLIENT_SECRET"
                     );
-                    Event::RevocationFailed { after: None }.into()
+                    Performed::failed(Event::RevocationFailed { after: None }, "invalid_client")
                 }
             }
         })

@@ -23,6 +23,11 @@ pub trait Step: 'static {
     /// Makes the call. The permit is completed with what the answer said.
     fn perform<'a>(&'a self, work: &'a Self::Work, permit: Permit) -> LocalBoxFuture<'a, Performed>;
 
+    /// The sink that it delivers to.
+    fn sink(&self) -> Option<&str> {
+        None
+    }
+
     /// What a panic during the call counts as.
     fn after_panic(&self, work: &Self::Work) -> Performed;
 
@@ -44,10 +49,29 @@ pub struct Performed {
     pub event: Event,
     /// The data that a fetch brought.
     pub data: Option<PersonalData>,
+    /// Why it failed, where it did.
+    pub failed: Option<String>,
+}
+
+impl Performed {
+    /// A call that failed for this reason.
+    pub fn failed(event: Event, reason: impl Into<String>) -> Self {
+        Self {
+            event,
+            data: None,
+            failed: Some(reason.into()),
+        }
+    }
 }
 
 impl From<Event> for Performed {
+    /// The name of an event that is a failure is its reason.
     fn from(event: Event) -> Self {
-        Self { event, data: None }
+        let failed = event.is_failure().then(|| event.name().to_owned());
+        Self {
+            event,
+            data: None,
+            failed,
+        }
     }
 }

@@ -12,6 +12,7 @@ use super::engine::{Batch, Engine, Writes};
 use super::error::OpenError;
 use super::files;
 use super::record;
+use super::records::{self, Record as _};
 use super::seal::{self, Envelope};
 use super::sled_engine::SledEngine;
 use super::write_ahead::{LogFile, WriteAhead};
@@ -19,7 +20,7 @@ use super::{StoreOptions, open};
 use crate::grant::state::{
     Attempts, Delivery, DeliveryState, Invitation, Origin, Presentations, Requested, Revocation, Settling, Token,
 };
-use crate::grant::{ClosedGrant, Grant, Outcome, Reason, State};
+use crate::grant::{ClosedGrant, FailedCall, Grant, Outcome, Reason, State};
 use crate::ids::{ChannelId, CodeHash, GrantId, Lane, MessageId, UserId};
 use crate::intake::gate::{Account, GateChange, HeldPlace, Reservation};
 use crate::intake::state::StateToken;
@@ -81,6 +82,7 @@ fn grant(n: u64, state: State) -> Grant {
         },
         person: Some(UserId(80_000_000_000_000_001)),
         state,
+        failed: Vec::new(),
     }
 }
 
@@ -406,5 +408,37 @@ fn outcomes_keep_their_stored_numbers_and_names_and_all_of_them_are_listed() {
             stored.as_ref(),
             "outcome {number}"
         );
+    }
+}
+
+/// They stand behind the rest of a record, so what was written before they were kept is read as it is.
+#[test]
+fn failed_calls_are_read_back_and_a_record_without_them_is_as_it_was() {
+    let mut grant = grants().remove(3);
+    let key = grant.key();
+    let without = grant.write(Vec::new()).expect("written");
+    assert_eq!(without, postcard::to_stdvec(&grant).expect("written"));
+    for n in 0..7 {
+        grant.keep_failure(FailedCall {
+            at: NOON,
+            call: "deliver a".to_owned(),
+            reason: format!("http_50{n}"),
+        });
+    }
+    let with = grant.write(Vec::new()).expect("written");
+    let read: Grant = records::decode(&key, &with).expect("read");
+    assert_eq!(read, grant);
+    let reasons: Vec<&str> = read.failed.iter().map(|f| f.reason.as_str()).collect();
+    assert_eq!(
+        reasons,
+        ["http_502", "http_503", "http_504", "http_505", "http_506"],
+        "the last five"
+    );
+    for odd in [
+        [&without[..], &[0]].concat(),
+        [&with[..], &[0]].concat(),
+        with[..with.len() - 1].to_vec(),
+    ] {
+        assert!(records::decode::<Grant>(&key, &odd).is_none());
     }
 }

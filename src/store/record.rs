@@ -7,7 +7,7 @@ use super::closed::Mark;
 use super::keys::hour_of;
 use super::records::Record;
 pub use super::records::Table;
-use crate::grant::{ClosedGrant, Grant};
+use crate::grant::{ClosedGrant, FailedCall, Grant};
 use crate::ids::{ChannelId, GrantId, MessageId};
 use crate::intake::gate::{Account, HeldPlace};
 use crate::time::Timestamp;
@@ -86,6 +86,26 @@ impl Record for Grant {
     const TABLE: Table = GRANTS;
     fn key(&self) -> Vec<u8> {
         grant_key(self.id).to_vec()
+    }
+    /// The failed calls follow where there are any: a record from before they were kept has none.
+    fn write(&self, to: Vec<u8>) -> postcard::Result<Vec<u8>> {
+        let bytes = postcard::to_extend(self, to)?;
+        if self.failed.is_empty() {
+            return Ok(bytes);
+        }
+        postcard::to_extend(&self.failed, bytes)
+    }
+    fn read(bytes: &[u8]) -> Option<Self> {
+        let (mut grant, rest): (Self, _) = postcard::take_from_bytes(bytes).ok()?;
+        if !rest.is_empty() {
+            let (failed, rest): (Vec<FailedCall>, _) = postcard::take_from_bytes(rest).ok()?;
+            // Written by no version: one record has one form.
+            if failed.is_empty() || !rest.is_empty() {
+                return None;
+            }
+            grant.failed = failed;
+        }
+        Some(grant)
     }
     fn hour(&self) -> Option<i64> {
         Some(hour_of(self.received_at))

@@ -38,6 +38,17 @@ pub trait Record: Serialize + DeserializeOwned + PartialEq {
     /// Its key. All keys of a table have the same length.
     fn key(&self) -> Vec<u8>;
 
+    /// Adds its bytes.
+    fn write(&self, to: Vec<u8>) -> postcard::Result<Vec<u8>> {
+        postcard::to_extend(self, to)
+    }
+
+    /// Reads what [`write`](Self::write) wrote; `None` for anything else.
+    fn read(bytes: &[u8]) -> Option<Self> {
+        let (record, rest) = postcard::take_from_bytes(bytes).ok()?;
+        rest.is_empty().then_some(record)
+    }
+
     /// The hour whose key seals it; `None` where it holds no secret and names no person.
     fn hour(&self) -> Option<i64> {
         None
@@ -46,8 +57,7 @@ pub trait Record: Serialize + DeserializeOwned + PartialEq {
 
 /// Reads a record back; `None` for what this program has not written under that key.
 pub fn decode<R: Record>(key: &[u8], bytes: &[u8]) -> Option<R> {
-    let (record, rest): (R, _) = postcard::take_from_bytes(bytes).ok()?;
-    (rest.is_empty() && record.key() == key).then_some(record)
+    R::read(bytes).filter(|record| record.key() == key)
 }
 
 /// An engine with the keys that seal what it holds.
@@ -68,7 +78,7 @@ impl Records {
     /// Adds a record to a batch, in place of the one under its key.
     pub fn put<R: Record>(&mut self, batch: &mut Batch, record: &R) -> Result<(), StoreError> {
         let key = record.key();
-        let write = |to: Vec<u8>| postcard::to_extend(record, to).map_err(|e| sealing(R::TABLE, &e.to_string()));
+        let write = |to: Vec<u8>| record.write(to).map_err(|e| sealing(R::TABLE, &e.to_string()));
         let Some(hour) = record.hour() else {
             batch.put(R::TABLE.id, &key, write(seal::plain())?);
             return Ok(());

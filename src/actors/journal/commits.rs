@@ -11,9 +11,9 @@ use tokio::sync::oneshot;
 
 use super::Journal;
 use super::message::{BeginsLater, JournalError};
-use super::open_grants::Changed;
+use super::open_grants::{Changed, Ended};
 use crate::actors::calls::Calls;
-use crate::grant::Task;
+use crate::grant::{Reason, Task};
 use crate::ids::{GrantId, MessageId};
 use crate::metrics;
 use crate::store::StoreError;
@@ -182,6 +182,16 @@ impl Journal {
     }
 
     fn tell_of(&mut self, changed: &Changed) {
+        for Ended {
+            grant,
+            outcome,
+            reason,
+            took,
+        } in &changed.ended
+        {
+            let (outcome, reason) = (outcome.name(), reason.as_ref().map(Reason::as_str));
+            tracing::info!(grant.id = %grant, outcome, reason, took_ms = took.as_millis() as u64, "a code came to its end");
+        }
         for closed in &changed.closed {
             *self.outcomes.entry(closed.outcome).or_default() += 1;
             metrics::grant_closed(closed.outcome);

@@ -116,6 +116,8 @@ pub struct Report {
     pub event: Event,
     /// The data that a fetch brought.
     pub data: Option<PersonalData>,
+    /// Why the call failed, where it did.
+    pub failed: Option<String>,
 }
 
 /// What became of a report.

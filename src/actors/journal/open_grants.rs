@@ -6,6 +6,7 @@
 
 mod ageing;
 mod begin;
+mod changed;
 mod entry;
 mod gate;
 mod index;
@@ -17,7 +18,7 @@ use std::sync::Arc;
 use rand::rngs::StdRng;
 
 use self::ageing::REMEMBER_FOR;
-use crate::grant::{ClosedGrant, Event, Grant, IllegalTransition, Outcome, Policy, Schedule, State, Task};
+use crate::grant::{Event, FailedCall, Grant, IllegalTransition, Outcome, Policy, Schedule, State, Task};
 use crate::ids::{ChannelId, CodeHash, GrantId, MessageId, UserId};
 use crate::intake::gate::{Gate, GateRules};
 use crate::intake::state::expiry_of;
@@ -26,33 +27,8 @@ use crate::store::{Change, Loaded, SeenCode, SourceMessage, UsedNonce};
 use crate::time::Timestamp;
 
 pub use self::begin::Begun;
+pub use self::changed::{Changed, Ended};
 pub use self::entry::{Appended, Carried, Redirected};
-
-/// Changes to make durable, and the grants whose tasks are offered again once they are.
-#[derive(Debug, Default)]
-pub struct Changed {
-    /// The changes, in order.
-    pub changes: Vec<Change>,
-    /// The grants they touch, once per change of memory.
-    pub grants: Vec<GrantId>,
-    /// The source messages they touch, likewise.
-    pub source_messages: Vec<MessageId>,
-    /// Grants that closed with this.
-    pub closed: Vec<ClosedGrant>,
-    /// Deliveries that were given up after having been parked, with their sinks.
-    pub given_up: Vec<(GrantId, String)>,
-    /// Nothing depends on them, and doing again what they record is harmless: they may leave with later ones.
-    pub may_wait: bool,
-}
-
-impl Changed {
-    /// Adds later changes.
-    pub fn add(&mut self, later: Self) {
-        self.changes.extend(later.changes);
-        self.grants.extend(later.grants);
-        self.source_messages.extend(later.source_messages);
-    }
-}
 
 /// The rules for open grants.
 #[derive(Debug, Clone)]
@@ -191,7 +167,7 @@ impl OpenGrants {
         &mut self,
         id: GrantId,
         task: Task,
-        event: Event,
+        (event, failed): (Event, Option<String>),
         data: Option<PersonalData>,
         now: Timestamp,
     ) -> Result<Changed, IllegalTransition> {
@@ -203,6 +179,14 @@ impl OpenGrants {
             event: event.name(),
         };
         let grant = self.entries.get(&id).map(|e| Arc::clone(&e.grant)).ok_or(gone)?;
+        let failed = failed.map(|reason| FailedCall {
+            at: now,
+            call: match &event {
+                Event::DeliveryFailed { sink, .. } | Event::DeliveryRefused { sink } => format!("deliver {sink}"),
+                _ => task.name().to_owned(),
+            },
+            reason,
+        });
         let mut also = Vec::new();
         let revoked = matches!(event, Event::Revoked);
         if task == Task::Revoke
@@ -216,7 +200,7 @@ impl OpenGrants {
                 self.doubt(Some(person));
             }
         }
-        let next = match grant.apply(event, self.policy.at(now)) {
+        let mut next = match grant.apply(event, self.policy.at(now)) {
             Ok(next) => next,
             Err(illegal) => {
                 // No grant can hold the reported token. Its stage revokes it, which kills the person's other tokens too.
@@ -225,6 +209,9 @@ impl OpenGrants {
                 return Err(illegal);
             }
         };
+        if let Some(failed) = failed {
+            next.keep_failure(failed);
+        }
         if let (State::Settling(settling), Some(data)) = (&next.state, data)
             && settling.has_data
         {
@@ -356,6 +343,7 @@ impl OpenGrants {
             changed.changes.push(Change::UseNonce(UsedNonce { nonce, keep_until }));
         }
         self.free_place(before.as_deref(), &next, changed);
+        changed.note_end(before.as_deref(), &next, now);
         let people = [before.as_ref().and_then(|b| b.person), next.person];
         let open = (!matches!(next.state, State::Closed(_))).then_some(&next);
         self.reindex(id, before.as_deref(), open);

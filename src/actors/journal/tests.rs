@@ -39,6 +39,7 @@ async fn report(site: &Site, grant: GrantId, task: Task, event: Event) -> Report
     let report = Report {
         grant,
         task,
+        failed: event.is_failure().then(|| event.name().to_owned()),
         event,
         data,
     };

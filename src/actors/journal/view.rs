@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use super::Journal;
 use super::message::JournalError;
 use super::open_grants::OpenGrants;
-use crate::grant::state::{DeliveryState, Revocation};
+use crate::grant::state::{DeliveryState, FailedCall, Invitation, Revocation};
 use crate::grant::{ClosedGrant, Grant, Outcome, State};
 use crate::ids::{GrantId, Lane, UserId};
 use crate::metrics;
@@ -45,6 +45,63 @@ pub struct GrantView {
     /// `not_needed`, `owed`, `sent`, `closed` (their direct messages are), `no_room` or `failed`.
     #[serde(default)]
     pub invitation: Option<String>,
+    /// When each call that is owed is made next: `exchange`, `fetch`, `deliver <sink>`, `revoke` or `invite`.
+    #[serde(default)]
+    pub next_attempts: BTreeMap<String, String>,
+    /// The last calls that failed, the newest last.
+    #[serde(default)]
+    pub failed_calls: Vec<FailedView>,
+}
+
+/// A call that failed.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct FailedView {
+    /// When it ended.
+    #[serde(with = "rfc3339")]
+    pub at: Timestamp,
+    /// Which, by the names of `next_attempts`.
+    pub call: String,
+    /// The kind of failure, such as `connection_refused` or `http_401`.
+    pub reason: String,
+    /// The status, where an answer came.
+    pub status: Option<u16>,
+}
+
+impl From<&FailedCall> for FailedView {
+    fn from(failed: &FailedCall) -> Self {
+        let status = failed.reason.strip_prefix("http_");
+        Self {
+            at: failed.at,
+            call: failed.call.clone(),
+            reason: failed.reason.clone(),
+            status: status.and_then(|status| status.parse().ok()),
+        }
+    }
+}
+
+/// When each owed call of a grant is made next.
+fn next_attempts(grant: &Grant) -> BTreeMap<String, String> {
+    let mut next: Vec<(String, Timestamp)> = Vec::new();
+    match &grant.state {
+        State::Received { presentations, .. } => next.push(("exchange".to_owned(), presentations.not_before)),
+        State::Exchanged { attempts, .. } => next.push(("fetch".to_owned(), attempts.not_before)),
+        State::Settling(settling) => {
+            let owed = settling
+                .deliveries
+                .iter()
+                .filter(|(_, d)| d.state == DeliveryState::Owed);
+            next.extend(owed.map(|(sink, d)| (format!("deliver {sink}"), d.attempts.not_before)));
+            if let Revocation::Owed { attempts, .. } = &settling.revocation {
+                next.push(("revoke".to_owned(), attempts.not_before));
+            }
+            if let Invitation::Owed(attempts) = &settling.invitation {
+                next.push(("invite".to_owned(), attempts.not_before));
+            }
+        }
+        State::Exchanging { .. } | State::Closed(_) => {}
+    }
+    let tried = next.into_iter().map(|(call, at)| (call, at.max(grant.received_at)));
+    tried.map(|(call, at)| (call, at.to_string())).collect()
 }
 
 impl GrantView {
@@ -54,6 +111,8 @@ impl GrantView {
             person: grant.person,
             code_hash: grant.code_hash.map(crate::ids::CodeHash::short),
             deadline: Some(grant.deadline.to_string()),
+            next_attempts: next_attempts(grant),
+            failed_calls: grant.failed.iter().map(FailedView::from).collect(),
             ..Self::new(grant.id, grant.state.name(), grant.origin.lane, grant.received_at)
         };
         match &grant.state {
@@ -114,6 +173,8 @@ impl GrantView {
             deliveries: BTreeMap::new(),
             revocation: None,
             invitation: None,
+            next_attempts: BTreeMap::new(),
+            failed_calls: Vec::new(),
         }
     }
 }

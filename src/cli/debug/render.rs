@@ -35,12 +35,22 @@ pub fn listing(answer: &Value) -> String {
 
 /// One grant, one line per field.
 pub fn one(answer: &Value) -> String {
-    let mut table = out::table();
+    let (mut table, now) = (out::table(), SystemClock.now());
     for (name, value) in answer.as_object().into_iter().flatten() {
-        let shown = if name == "deliveries" {
-            deliveries(value)
-        } else {
-            text(value)
+        let shown = match name.as_str() {
+            "deliveries" => deliveries(value),
+            "next_attempts" => lines(
+                value
+                    .as_object()
+                    .into_iter()
+                    .flatten()
+                    .map(|(call, at)| format!("{call}: {}", relative(at, now))),
+            ),
+            "failed_calls" => lines(value.as_array().into_iter().flatten().map(|failed| {
+                let ago = relative(&failed["at"], now);
+                format!("{ago}, {}: {}", text(&failed["call"]), text(&failed["reason"]))
+            })),
+            _ => text(value),
         };
         table.add_row([name.replace('_', " "), shown]);
     }
@@ -129,6 +139,16 @@ fn deliveries(value: &Value) -> String {
         "-".to_owned()
     } else {
         shown.join(", ")
+    }
+}
+
+/// One a line.
+fn lines(all: impl Iterator<Item = String>) -> String {
+    let shown: Vec<String> = all.collect();
+    if shown.is_empty() {
+        "-".to_owned()
+    } else {
+        shown.join("\n")
     }
 }
 

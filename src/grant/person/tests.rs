@@ -44,6 +44,7 @@ fn received(ms: u64) -> Grant {
             code: AuthorizationCode::new("code"),
             presentations: Presentations::default(),
         },
+        failed: Vec::new(),
     }
 }
 

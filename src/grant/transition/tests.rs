@@ -51,6 +51,7 @@ fn received() -> Grant {
             code: AuthorizationCode::new(CODE),
             presentations: Presentations::default(),
         },
+        failed: Vec::new(),
     }
 }
 

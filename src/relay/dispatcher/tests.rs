@@ -155,7 +155,10 @@ async fn codes_that_die_are_told_after_the_living_and_dropped_after_ten_minutes(
     // Discord cannot be reached for 150 s.
     let start = Instant::now();
     let down = move |_: usize, _| match start.elapsed() {
-        gone if gone < Duration::from_secs(150) => (PostAnswer::NotSent, HttpFeedback::default()),
+        gone if gone < Duration::from_secs(150) => (
+            PostAnswer::NotSent(Reason::new("connection_refused")),
+            HttpFeedback::default(),
+        ),
         _ => fine(),
     };
     let bench = Bench::new(1, 18, down);
@@ -180,7 +183,12 @@ async fn codes_that_die_are_told_after_the_living_and_dropped_after_ten_minutes(
     );
     assert_eq!(bench.counts.expired.get(), 30);
 
-    let never = Bench::new(1, 18, |_, _| (PostAnswer::NotSent, HttpFeedback::default()));
+    let never = Bench::new(1, 18, |_, _| {
+        (
+            PostAnswer::NotSent(Reason::new("connection_refused")),
+            HttpFeedback::default(),
+        )
+    });
     never
         .run(Duration::from_secs(1), async |offers| {
             assert_eq!(offer(&offers, never.callback(0, false).0).await, CallbackAnswer::Safe);

@@ -4,9 +4,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use codeferry::delivery::http::{HttpReply, HttpSink};
-use codeferry::http::CallFailure;
+use codeferry::http::{CallFailure, Unsent};
 use codeferry::secret::CallbackSecret;
 use codeferry::time::SystemClock;
+use tokio::io::AsyncWriteExt as _;
 
 use super::TIMEOUT;
 use super::fault_server::{FaultServer, Play, answer, closed_port, endless_head};
@@ -27,7 +28,7 @@ async fn posted(play: Play) -> Result<HttpReply, CallFailure> {
 pub async fn post_to(url: &str) -> String {
     match sink(url).post(&[], r#"{"user":"CANARY"}"#).await {
         Ok(reply) => format!("{} {:?}", reply.status, reply.retry_after.map(|d| d.as_millis())),
-        Err(CallFailure::NotSent) => "not sent".to_owned(),
+        Err(CallFailure::NotSent(_)) => "not sent".to_owned(),
         Err(_) => "unknown".to_owned(),
     }
 }
@@ -86,8 +87,46 @@ async fn every_other_answer_is_told_apart() {
         let shown = format!("{play:?}");
         assert_eq!(posted(play).await, expected, "{shown}");
     }
-    let nobody = format!("http://{}/", closed_port().await);
-    for url in [nobody.as_str(), "http://192.0.2.1/", "file:///etc/passwd"] {
-        assert_eq!(sink(url).post(&[], "{}").await, Err(CallFailure::NotSent), "{url}");
-    }
+}
+
+#[tokio::test]
+async fn a_connection_that_was_never_opened_says_why() {
+    let closed = closed_port().await;
+    let check = async |url: &str, want: Unsent| {
+        assert_eq!(
+            sink(url).post(&[], "{}").await,
+            Err(CallFailure::NotSent(want)),
+            "{url}"
+        );
+    };
+    check(&format!("http://{closed}/"), Unsent::Refused).await;
+    check("https://codeferry.invalid/", Unsent::Dns).await;
+    check("file:///etc/passwd", Unsent::Other).await;
+    let plain = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+    let address = plain.local_addr().expect("its address");
+    let speak = async {
+        let (mut connection, _) = plain.accept().await.expect("a client");
+        let _ = connection.write_all(b"HTTP/1.1 400 Bad Request\r\n\r\n").await;
+        connection
+    };
+    let url = format!("https://{address}/");
+    tokio::join!(speak, check(&url, Unsent::Tls));
+}
+
+#[tokio::test]
+async fn a_proxy_that_refuses_is_told_apart_from_a_network_that_is_down() {
+    let through = async |play: Option<Play>| {
+        let server = FaultServer::start(play.into_iter().collect()).await;
+        let proxy = reqwest::Proxy::all(format!("http://{}", server.address())).expect("an address");
+        let client = reqwest::Client::builder().proxy(proxy).build().expect("a client");
+        let error = client
+            .get("https://discord.com/")
+            .send()
+            .await
+            .expect_err("no way through");
+        CallFailure::from(error)
+    };
+    let forbidden = through(Some(answer(403, "", "", ""))).await;
+    assert_eq!(forbidden, CallFailure::NotSent(Unsent::Proxy));
+    assert_eq!(forbidden.name(), "proxy_refused");
 }

@@ -50,11 +50,11 @@ pub async fn exchange_at(address: SocketAddr) -> (String, Option<HttpFeedback>) 
 fn named(answer: &ExchangeAnswer) -> String {
     match answer {
         ExchangeAnswer::Token(token) => format!("token for {}", token.scopes.join("+")),
-        ExchangeAnswer::NotSent => "not sent".to_owned(),
+        ExchangeAnswer::NotSent(_) => "not sent".to_owned(),
         ExchangeAnswer::Later(later) => format!("deferred {}", later.after.expect("a wait").as_millis()),
         ExchangeAnswer::Unclear(reason) => format!("unclear {reason}"),
         ExchangeAnswer::Unreadable => "unreadable".to_owned(),
-        ExchangeAnswer::CutOff => "cut off".to_owned(),
+        ExchangeAnswer::CutOff(_) => "cut off".to_owned(),
         ExchangeAnswer::Refused(reason) => format!("refused {reason}"),
         ExchangeAnswer::CredentialsRefused => "credentials refused".to_owned(),
     }
@@ -255,7 +255,7 @@ async fn a_lost_answer_is_cut_off_within_the_timeout() {
     }
     let server = FaultServer::resetting().await;
     let answered = exchange_with(&endpoint_at(server.address())).await;
-    assert!(matches!(answered.outcome, ExchangeAnswer::CutOff), "{answered:?}");
+    assert!(matches!(answered.outcome, ExchangeAnswer::CutOff(_)), "{answered:?}");
     assert!(answered.feedback.is_none());
     assert_eq!(server.connections(), 1, "a code is never sent twice on its own");
 }
@@ -320,7 +320,7 @@ async fn an_answer_of_three_megabytes_with_its_token_last_is_read() {
 #[tokio::test]
 async fn a_connection_that_never_opened_is_not_sent() {
     let answered = exchange_with(&endpoint_at(closed_port().await)).await;
-    assert!(matches!(answered.outcome, ExchangeAnswer::NotSent), "{answered:?}");
+    assert!(matches!(answered.outcome, ExchangeAnswer::NotSent(_)), "{answered:?}");
     check_silent(&format!("{answered:?}"));
 }
 

@@ -42,7 +42,7 @@ pub async fn post_at(address: SocketAddr) -> (String, Option<HttpFeedback>) {
     check_silent(&format!("{answered:?}"));
     let name = match answered.outcome {
         PostAnswer::Posted(id) => format!("posted {id}"),
-        PostAnswer::NotSent => "not sent".to_owned(),
+        PostAnswer::NotSent(_) => "not sent".to_owned(),
         PostAnswer::Later(later) => format!("deferred {}", later.after.expect("a wait").as_millis()),
         PostAnswer::Unknown(reason) => format!("unknown {reason}"),
         PostAnswer::Refused { reason, code } => format!("refused {reason} {code}"),

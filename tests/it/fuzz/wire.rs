@@ -49,7 +49,7 @@ pub fn token_answers() {
                 let scopes: usize = token.scopes.iter().map(String::len).sum();
                 assert!(token.access.expose().len() + scopes <= 3 * input.len());
             }
-            ExchangeAnswer::NotSent | ExchangeAnswer::Later(_) => panic!("{status} was an answer: {answer:?}"),
+            ExchangeAnswer::NotSent(_) | ExchangeAnswer::Later(_) => panic!("{status} was an answer: {answer:?}"),
             other => silent(&format!("{other:?}")),
         }
     };

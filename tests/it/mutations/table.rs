@@ -6,6 +6,7 @@ mod gate;
 mod listeners;
 mod results;
 mod surroundings;
+mod unsaid;
 mod worker;
 
 use super::{Mutation, Target};
@@ -18,20 +19,13 @@ pub(super) fn mutations() -> impl Iterator<Item = &'static Mutation> {
         listeners::MUTATIONS,
         results::MUTATIONS,
         surroundings::MUTATIONS,
+        unsaid::MUTATIONS,
         worker::MUTATIONS,
     ];
     lists.into_iter().flatten()
 }
 
 const MUTATIONS: &[Mutation] = &[
-    Mutation {
-        breaks: "an id is read from a JSON number, which may have been rounded",
-        file: "src/ids.rs",
-        find: "d.deserialize_str(IdVisitor).map($name)",
-        replace: "serde_json::Value::deserialize(d)?.to_string().trim_matches('\"').parse().map_err(de::Error::custom)",
-        target: Target::Lib,
-        caught_by: "ids::tests::ids_are_read_from_strings_of_17_to_20_digits_and_never_from_numbers",
-    },
     Mutation {
         breaks: "codes are not de-duplicated",
         file: "src/actors/journal/open_grants/entry.rs",

@@ -80,7 +80,10 @@ fn a_link_asked_for_over_the_control_interface_says_where_until_when_and_by_whic
     for (body, says) in [
         (json!({ "user_id": "12" }).to_string(), "17 to 20 digits"),
         // What JavaScript makes of 80000000000000001 is the id of somebody else.
-        (json!({ "user_id": 80_000_000_000_000_000_u64 }).to_string(), "as a string"),
+        (
+            json!({ "user_id": 80_000_000_000_000_000_u64 }).to_string(),
+            "as a string",
+        ),
         (
             json!({ "user_id": PERSON.to_string(), "purpose": "nothing" }).to_string(),
             "use one of: default, linked-role",

@@ -80,6 +80,49 @@ fn a_callback_is_signed_and_made_again_with_the_same_id_while_the_other_sink_and
 }
 
 #[test]
+fn a_receivers_status_and_the_next_attempt_are_told_in_the_log_and_by_queue_show() {
+    let receiver = Receiver::new(401);
+    let (site, _) = with_callback(&receiver);
+    let service = site.run_ready();
+    site.sign_in(0, 1);
+    until(Duration::from_secs(20), "three attempts", || receiver.count(401) >= 3);
+    receiver.answers(410);
+    until(Duration::from_secs(20), "another answer", || receiver.count(410) >= 1);
+    let show = || {
+        let listed = site.json(&["debug", "queue", "list"]);
+        let id = listed["grants"][0]["id"].as_str().expect("an id").to_owned();
+        (site.json(&["debug", "queue", "show", &id]), id)
+    };
+    until(Duration::from_secs(5), "the answer is written down", || {
+        show().0["failed_calls"].as_array().is_some_and(|all| all.len() >= 4)
+    });
+    let (shown, id) = show();
+    let told: Vec<_> = shown["failed_calls"].as_array().into_iter().flatten().collect();
+    assert_eq!(
+        (&told[0]["status"], &told[3]["status"]),
+        (&401.into(), &410.into()),
+        "{shown}"
+    );
+    assert_eq!(
+        (&told[3]["reason"], &told[3]["call"]),
+        (&"http_410".into(), &"deliver callback".into())
+    );
+    assert!(shown["next_attempts"]["deliver callback"].is_string(), "{shown}");
+    let (text, _) = exits(&site.codeferry(&["debug", "queue", "show", &id]), 0);
+    assert!(text.contains("deliver callback: http_410"), "{text}");
+    let log = service.log();
+    for once in ["reason=\"http_401\"", "reason=\"http_410\"", "outcome=\"completed\""] {
+        assert_eq!(log.matches(once).count(), 1, "{once}: {log}");
+    }
+    // The history is the store's as well.
+    service.drain();
+    assert_eq!(
+        site.json(&["debug", "queue", "show", &id])["failed_calls"],
+        shown["failed_calls"]
+    );
+}
+
+#[test]
 fn a_delivery_is_parked_without_its_sink_and_goes_out_when_it_is_requeued() {
     let receiver = Receiver::new(503);
     let (site, with_sink) = with_callback(&receiver);

@@ -81,7 +81,7 @@ impl Journal {
         let reported = claimed.iter().map(|grant| {
             let (event, data) = event(grant);
             self.open_grants
-                .report(grant.id, task, event, data, self.now)
+                .report(grant.id, task, (event, None), data, self.now)
                 .expect("it may happen")
         });
         let reported = reported.collect();

@@ -115,6 +115,7 @@ pub fn grant_at(at: Timestamp, n: u64) -> Grant {
             code: AuthorizationCode::new(format!("CODE-CANARY-{n:06}")),
             presentations: Presentations::default(),
         },
+        failed: Vec::new(),
     }
 }
 

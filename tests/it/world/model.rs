@@ -341,7 +341,8 @@ impl Bench {
                 uncertain: matches!(answer, Answer::Cut),
             },
         };
-        match self.open_grants.report(id, task, event, data, self.now()) {
+        let failed = event.is_failure().then(|| event.name().to_owned());
+        match self.open_grants.report(id, task, (event, failed), data, self.now()) {
             Ok(changed) => self.commit(changed),
             // The grant had moved on while the call was under way: whoever holds a token revokes it.
             Err(_) => self.fact(code).alive &= task != Task::Exchange,

@@ -239,7 +239,7 @@ impl TokenEndpoint for Outside {
                     };
                     (ExchangeAnswer::Token(token), Some(self.heard(200, None)))
                 }
-                (Fate::NotSent, _) => (ExchangeAnswer::NotSent, None),
+                (Fate::NotSent, _) => (ExchangeAnswer::NotSent(Reason::new("connection_refused")), None),
                 (Fate::Limited(wait), _) => (
                     ExchangeAnswer::Later(Later::limited(wait)),
                     Some(self.heard(429, Some(wait))),
@@ -248,7 +248,7 @@ impl TokenEndpoint for Outside {
                     ExchangeAnswer::Unclear(Reason::new("http_502")),
                     Some(self.heard(502, None)),
                 ),
-                (Fate::Cut(_), _) => (ExchangeAnswer::CutOff, None),
+                (Fate::Cut(_), _) => (ExchangeAnswer::CutOff(Reason::new("timeout")), None),
                 (Fate::Refused, _) => (ExchangeAnswer::CredentialsRefused, Some(self.heard(401, None))),
                 _ => (
                     ExchangeAnswer::Refused(Reason::new("invalid_grant")),

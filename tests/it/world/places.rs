@@ -242,7 +242,9 @@ impl Sink for App {
             match fate.0 {
                 Fate::Failed(_) => again(false),
                 Fate::Cut(_) => again(true),
-                Fate::Refused => DeliveryAnswer::Refused { reason: "on purpose" },
+                Fate::Refused => DeliveryAnswer::Refused {
+                    reason: "on purpose".to_owned(),
+                },
                 _ => DeliveryAnswer::Delivered,
             }
         }

@@ -170,6 +170,7 @@ impl OpenGrants {
             person: requested.user,
             requested,
             state: placeholder,
+            failed: Vec::new(),
         };
         grant.state = match (redirect.result, refused) {
             (Err(error), _) if error.as_str() == RELAY_EXPIRED => {

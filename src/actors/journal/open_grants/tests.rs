@@ -78,7 +78,9 @@ fn step(open_grants: &mut OpenGrants, id: GrantId, task: Task, event: Event, dat
         panic!("{task:?} of {id} may begin")
     };
     open_grants.durable(&begun.grants, &begun.source_messages, NOW);
-    open_grants.report(id, task, event, data, NOW).expect("it may happen")
+    open_grants
+        .report(id, task, (event, None), data, NOW)
+        .expect("it may happen")
 }
 
 /// Two sign-ins of one person, both with their token on the disk.
@@ -306,7 +308,7 @@ fn left_after_a_revocation(open_grants: &mut OpenGrants, first: GrantId, now: Ti
         panic!("it may begin")
     };
     let revoked = open_grants
-        .report(first, Task::Revoke, Event::Revoked, None, now)
+        .report(first, Task::Revoke, (Event::Revoked, None), None, now)
         .expect("it may happen");
     open_grants.durable(&revoked.grants, &revoked.source_messages, now);
     open_grants.outstanding().0

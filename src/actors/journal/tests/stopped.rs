@@ -77,6 +77,7 @@ fn a_store_that_failed_stops_everything_that_must_be_written_down() {
             task: Task::Exchange,
             event: exchanged(claimed[0]),
             data: None,
+            failed: None,
         };
         let failed = |error: &JournalError| matches!(error, JournalError::Store(error) if error.is_disk_full());
         let kept = site.journal.send(report).await.expect("it lives");

@@ -74,7 +74,7 @@ fn a_result_goes_after_a_minute_and_then_nobody_is_invited_any_more() {
         (Begun::Stale, _)
     ));
     open_grants
-        .report(ids[0], Task::Invite, Event::Invited, None, over)
+        .report(ids[0], Task::Invite, (Event::Invited, None), None, over)
         .expect_err("the result has told otherwise");
 }
 
