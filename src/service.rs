@@ -18,7 +18,7 @@ use rand::distr::{Alphanumeric, SampleString};
 use rand::rngs::StdRng;
 use tokio::sync::{mpsc, oneshot, watch};
 
-use self::checks::{reached, set_command, surroundings, who_we_are};
+use self::checks::{reached, set_command, surroundings, unserved, who_we_are};
 use self::failure::of_bot;
 use self::wiring::{Callbacks, Journalled, Outside, wire};
 use crate::actors::governor::{Governor, Observe};
@@ -64,14 +64,22 @@ pub struct Service {
     /// Why it ended by itself, once it has.
     pub ended: watch::Receiver<Option<Ended>>,
     /// The end of the start, beside which codes flow already: the gateway's session, or what is wrong with the
-    /// surroundings. Without a bot there is no session.
-    pub opened: oneshot::Receiver<Result<Option<GatewaySession>, Failure>>,
+    /// surroundings.
+    pub opened: oneshot::Receiver<Result<Opened, Failure>>,
     /// Discord's time as far as it is known.
     pub clock: SharedClock,
     /// The key under which codes are remembered.
     pub code_hash_key: Key,
     /// Where results go.
     pub sinks: Vec<Rc<dyn Sink>>,
+}
+
+/// What a start came to.
+pub struct Opened {
+    /// The gateway's session; without a bot there is none.
+    pub session: Option<GatewaySession>,
+    /// What is not fine yet although codes are taken, in words for the operator.
+    pub not_fine: Vec<String>,
 }
 
 impl Service {
@@ -221,7 +229,7 @@ fn finish_start(
     probe_token: String,
     gateway: Option<GatewaySettings>,
     notes: mpsc::Sender<GatewayNote>,
-) -> oneshot::Receiver<Result<Option<GatewaySession>, Failure>> {
+) -> oneshot::Receiver<Result<Opened, Failure>> {
     let command = set_command(Rc::clone(&bot), config.clone());
     let direct = config.intake.http.listen.is_some();
     let checks = surroundings(
@@ -231,6 +239,7 @@ fn finish_start(
         endpoint,
         probe_token,
     );
+    let redirect = unserved(config.discord.redirect_uri.clone());
     let (told, opened) = oneshot::channel();
     spawn(async move {
         let session = async {
@@ -242,9 +251,14 @@ fn finish_start(
                 .map(Some)
                 .map_err(|error| of_bot("the gateway cannot be found", error))
         };
-        let opened = futures_util::future::try_join3(checks, command, session).await;
+        let redirect = async { Ok(redirect.await) };
+        let opened = futures_util::future::try_join4(checks, command, redirect, session).await;
+        let opened = opened.map(|(mut not_fine, command, redirect, session)| {
+            not_fine.extend(command.into_iter().chain(redirect));
+            Opened { session, not_fine }
+        });
         // The receiver is gone where the service is draining.
-        let _ = told.send(opened.map(|((), (), session)| session));
+        let _ = told.send(opened);
     });
     opened
 }

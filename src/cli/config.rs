@@ -1,5 +1,7 @@
 //! `config`: check, show and describe the configuration.
 
+mod machine;
+
 use std::fmt::Write as _;
 
 use clap::Subcommand;
@@ -49,13 +51,13 @@ pub fn run(args: &Args, global: &Global) -> anyhow::Result<Exit> {
 
 fn check(locator: &Locator, json: bool) -> anyhow::Result<Exit> {
     let (command, checked) = if config::is_relays_own(locator) {
-        let relay = config::load_relay(locator);
+        let relay = config::check_relay(locator, machine::of_relay);
         if let Ok((config, _)) = &relay {
             http::trust::prepare(config.extra_ca.as_deref(), [&config.api_base])?;
         }
         ("relay", relay.map(|(config, _)| relay_would_run(&config)))
     } else {
-        let checked = config::check(locator);
+        let checked = config::check(locator, machine::of_service);
         checked.as_ref().map_or(Ok(()), super::run::trust)?;
         ("run", checked.map(|config| would_run(&config)))
     };

@@ -56,9 +56,10 @@ async fn serve(config: Config, secrets: Secrets, pages: Pages, global: &Global) 
     let mut signals =
         Signals::listen().map_err(|e| Failure::new(Exit::Bug, "cannot install signal handlers").source(e))?;
     let started = tokio::time::Instant::now();
+    let (begin, mut begun) = watch::channel(());
     let ready: Rc<dyn Fn()> = Rc::new(move || {
-        let ms = started.elapsed().as_millis() as u64;
-        tracing::info!(after_start_ms = ms, "READY: codes are taken");
+        // The receiver is gone where the service ends.
+        let _ = begin.send(());
     });
     let Some(mut service) = start(&config, &secrets, &ready, &mut signals).await? else {
         return Ok(Exit::Fine);
@@ -77,6 +78,8 @@ async fn serve(config: Config, secrets: Secrets, pages: Pages, global: &Global) 
     let mut saved = Saved::watch(config.file.as_deref()).await;
     let mut gateway = None;
     let mut opening = true;
+    // READY takes both: codes come in, and the surroundings were looked at.
+    let mut not_fine = None;
     let outcome = loop {
         tokio::select! {
             () = saved.next() => reload(&service, &mut running, &secrets, global).await,
@@ -97,11 +100,11 @@ async fn serve(config: Config, secrets: Secrets, pages: Pages, global: &Global) 
             opened = &mut service.opened, if opening => {
                 opening = false;
                 match opened {
-                    Ok(Ok(session)) => {
-                        if session.is_none() {
+                    Ok(Ok(opened)) => {
+                        if opened.session.is_none() {
                             ready();
                         }
-                        gateway = session;
+                        (gateway, not_fine) = (opened.session, Some(opened.not_fine));
                     }
                     Ok(Err(failure)) => break give_up(&service, failure, &config, &mut signals).await,
                     Err(_) => {
@@ -109,6 +112,10 @@ async fn serve(config: Config, secrets: Secrets, pages: Pages, global: &Global) 
                         break Err(bug.way_out("please report the log lines above"));
                     }
                 }
+            }
+            Ok(()) = begun.changed(), if not_fine.is_some() => {
+                tell_ready(started.elapsed(), &std::mem::take(&mut not_fine).unwrap_or_default());
+                not_fine = Some(Vec::new());
             }
             why = first(&mut ended) => break end(&service, why, &config, &mut signals).await,
         }
@@ -122,6 +129,20 @@ async fn serve(config: Config, secrets: Secrets, pages: Pages, global: &Global) 
     }
     control.stop().await;
     outcome
+}
+
+/// Says that codes are taken, and what is not fine yet.
+fn tell_ready(after: Duration, not_fine: &[String]) {
+    let after_start_ms = after.as_millis() as u64;
+    if not_fine.is_empty() {
+        tracing::info!(after_start_ms, "READY: codes are taken");
+    } else {
+        tracing::warn!(
+            after_start_ms,
+            "READY: codes are taken, but not all is fine yet: {}",
+            not_fine.join("; ")
+        );
+    }
 }
 
 /// Starts the service; `None` if a signal ended the process meanwhile.

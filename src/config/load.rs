@@ -25,10 +25,30 @@ pub fn load(locator: &Locator) -> Result<(Config, Secrets), ConfigErrors> {
     faults.or(config.zip(secrets))
 }
 
-/// The configuration, its secrets checked as far as that needs no writing.
-pub fn check(locator: &Locator) -> Result<Config, ConfigErrors> {
-    let (config, _, faults) = read_all(locator, false);
+/// Something that this machine would refuse.
+#[derive(Debug)]
+pub struct Trouble {
+    /// The key.
+    pub key: &'static str,
+    /// What is wrong.
+    pub problem: String,
+    /// What would be right.
+    pub cure: String,
+}
+
+/// The configuration, its secrets checked as far as that needs no writing; `machine` says what this machine would refuse
+/// of it.
+pub fn check(locator: &Locator, machine: impl FnOnce(&Config) -> Vec<Trouble>) -> Result<Config, ConfigErrors> {
+    let (config, _, mut faults) = read_all(locator, false);
+    add(&mut faults, locator, config.as_ref().map(machine));
     faults.or(config)
+}
+
+fn add(faults: &mut ConfigErrors, locator: &Locator, found: Option<Vec<Trouble>>) {
+    let layers = read(locator);
+    for Trouble { key, problem, cure } in found.into_iter().flatten() {
+        faults.name(layers.place(key), Some(key), problem, cure);
+    }
 }
 
 fn read_all(locator: &Locator, may_write: bool) -> (Option<Config>, Option<Secrets>, ConfigErrors) {
@@ -116,12 +136,21 @@ pub fn is_relays_own(locator: &Locator) -> bool {
 
 /// What a relay reads, and its secrets; all faults of both together. Of what only a service needs nothing is missed.
 pub fn load_relay(locator: &Locator) -> Result<(RelayConfig, RelaySecrets), ConfigErrors> {
+    check_relay(locator, |_| Vec::new())
+}
+
+/// The same; `machine` says what this machine would refuse of it.
+pub fn check_relay(
+    locator: &Locator,
+    machine: impl FnOnce(&RelayConfig) -> Vec<Trouble>,
+) -> Result<(RelayConfig, RelaySecrets), ConfigErrors> {
     let layers = read(locator);
     let mut check = Checker::new(&layers);
     let config = RelayConfig::read(&mut check);
     check.relations_of_relay();
     let mut read = Reader::new(&locator.environment, check.faults);
     let secrets = RelaySecrets::read(&layers, &mut read);
+    add(&mut read.faults, locator, config.as_ref().map(machine));
     read.faults.or(config.zip(secrets))
 }
 

@@ -4,11 +4,15 @@
 use std::net::SocketAddr;
 
 use toml::Value;
+use url::Url;
 
 use super::check::Checker;
 use super::rules::from_word;
 use crate::intake::state::StateMode;
 use crate::port::discord::Resource;
+
+/// `sun_path` of unix(7) has 108 bytes, the last of which is 0.
+const LONGEST_SOCKET: usize = 107;
 
 /// The scope that each resource needs ([Discord Docs/OAuth2 Scopes](https://docs.discord.com/developers/topics/oauth2#shared-resources-oauth2-scopes)).
 const fn scope_of(resource: Resource) -> &'static str {
@@ -34,6 +38,7 @@ impl Checker<'_> {
         }
         if direct {
             self.signed_for("intake.http.listen");
+            self.served("intake.http.listen");
         }
         if tree.is_true("reinvite.enabled") && tree.text("state.mode").is_some_and(|mode| mode != "signed") {
             self.bad(
@@ -54,6 +59,7 @@ impl Checker<'_> {
             }
         }
         self.control();
+        self.socket();
         self.resources();
         self.refill();
     }
@@ -136,10 +142,46 @@ impl Checker<'_> {
         }
     }
 
+    /// Names a redirect URI that our own front would answer with 404. A proxy before it may take a prefix away.
+    fn served(&mut self, key: &str) {
+        let uri = self
+            .layers
+            .text("discord.redirect_uri")
+            .and_then(|uri| Url::parse(&uri).ok());
+        if let Some(uri) = uri
+            && !uri.path().ends_with("/callback")
+        {
+            self.bad(
+                "discord.redirect_uri",
+                format!(
+                    "has the path `{}`, but with `{key}` only `/callback` is served",
+                    uri.path()
+                ),
+                "let it end with `/callback`, here and on the page OAuth2 of the developer portal",
+            );
+        }
+    }
+
+    /// Names a socket whose path the system refuses.
+    fn socket(&mut self) {
+        let key = "control.socket";
+        let path = self.layers.text(key).filter(|path| !path.is_empty());
+        let bytes = path.map_or(0, |path| self.layers.base.join(path).as_os_str().len());
+        if bytes > LONGEST_SOCKET {
+            let problem = format!("is a path of {bytes} bytes, and a socket's has at most {LONGEST_SOCKET}");
+            self.bad(
+                key,
+                problem,
+                "use a shorter one, such as \"/run/codeferry/control.sock\"",
+            );
+        }
+    }
+
     /// Names what the relay of a service's file would refuse, if there is one.
     pub(super) fn relation_to_relay(&mut self) {
         if !self.layers.items("relay.lanes").is_empty() {
             self.signed_for("relay.lanes");
+            self.served("relay.lanes");
         }
     }
 

@@ -326,15 +326,6 @@ pub(super) fn name() -> Rule<String> {
     })
 }
 
-/// An OAuth2 scope: visible ASCII without quote and backslash (RFC 6749 section 3.3).
-pub(super) fn scope() -> Rule<String> {
-    let cure = "write one scope an element, as in `[\"identify\", \"guilds\"]`";
-    parsed("", "not a valid scope", Some(cure), |text| {
-        let fits = |b: u8| b.is_ascii_graphic() && b != b'"' && b != b'\\';
-        (!text.is_empty() && text.bytes().all(fits)).then(|| text.to_owned())
-    })
-}
-
 /// A duration within bounds, such as `10s`.
 pub(super) fn span(least: Duration, most: Duration) -> Rule<Duration> {
     let [shortest, longest] = [least, most].map(humantime::format_duration);

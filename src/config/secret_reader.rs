@@ -80,8 +80,25 @@ impl<'a> Reader<'a> {
     /// A text that goes into an HTTP header or form: visible ASCII, with spaces inside at most.
     pub(super) fn token(&mut self, name: &str, needed: Option<&str>) -> Option<Zeroizing<String>> {
         let (text, from) = self.text(name, needed)?;
+        let is_word =
+            |part: &str| !part.is_empty() && part.bytes().all(|b| b.is_ascii_alphanumeric() || b"-_".contains(&b));
+        // A token has three parts with the bot's id in the first; a client secret is 32 letters and digits.
+        let is_bot_token = text.len() > 50 && text.split('.').count() == 3 && text.split('.').all(is_word);
+        let is_client_secret = text.len() == 32 && is_word(&text);
         if name == "CODEFERRY_BOT_TOKEN" && text.starts_with("Bot ") {
             self.fault(&from, "starts with `Bot `", "give the token alone");
+        } else if name == "CODEFERRY_BOT_TOKEN" && is_client_secret {
+            let cure = "copy the token from the developer portal, page Bot; the client secret is of the page OAuth2";
+            self.fault(&from, "looks like a client secret, not like a bot's token", cure);
+        } else if name == "CODEFERRY_CLIENT_SECRET" && is_bot_token {
+            let cure = "copy the client secret from the developer portal, page OAuth2; the token is of the page Bot";
+            self.fault(&from, "looks like a bot's token, not like a client secret", cure);
+        } else if text.len() > 1 && text.starts_with(['"', '\'']) && text.ends_with(['"', '\'']) {
+            self.fault(
+                &from,
+                "stands in quotes",
+                "give it without quotes: an env file keeps them",
+            );
         } else if text.bytes().all(|b| b.is_ascii_graphic() || b == b' ') && text.trim() == text.as_str() {
             return Some(text);
         } else {

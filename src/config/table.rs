@@ -17,8 +17,9 @@ use url::Url;
 use super::check::At;
 use super::rules::{
     Permille, Rule, address, base_url, id, lanes, limit, list, log_level, name, optional, or_none, path, proxies,
-    scope, section, share, some_of, span, switch, verbatim_url, whole, word,
+    section, share, some_of, span, switch, verbatim_url, whole, word,
 };
+use super::scopes::scope;
 use super::section::{Changes, Section, keys};
 use super::shape::{Key, Shape, below};
 use super::sinks::{SinkConfig, sinks};

@@ -88,6 +88,19 @@ impl HttpBotApi {
         self.caller.json(call).await.map(Some)
     }
 
+    /// Whether the bot holds READ_MESSAGE_HISTORY in a channel: without it a list of messages is empty, but one message,
+    /// which need not exist, is refused.
+    pub async fn may_read_history(&self, channel: ChannelId) -> Result<bool, BotError> {
+        // No message has its channel's own id, but the first of a thread or a forum's post.
+        let path = format!("/channels/{channel}/messages/{channel}");
+        let call = Call::as_bot(Method::GET, Route("message", channel.0), &path);
+        match self.caller.call(call).await {
+            Ok(_) | Err(BotError::NotFound { code: UNKNOWN_MESSAGE }) => Ok(true),
+            Err(BotError::Forbidden { .. }) => Ok(false),
+            Err(error) => Err(error),
+        }
+    }
+
     async fn delete_as_bot(&self, channel: ChannelId, message: MessageId) -> Result<(), BotError> {
         let path = format!("/channels/{channel}/messages/{message}");
         let call = Call::as_bot(Method::DELETE, Route("message", channel.0), &path);

@@ -4,10 +4,13 @@
 use std::rc::Rc;
 use std::time::Duration;
 
+use url::Url;
+
 use super::failure::{of_bot, unreadable};
 use crate::actors::listener::WatchedLane;
 use crate::config::{Config, WireVersion};
 use crate::discord::bot::HttpBotApi;
+use crate::http::is_loopback;
 use crate::lifecycle::{Exit, Failure};
 use crate::port::contact::{Contact as _, MOST_CHOICES, OwnCommand};
 use crate::port::discord::{ApplicationFacts, BotApi, BotError, RevokeAnswer, TokenEndpoint};
@@ -64,15 +67,16 @@ pub(super) async fn who_we_are(bot: &dyn BotApi, config: &Config) -> Result<Appl
     Ok(facts)
 }
 
-/// What can be checked while codes already flow. A passing fault is no failure; the parts retry by themselves. Nor is a
-/// lane that does not work, which the listener takes out, while another one or direct intake is a way in.
+/// What can be checked while codes already flow; what is not fine yet is answered. A passing fault is no failure, for the
+/// parts retry by themselves. Nor is a lane that does not work, which the listener takes out, while another one or direct
+/// intake is a way in.
 pub(super) async fn surroundings(
     bot: Rc<HttpBotApi>,
     lanes: Vec<WatchedLane>,
     direct: bool,
     endpoint: Rc<dyn TokenEndpoint>,
     nobodys_token: String,
-) -> Result<(), Failure> {
+) -> Result<Vec<String>, Failure> {
     let probe = async {
         match endpoint.revoke(&AccessToken::new(nobodys_token)).await.outcome {
             RevokeAnswer::CredentialsRefused => Err(Failure::new(
@@ -80,48 +84,93 @@ pub(super) async fn surroundings(
                 "Discord refuses the application's credentials (invalid_client)",
             )
             .way_out("check discord.application_id and CODEFERRY_CLIENT_SECRET (page \"OAuth2\" of the portal)")),
-            RevokeAnswer::Revoked | RevokeAnswer::Later(_) => Ok(()),
+            RevokeAnswer::Revoked => Ok(Vec::new()),
+            RevokeAnswer::Later(Later { reason, .. }) => {
+                Ok(vec![format!("the client secret could not be checked ({reason})")])
+            }
         }
     };
     let looked = futures_util::future::join_all(lanes.iter().map(|lane| look_at(&bot, lane)));
     let (probed, looked) = futures_util::future::join(probe, looked).await;
-    probed?;
-    let mut wrong: Vec<Failure> = looked.into_iter().filter_map(Result::err).collect();
+    let mut not_fine = probed?;
+    let mut wrong = Vec::new();
+    for lane in looked {
+        match lane {
+            Ok(unsure) => not_fine.extend(unsure),
+            Err(failure) => wrong.push(failure),
+        }
+    }
     if wrong.len() == lanes.len() && !wrong.is_empty() && !direct {
         return Err(wrong.swap_remove(0));
     }
     for failure in wrong {
         tracing::error!(reason = %failure, "a lane does not work: codes come by the other ways");
+        not_fine.push(failure.to_string());
     }
-    Ok(())
+    Ok(not_fine)
 }
 
-async fn look_at(bot: &HttpBotApi, lane: &WatchedLane) -> Result<(), Failure> {
+/// A lane's channel, what the bot may do there, and its webhook.
+async fn look_at(bot: &HttpBotApi, lane: &WatchedLane) -> Result<Vec<String>, Failure> {
+    let mut not_fine = Vec::new();
+    let mut unknown = |what: &str, later: Later| {
+        not_fine.push(format!(
+            "lane {}: {what} could not be looked at ({})",
+            lane.lane, later.reason
+        ));
+    };
     match bot.channel(lane.channel).await {
-        Ok(()) | Err(BotError::Transient(_)) => {}
+        Ok(()) => {}
+        Err(BotError::Transient(later)) => unknown("the channel", later),
         Err(error) => return Err(of_bot(&unreadable(lane.channel), error)),
     }
     match bot.webhook_channel(lane.webhook).await {
-        Ok(channel) if channel == lane.channel => Ok(()),
-        Ok(channel) => Err(Failure::new(
-            Exit::Usage,
-            format!(
-                "lane {}: webhook {} posts into channel {channel}, not {}",
-                lane.lane, lane.webhook, lane.channel
-            ),
-        )
-        .way_out("correct intake.lanes, or move the webhook")),
+        Ok(channel) if channel == lane.channel => {}
+        Ok(channel) => {
+            return Err(Failure::new(
+                Exit::Usage,
+                format!(
+                    "lane {}: webhook {} posts into channel {channel}, not {}",
+                    lane.lane, lane.webhook, lane.channel
+                ),
+            )
+            .way_out("correct intake.lanes, or move the webhook"));
+        }
         // Without MANAGE_WEBHOOKS it cannot be looked at; the first message will show.
-        Err(BotError::Forbidden { .. } | BotError::Transient(_)) => Ok(()),
-        Err(error) => Err(of_bot(&format!("lane {}: webhook {}", lane.lane, lane.webhook), error)),
+        Err(BotError::Forbidden { .. }) => {}
+        Err(BotError::Transient(later)) => unknown("the webhook", later),
+        Err(error) => return Err(of_bot(&format!("lane {}: webhook {}", lane.lane, lane.webhook), error)),
     }
+    match bot.may_read_history(lane.channel).await {
+        Ok(true) => {}
+        Ok(false) => not_fine.push(format!(
+            "lane {}: the bot lacks Read Message History in channel {}, so a code that the gateway misses is lost",
+            lane.lane, lane.channel
+        )),
+        Err(BotError::Transient(later)) => unknown("the history", later),
+        Err(error) => return Err(of_bot(&unreadable(lane.channel), error)),
+    }
+    Ok(not_fine)
+}
+
+/// A redirect URI on this machine where nothing listens. A connection is opened and closed; nothing is asked.
+pub(super) async fn unserved(redirect_uri: String) -> Option<String> {
+    let uri = Url::parse(&redirect_uri).ok().filter(is_loopback)?;
+    let address = (
+        uri.host_str()?.trim_matches(['[', ']']).to_owned(),
+        uri.port_or_known_default()?,
+    );
+    let connected = tokio::time::timeout(Duration::from_secs(1), tokio::net::TcpStream::connect(address)).await;
+    (!matches!(connected, Ok(Ok(_)))).then(|| {
+        format!("nothing listens at discord.redirect_uri `{redirect_uri}`: start the relay, or set intake.http.listen")
+    })
 }
 
 /// Makes the slash command what the configuration says. Where Discord cannot be reached it is tried again beside
 /// everything else: the command of the last start is still there.
-pub(super) async fn set_command(bot: Rc<HttpBotApi>, config: Config) -> Result<(), Failure> {
+pub(super) async fn set_command(bot: Rc<HttpBotApi>, config: Config) -> Result<Option<String>, Failure> {
     let Some(name) = config.commands.connect.clone() else {
-        return Ok(());
+        return Ok(None);
     };
     let purposes = &config.state.purposes;
     if let Some(unoffered) = purposes.get(MOST_CHOICES..).filter(|rest| !rest.is_empty()) {
@@ -143,7 +192,7 @@ pub(super) async fn set_command(bot: Rc<HttpBotApi>, config: Config) -> Result<(
         Ok(())
     };
     match set(&bot).await {
-        Ok(()) => Ok(()),
+        Ok(()) => Ok(None),
         Err(BotError::Transient(Later { reason, .. })) => {
             tracing::warn!(reason, "the slash command could not be set and is tried again");
             tokio::task::spawn_local(async move {
@@ -151,7 +200,7 @@ pub(super) async fn set_command(bot: Rc<HttpBotApi>, config: Config) -> Result<(
                     tracing::error!(%error, "the slash command was refused: people cannot use it");
                 }
             });
-            Ok(())
+            Ok(Some("the slash command is not set yet".to_owned()))
         }
         Err(error) => Err(of_bot("the slash command of commands.connect cannot be set", error)),
     }

@@ -66,6 +66,15 @@ impl InstanceLock {
     }
 }
 
+/// Whether a process that is alive has its number in the lock of a store's folder. Nothing is locked.
+pub fn is_in_use(root: &Path) -> bool {
+    let holder = File::open(root.join("LOCK"))
+        .ok()
+        .and_then(|mut file| holder(&mut file));
+    let process = holder.and_then(|id| rustix::process::Pid::from_raw(i32::try_from(id).ok()?));
+    process.is_some_and(|process| rustix::process::test_kill_process(process).is_ok())
+}
+
 /// The number in a lock file.
 fn holder(file: &mut File) -> Option<u32> {
     let mut text = String::new();

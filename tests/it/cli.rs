@@ -264,3 +264,63 @@ fn log_directives_that_cannot_be_read_are_2() {
     );
     assert!(err.contains("CODEFERRY_LOG"), "{err}");
 }
+
+/// What `run` would refuse after some seconds, or after a sign-in, is known before.
+#[test]
+fn config_check_refuses_what_this_machine_or_a_slip_of_the_hand_would_make_run_refuse() {
+    let check = |config: String, variables: &[(&str, &str)], says: &[&str]| {
+        let folder = folder_with(&config);
+        fs::create_dir(folder.path().join("pages")).expect("made");
+        fs::write(folder.path().join("pages/success.html"), "{{ wipe }}{% if").expect("written");
+        let (_, err) = exits(&codeferry(folder.path(), &["config", "check"], variables), 2);
+        assert!(says.iter().all(|part| err.contains(part)), "{err}");
+        let (out, _) = exits(&codeferry(folder.path(), &["config", "check", "--json"], variables), 2);
+        assert!(out.contains("\"ok\":false"), "{out}");
+    };
+    let example = include_str!("../../config/example.toml");
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").expect("a free port");
+    let address = taken.local_addr().expect("its address");
+    let with = |more: &str| format!("{example}\n{more}\n");
+    check(
+        with(&format!("[intake.http]\nlisten = \"{address}\"\n")),
+        &GIVEN,
+        &["`intake.http.listen` cannot be listened on: Address already in use"],
+    );
+    check(
+        with("[intake.http]\nlisten = \"127.0.0.1:0\"\npages = \"pages\"\n"),
+        &GIVEN,
+        &[
+            "`intake.http.pages` cannot be used",
+            "success.html` is not a valid template",
+        ],
+    );
+    check(
+        with("[journal]\npath = \"codeferry.toml/journal\"\n"),
+        &GIVEN,
+        &[
+            "`journal.path` needs a folder, but `",
+            "codeferry.toml` is a file; name another path",
+        ],
+    );
+    let token = "MTUzNjAwMDAwMDAwMDAwMDAwOQ.GAbCdE.CANARY89012345678901234567890123456789";
+    let secret = "CANARY78901234567890123456789012";
+    let swapped = [
+        GIVEN[2],
+        ("CODEFERRY_BOT_TOKEN", secret),
+        ("CODEFERRY_CLIENT_SECRET", token),
+    ];
+    check(
+        example.to_owned(),
+        &swapped,
+        &[
+            "environment CODEFERRY_BOT_TOKEN: looks like a client secret, not like a bot's token",
+            "environment CODEFERRY_CLIENT_SECRET: looks like a bot's token, not like a client secret",
+        ],
+    );
+    let quoted = [GIVEN[1], GIVEN[2], ("CODEFERRY_BOT_TOKEN", "\"CANARY-bot\"")];
+    check(
+        example.to_owned(),
+        &quoted,
+        &["stands in quotes; give it without quotes"],
+    );
+}

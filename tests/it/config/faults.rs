@@ -342,3 +342,48 @@ fn purposes_and_scopes_are_names() {
     .expect_err("too many");
     assert!(rendered(&errors)[0].contains("has 257 names, not 1 to 256"));
 }
+
+#[test]
+fn a_scope_that_discord_does_not_know_is_named_with_the_one_that_was_meant() {
+    let discord = "application_id = 1536000000000000001\nredirect_uri = \"https://relay.example/callback\"\n\
+                   scopes = [\"identify\", \"gilds\", \"frobnicate\"]";
+    says(
+        &[("[discord]", discord)],
+        &[
+            "4: `discord.scopes[1]` is `gilds`, not a scope of Discord's; did you mean \"guilds\"?",
+            "4: `discord.scopes[2]` is `frobnicate`, not a scope of Discord's; see the list of scopes in Discord's \
+             documentation, page OAuth2",
+        ],
+    );
+}
+
+#[test]
+fn a_redirect_uri_that_our_own_front_does_not_serve_is_refused() {
+    let direct = "listen = \"127.0.0.1:8080\"";
+    let at = |uri: &str| format!("application_id = 1536000000000000001\nredirect_uri = \"https://app.example{uri}\"");
+    says(
+        &[("[discord]", &at("/oauth")), ("[intake.http]", direct)],
+        &[
+            "3: `discord.redirect_uri` has the path `/oauth`, but with `intake.http.listen` only `/callback` is served; let \
+           it end with `/callback`, here and on the page OAuth2 of the developer portal",
+        ],
+    );
+    // A proxy may take the prefix away; another relay serves what it likes.
+    for (uri, more) in [("/callback", direct), ("/sign-in/callback", direct), ("/oauth", "")] {
+        let text = good_but(&[("[discord]", &at(uri)), ("[intake.http]", more)]);
+        read(&text, []).unwrap_or_else(|e| panic!("{uri}: {e}"));
+    }
+}
+
+#[test]
+fn a_socket_whose_path_is_too_long_is_refused() {
+    let body = format!("socket = \"/{}\"", "x".repeat(107));
+    says(
+        &[("[control]", &body)],
+        &[
+            "12: `control.socket` is a path of 108 bytes, and a socket's has at most 107; use a shorter one, such as \
+           \"/run/codeferry/control.sock\"",
+        ],
+    );
+    read(&good_but(&[("[control]", &body.replacen('x', "", 1))]), []).expect("107 bytes are fine");
+}

@@ -180,7 +180,7 @@ fn keys_are_made_once_only_when_all_else_is_right() {
         ("CODEFERRY_PKCE_KEY", OTHER_KEY),
     ];
     locator.environment = given.into();
-    config::check(&locator).expect("good");
+    config::check(&locator, |_| Vec::new()).expect("good");
     assert!(!folder.path().join("data").exists(), "checking writes nothing");
     let (config, first) = config::load(&locator).expect("good");
     let (_, second) = config::load(&locator).expect("good");

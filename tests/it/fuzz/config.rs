@@ -125,7 +125,7 @@ pub fn secrets() {
             environment: variables.into_iter().filter(|(_, value)| !value.is_empty()).collect(),
             folder: folder.path().into(),
         };
-        match config::check(&locator) {
+        match config::check(&locator, |_| Vec::new()) {
             Ok(config) => silent(&format!("{config:?}")),
             Err(errors) => silent(&format!("{errors} {errors:?}")),
         }

@@ -4,8 +4,8 @@ use std::io::{Read as _, Write as _};
 use std::process::Stdio;
 use std::time::Duration;
 
-use codeferry::simulator::SimulatorOptions;
 use codeferry::simulator::options::BotPermissions;
+use codeferry::simulator::{PortalChange, SimulatorOptions};
 
 use super::test_support::{PERSON, Site};
 use crate::patience::{Process, until};
@@ -65,7 +65,13 @@ fn a_start_takes_dead_lanes_out_names_them_and_ends_with_2_only_if_none_is_left(
 
 #[test]
 fn without_any_lane_left_direct_intake_is_a_way_in() {
-    let site = with_dead_lanes(2, "[intake.http]\nlisten = \"127.0.0.1:0\"\n");
+    let mut site = with_dead_lanes(2, "[intake.http]\nlisten = \"127.0.0.1:0\"\n");
+    let uri = "http://127.0.0.1:8710/callback".to_owned();
+    site.simulator.change_portal(PortalChange {
+        redirect_uris: Some(vec![uri.clone()]),
+        ..PortalChange::default()
+    });
+    site.variables.insert("CODEFERRY_DISCORD__REDIRECT_URI".to_owned(), uri);
     assert!(site.simulator.permit(site.lane(0).0, UNSEEN));
     let mut service = site.run_ready();
     for lane in [0, 1] {

@@ -313,6 +313,54 @@ fn an_intent_that_is_refused_even_so_ends_with_2_and_names_the_switch() {
 }
 
 #[test]
+fn ready_tells_what_is_not_fine_yet() {
+    let site = Site::without_limits("");
+    permit(&site, |p| p.read_history = false);
+    let service = site.run_ready();
+    let log = service.log();
+    let line = log
+        .lines()
+        .find(|line| line.contains("READY: codes are taken"))
+        .expect("a line");
+    for part in [
+        "WARN",
+        "lane 0: the bot lacks Read Message History in channel 1536340000000000100",
+        "nothing listens at discord.redirect_uri `http://127.0.0.1:8710/oauth`: start the relay, or set intake.http.listen",
+    ] {
+        assert!(line.contains(part), "{line}");
+    }
+    service.drain();
+    // With the permission, and somebody at the port, all is fine.
+    permit(&site, |_| {});
+    let relay = TcpListener::bind("127.0.0.1:8710");
+    let service = site.run_ready();
+    assert_eq!(
+        service.log().contains("not all is fine yet"),
+        relay.is_err(),
+        "{}",
+        service.log()
+    );
+    service.drain();
+}
+
+#[test]
+fn a_service_whose_surroundings_are_refused_is_never_ready() {
+    let site = Site::without_limits("");
+    edit(&site, "1536343300000000100", "1536343300000000999");
+    // The gateway's session begins long before the webhook's answer.
+    site.simulator
+        .faults()
+        .add(FaultRule::on(Endpoint::WebhookItself, Fault::DelayAnswer { ms: 2_000 }));
+    let mut service = site.run();
+    assert_eq!(service.ends(Duration::from_secs(30)), 2, "{}", service.log());
+    let log = service.log();
+    assert!(
+        log.contains("the gateway session began") && !log.contains("READY"),
+        "{log}"
+    );
+}
+
+#[test]
 fn an_empty_history_is_not_an_empty_channel_and_the_missing_permission_is_named() {
     let mut site = Site::without_limits("");
     set(&mut site, "CODEFERRY_INTAKE__POLL_EVERY", "500ms");

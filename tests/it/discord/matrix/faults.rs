@@ -308,8 +308,8 @@ fn transports() -> Vec<Fault> {
                 Play::Reset,
                 texts([
                     "not sent",
-                    "retry not_sent None",
-                    "retry not_sent None",
+                    "retry connection_refused None",
+                    "retry connection_refused None",
                     "not sent",
                     "not sent",
                     "transient None",
