@@ -102,6 +102,22 @@ pub fn keep_memory_private() {
     let _ = rustix::process::set_dumpable_behavior(rustix::process::DumpableBehavior::NotDumpable);
 }
 
+/// The store, the sockets and the calls of a service need about 60 descriptors at the least; its end needs some too.
+const LEAST_DESCRIPTORS: u64 = 128;
+
+/// Refuses a start under which a later one would fail for want of descriptors.
+pub fn enough_descriptors() -> Result<(), Failure> {
+    let limit = rustix::process::getrlimit(rustix::process::Resource::Nofile).current;
+    match limit {
+        Some(limit) if limit < LEAST_DESCRIPTORS => Err(Failure::new(
+            Exit::Usage,
+            format!("only {limit} files may be open at once, and the service needs {LEAST_DESCRIPTORS}"),
+        )
+        .way_out("raise the limit: `ulimit -n 1024`, or `LimitNOFILE=1024` in the unit")),
+        _ => Ok(()),
+    }
+}
+
 /// A signal's request to the service.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Request {

@@ -1,7 +1,8 @@
 //! Puts the running service together from a checked configuration, and takes it apart again.
 //!
-//! It owns the order of a start: the store first, then who we are, then the actors with the history reading, and the
-//! gateway last; what can be checked beside that is checked while codes already flow.
+//! It owns the order of a start: the store with the journal first, which can be asked from then on; then who we are, then
+//! the other actors with the history reading, and the gateway last; what can be checked beside that is checked while codes
+//! already flow.
 
 mod checks;
 pub mod direct;
@@ -20,7 +21,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 
 use self::checks::{reached, set_command, surroundings, unserved, who_we_are};
 use self::failure::of_bot;
-use self::wiring::{Callbacks, Journalled, Outside, wire};
+use self::wiring::{Core, Journalled, Outside, wire};
 use crate::actors::governor::{Governor, Observe};
 use crate::actors::journal::Journal;
 use crate::actors::listener::Listener;
@@ -59,17 +60,11 @@ pub struct Service {
     pub listener: Addr<Listener>,
     /// Supervises the actors; `Shutdown` drains.
     pub pipeline: Addr<Pipeline>,
-    /// The store's handle.
-    pub store: CommitterHandle,
     /// Why it ended by itself, once it has.
     pub ended: watch::Receiver<Option<Ended>>,
     /// The end of the start, beside which codes flow already: the gateway's session, or what is wrong with the
     /// surroundings.
     pub opened: oneshot::Receiver<Result<Opened, Failure>>,
-    /// Discord's time as far as it is known.
-    pub clock: SharedClock,
-    /// The key under which codes are remembered.
-    pub code_hash_key: Key,
     /// Where results go.
     pub sinks: Vec<Rc<dyn Sink>>,
 }
@@ -83,16 +78,15 @@ pub struct Opened {
 }
 
 impl Service {
-    /// Opens the store and starts everything. `on_ready` is called when a gateway session began. Once it has answered,
-    /// only a drain may end it: exchanges may be under way.
+    /// Waits for Discord and starts everything else. `on_ready` is called when a gateway session began. Once it has
+    /// answered, only a drain may end it: exchanges may be under way.
     pub async fn start(
         config: &Config,
         secrets: &Secrets,
+        core: &mut Core,
         clock: SharedClock,
         on_ready: Rc<dyn Fn()>,
     ) -> Result<Self, Failure> {
-        let mut random: StdRng = rand::make_rng();
-        let (store, loaded, code_hash_key) = open_store(config, &clock)?;
         let base = ApiBase::parse(config.discord.api_base.as_str())
             .map_err(|e| Failure::new(Exit::Usage, "discord.api_base cannot be used").source(e))?;
         let bot_token = secrets.bot_token.clone();
@@ -105,7 +99,7 @@ impl Service {
             Some(_) => Some(who_we_are(&*bot, config).await?),
             None => None,
         };
-        // All that can be refused comes before the first actor: once exchanges begin, only a drain may end them.
+        // All that can be refused comes before the first stage: once exchanges begin, only a drain may end them.
         let endpoint = token_endpoint(config, secrets, &base)?;
         let server =
             HttpResourceServer::new(&base, config.discord.guild_id, config.stages.fetch.timeout).map_err(no_client)?;
@@ -114,15 +108,11 @@ impl Service {
 
         let (notes, noted) = mpsc::channel(NOTES);
         let (commands, uses) = config.commands.connect.as_ref().map(|_| mpsc::channel(USES)).unzip();
-        let probe_token = Alphanumeric.sample_string(&mut random, 30);
+        let probe_token = Alphanumeric.sample_string(&mut rand::make_rng::<StdRng>(), 30);
         let actors = wire(
             config,
             secrets,
-            Journalled {
-                store: store.clone(),
-                loaded,
-                code_hash_key: code_hash_key.clone(),
-            },
+            core,
             Outside {
                 endpoint: Rc::new(endpoint),
                 server: Rc::new(server),
@@ -134,13 +124,8 @@ impl Service {
                     .map_or(UserId(config.discord.application_id.0), |f| f.bot),
                 sinks: named,
                 notes: noted,
-                clock,
-                random,
             },
-            Callbacks {
-                on_ready,
-                on_closed: None,
-            },
+            on_ready,
         );
         let observer = actors.governor.clone();
         spawn(async move {
@@ -162,11 +147,8 @@ impl Service {
             governor: actors.governor,
             listener: actors.listener,
             pipeline: actors.pipeline,
-            store,
             ended: actors.ended,
             opened,
-            clock: actors.clock,
-            code_hash_key,
             sinks,
         })
     }
@@ -197,6 +179,17 @@ fn token_endpoint(config: &Config, secrets: &Secrets, base: &ApiBase) -> Result<
         revoke_timeout: config.stages.revoke.timeout,
     })
     .map_err(no_client)
+}
+
+/// Opens the store and starts what needs nothing of Discord.
+pub fn open(config: &Config, secrets: &Secrets, clock: &SharedClock) -> Result<Core, Failure> {
+    let (store, loaded, code_hash_key) = open_store(config, clock)?;
+    let journalled = Journalled {
+        store,
+        loaded,
+        code_hash_key,
+    };
+    Ok(Core::new(config, secrets, journalled, clock, rand::make_rng(), None))
 }
 
 /// Opens the store and starts its thread; answers what it held and the key under which codes are remembered.

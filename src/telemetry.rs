@@ -104,6 +104,8 @@ where
     };
     let lines = tracing_subscriber::fmt::layer()
         .with_ansi(colour)
+        // A closed stderr is no failure, and the report of it would panic.
+        .log_internal_errors(false)
         .with_writer(writer)
         .event_format(line);
     let subscriber = tracing_subscriber::registry()

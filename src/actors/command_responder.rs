@@ -143,7 +143,9 @@ impl Desk {
                 let text = phrases.later.fill(&[("seconds", seconds.into())]);
                 (text.map(|text| (text, None)), CommandAnswer::Later)
             }
-            Err(NoLink::Failed(_)) => (phrases.failed.fill(&[]).map(|text| (text, None)), CommandAnswer::Failed),
+            Err(NoLink::Failed(_) | NoLink::Stopping) => {
+                (phrases.failed.fill(&[]).map(|text| (text, None)), CommandAnswer::Failed)
+            }
         };
         match note {
             Ok((text, button)) => self.answer(used, &Note { text, button }, meant).await,

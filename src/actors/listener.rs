@@ -275,7 +275,7 @@ impl Listener {
             }
             // The journal has said so itself.
             Err(JournalError::NoRoom | JournalError::Store(_)) => {}
-            Err(error @ JournalError::Refused(_)) => {
+            Err(error @ (JournalError::Refused(_) | JournalError::Stopping)) => {
                 tracing::warn!(%error, "a message could not be journalled: the history will bring it again");
             }
         }

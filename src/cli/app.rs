@@ -116,8 +116,8 @@ pub fn main() -> Exit {
     let telemetry = match Telemetry::start(cli.flags.log_level, directives) {
         Ok(telemetry) => telemetry,
         Err(error) => {
-            eprintln!("codeferry: CODEFERRY_LOG is not valid: {error}");
-            eprintln!("  write for example CODEFERRY_LOG=codeferry=debug,info");
+            out::say(format_args!("codeferry: CODEFERRY_LOG is not valid: {error}"));
+            out::say("  write for example CODEFERRY_LOG=codeferry=debug,info");
             return Exit::Usage;
         }
     };
@@ -151,10 +151,10 @@ fn report(error: &anyhow::Error) -> Exit {
     if error.is::<out::ReaderGone>() {
         return Exit::Fine;
     }
-    eprintln!("codeferry: {error:#}");
+    out::say(format_args!("codeferry: {error:#}"));
     let failure = error.chain().find_map(|e| e.downcast_ref::<Failure>());
     if let Some(advice) = failure.and_then(Failure::advice) {
-        eprintln!("  {advice}");
+        out::say(format_args!("  {advice}"));
     }
     let config = error.chain().find_map(|e| e.downcast_ref::<ConfigErrors>());
     match (failure, config) {

@@ -2,6 +2,7 @@
 
 use rand::TryRng as _;
 use rand::rngs::SysRng;
+use serde_json::Value;
 
 use super::source::{MissingJournal, Source};
 use super::{Global, out};
@@ -38,21 +39,30 @@ pub fn run(args: &Args, global: &Global) -> anyhow::Result<Exit> {
     let minter = settings::minter(&config, &keys.state_keys, &keys.pkce_keys);
     let mut nonce = [0; 8];
     SysRng.try_fill_bytes(&mut nonce)?;
-    let link = Source::find(&config, MissingJournal::Make)?.link(&request, &minter, nonce)?;
+    let source = Source::find(&config, MissingJournal::Make)?;
+    let link = source.link(&request, &minter, nonce)?;
+    tell(&link, args, global)?;
+    if matches!(source, Source::Stopped(_)) {
+        out::say("codeferry: the service does not run: start it before the link is used, or its code is lost");
+    }
+    Ok(Exit::Fine)
+}
+
+/// The link, and how long it may be used.
+fn tell(link: &Value, args: &Args, global: &Global) -> anyhow::Result<()> {
     if global.json {
-        out::json(&link)?;
-        return Ok(Exit::Fine);
+        return out::json(link);
     }
     out::line(link["url"].as_str().unwrap_or_default())?;
-    match link["expires_at"].as_str() {
-        Some(at) => eprintln!(
+    out::say(match link["expires_at"].as_str() {
+        Some(at) => format!(
             "valid until {at}, once, for user {} only; lane {}",
             args.user, link["lane"]
         ),
-        None => eprintln!(
+        None => format!(
             "the link carries the id of user {} without a signature: `state.mode` is not \"signed\"",
             args.user
         ),
-    }
-    Ok(Exit::Fine)
+    });
+    Ok(())
 }

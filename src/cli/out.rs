@@ -7,6 +7,11 @@ use std::io::{self, IsTerminal as _, Write as _};
 #[error("the reader of the output has gone")]
 pub struct ReaderGone;
 
+/// Prints a line to stderr. One that is closed is no failure, and `eprintln!` would panic.
+pub fn say(text: impl std::fmt::Display) {
+    let _ = writeln!(io::stderr(), "{text}");
+}
+
 /// A table without lines between its rows.
 pub fn table() -> comfy_table::Table {
     let mut table = comfy_table::Table::new();

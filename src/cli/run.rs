@@ -19,9 +19,11 @@ use crate::config::{Config, Secrets, SinkKind};
 use crate::control::server::{ControlServer, ControlSettings};
 use crate::front::counts::Counts;
 use crate::front::pages::Pages;
+use crate::front::server::Front;
 use crate::http;
 use crate::lifecycle::{self, Exit, Failure, Request, Signals};
 use crate::metrics;
+use crate::service::wiring::Core;
 use crate::service::{self, Service, direct, failure, settings};
 use crate::time::SystemClock;
 
@@ -34,6 +36,7 @@ pub fn run(_args: &Args, global: &Global) -> anyhow::Result<Exit> {
     crate::crash::arm();
     // Before any secret is read.
     lifecycle::keep_memory_private();
+    lifecycle::enough_descriptors()?;
     let (config, secrets) = global.load()?;
     trust(&config)?;
     let pages = super::relay::pages(config.intake.http.pages.as_deref(), "intake.http.pages")?;
@@ -61,17 +64,23 @@ async fn serve(config: Config, secrets: Secrets, pages: Pages, global: &Global) 
         // The receiver is gone where the service ends.
         let _ = begin.send(());
     });
-    let Some(mut service) = start(&config, &secrets, &ready, &mut signals).await? else {
-        return Ok(Exit::Fine);
+    let clock = SystemClock::shared();
+    let mut core = service::open(&config, &secrets, &clock)?;
+    let mut doors = match Doors::open(&config, &secrets, &core, pages).await {
+        Ok(doors) => doors,
+        Err(failure) => {
+            core.close().await;
+            return Err(failure);
+        }
     };
-    let callbacks = direct::counts(&config);
-    let control = match control(&config, &secrets, &service, callbacks.clone()) {
-        Ok(control) => control,
-        Err(failure) => return give_up(&service, failure, &config, &mut signals).await,
-    };
-    let mut direct = match direct::start(&config, &secrets, &service, pages, callbacks) {
-        Ok(front) => front,
-        Err(failure) => return give_up(&service, failure, &config, &mut signals).await,
+    let starting = Service::start(&config, &secrets, &mut core, clock, Rc::clone(&ready));
+    let mut service = match start(starting, &mut signals).await {
+        Ok(Some(service)) => service,
+        ended => {
+            doors.close().await;
+            core.close().await;
+            return ended.map(|_| Exit::Fine);
+        }
     };
     let mut ended = service.ended.clone();
     let mut running = config.clone();
@@ -86,7 +95,7 @@ async fn serve(config: Config, secrets: Secrets, pages: Pages, global: &Global) 
             request = signals.next() => match request {
                 Request::Drain => {
                     // No new callback is accepted; those under way still reach the journal, which drains.
-                    if let Some(front) = direct.take() {
+                    if let Some(front) = doors.front.take() {
                         front.stop().await;
                     }
                     break drain(&service, &config, &mut signals).await;
@@ -114,8 +123,7 @@ async fn serve(config: Config, secrets: Secrets, pages: Pages, global: &Global) 
                 }
             }
             Ok(()) = begun.changed(), if not_fine.is_some() => {
-                tell_ready(started.elapsed(), &std::mem::take(&mut not_fine).unwrap_or_default());
-                not_fine = Some(Vec::new());
+                tell_ready(started.elapsed(), &not_fine.replace(Vec::new()).unwrap_or_default());
             }
             why = first(&mut ended) => break end(&service, why, &config, &mut signals).await,
         }
@@ -124,11 +132,35 @@ async fn serve(config: Config, secrets: Secrets, pages: Pages, global: &Global) 
         service::close_gateway(gateway).await;
         tracing::info!("drained and closed");
     }
-    if let Some(front) = direct {
-        front.stop().await;
-    }
-    control.stop().await;
+    doors.close().await;
     outcome
+}
+
+/// What listens. It opens before Discord is asked, so that a start that waits can be looked at.
+struct Doors {
+    control: ControlServer,
+    front: Option<Front>,
+}
+
+impl Doors {
+    async fn open(config: &Config, secrets: &Secrets, core: &Core, pages: Pages) -> Result<Self, Failure> {
+        let callbacks = direct::counts(config);
+        let control = control(config, secrets, core, callbacks.clone())?;
+        match direct::start(config, secrets, core, pages, callbacks) {
+            Ok(front) => Ok(Self { control, front }),
+            Err(failure) => {
+                control.stop().await;
+                Err(failure)
+            }
+        }
+    }
+
+    async fn close(self) {
+        if let Some(front) = self.front {
+            front.stop().await;
+        }
+        self.control.stop().await;
+    }
 }
 
 /// Says that codes are taken, and what is not fine yet.
@@ -145,21 +177,18 @@ fn tell_ready(after: Duration, not_fine: &[String]) {
     }
 }
 
-/// Starts the service; `None` if a signal ended the process meanwhile.
+/// Waits for the start; `None` if a signal ended the process meanwhile.
 async fn start(
-    config: &Config,
-    secrets: &Secrets,
-    ready: &Rc<dyn Fn()>,
+    starting: impl Future<Output = Result<Service, Failure>>,
     signals: &mut Signals,
 ) -> Result<Option<Service>, Failure> {
-    let starting = Service::start(config, secrets, SystemClock::shared(), Rc::clone(ready));
     tokio::pin!(starting);
     loop {
         tokio::select! {
             started = &mut starting => return started.map(Some),
             request = signals.next() => match request {
                 Request::Reload => {}
-                // Nothing is under way yet.
+                // No call is under way yet.
                 Request::Drain | Request::Force => return Ok(None),
             },
         }
@@ -169,7 +198,7 @@ async fn start(
 fn control(
     config: &Config,
     secrets: &Secrets,
-    service: &Service,
+    core: &Core,
     callbacks: Option<Arc<Counts>>,
 ) -> Result<ControlServer, Failure> {
     let settings = ControlSettings {
@@ -177,9 +206,9 @@ fn control(
         listen: config.control.listen,
         token: secrets.control_token.clone(),
         metrics_token: secrets.metrics_token.clone(),
-        journal: service.journal.clone(),
-        governor: service.governor.clone(),
-        store: service.store.clone(),
+        journal: core.journal.clone(),
+        governor: core.governor.clone(),
+        store: core.store.clone(),
         purposes: config.state.purposes.clone(),
         callbacks,
     };

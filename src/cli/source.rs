@@ -71,7 +71,7 @@ impl<'a> Source<'a> {
                         "the journal is in use, but no service answers at `control.socket`",
                     )
                     .source(error)
-                    .way_out("check that `control.socket` is the same path for the service and this command, or stop the service")
+                    .way_out("the service may be starting or stopping: see its log; or `control.socket` is another path for it than for this command")
                     .into());
                 }
                 Err(error) => {
@@ -117,7 +117,7 @@ impl<'a> Source<'a> {
 pub fn of_refusal(refusal: Refusal) -> Failure {
     let exit = match refusal.status {
         400 => Exit::Usage,
-        503 => Exit::Store,
+        503 if refusal.retry_after.is_none() => Exit::Store,
         _ => Exit::Failed,
     };
     Failure::new(exit, refusal.message)

@@ -84,10 +84,10 @@ fn wrangler(config: &Config, as_json: bool) -> anyhow::Result<String> {
         );
     }
     for lane in config.intake.lanes.iter().filter(|lane| lane.pack < MOST_PACKED) {
-        eprintln!(
+        out::say(format_args!(
             "codeferry: lane {} has pack = {}, which limits each message to that many codes; the Worker can pack {MOST_PACKED}",
             lane.lane, lane.pack
-        );
+        ));
     }
     let lanes: Vec<Value> = config
         .intake

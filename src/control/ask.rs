@@ -4,10 +4,14 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use crate::actors::journal::message::JournalError;
-use crate::actors::journal::view::Filter;
+use crate::actors::journal::view::{Filter, GrantView};
+use crate::grant::Event;
 use crate::ids::{GrantId, UserId};
 use crate::port::contact::NoLink;
 use crate::store::{Problem, StoreError};
+
+/// A service that stops is asked again after this; one that was restarted answers by then.
+const STOPPED_FOR_S: u64 = 10;
 
 /// One question or order.
 #[derive(Debug, Clone)]
@@ -65,11 +69,11 @@ impl LinkRequest {
 #[derive(Debug, Clone, thiserror::Error)]
 #[error("{message}")]
 pub struct Refusal {
-    /// 400: it cannot be meant. 404: no such grant. 429: too many links are out. 409: it cannot happen to it. 503: the store failed.
+    /// 400: it cannot be meant. 404: no such grant. 429: too many links are out. 409: it cannot happen to it. 503: the store failed; with a time to ask again: the service is stopping.
     pub status: u16,
     /// For people.
     pub message: String,
-    /// 429: to be asked again after so many seconds.
+    /// 429 and 503: to be asked again after so many seconds.
     pub retry_after: Option<u64>,
 }
 
@@ -91,6 +95,49 @@ impl Refusal {
         )
     }
 
+    /// The service drains, or is closed.
+    pub fn stopping() -> Self {
+        Self {
+            retry_after: Some(STOPPED_FOR_S),
+            ..Self::new(503, NoLink::Stopping.to_string())
+        }
+    }
+
+    /// What cannot be done to a grant, and why not.
+    pub fn impossible(event: &Event, view: &GrantView) -> Self {
+        let id = view.id;
+        let Event::Requeued { sink } = event else {
+            return Self::new(
+                409,
+                format!("grant {id} is in a call just now: try again in some seconds"),
+            );
+        };
+        let known: Vec<_> = view.deliveries.keys().map(|name| format!("`{name}`")).collect();
+        let why = match sink
+            .as_ref()
+            .map(|sink| (sink, view.deliveries.get(sink).map(String::as_str)))
+        {
+            _ if known.is_empty() => format!("grant {id} has no result yet: it is `{}`", view.state),
+            None => {
+                let all = view
+                    .deliveries
+                    .iter()
+                    .map(|(sink, state)| format!("`{sink}` {}", state.replace('_', " ")));
+                let all: Vec<_> = all.collect();
+                format!("grant {id} has no parked delivery that can be made: {}", all.join(", "))
+            }
+            Some((sink, None)) => format!("grant {id} has no delivery to `{sink}`: it has {}", known.join(", ")),
+            Some((sink, Some("owed"))) => match view.next_attempts.get(&format!("deliver {sink}")) {
+                Some(at) => format!("`{sink}` is being retried already: the next attempt is at {at}"),
+                None => format!("`{sink}` is being retried already"),
+            },
+            Some((sink, Some("done"))) => format!("`{sink}` has this result already"),
+            Some((sink, Some("gave_up"))) => format!("the delivery to `{sink}` was given up for good"),
+            Some((sink, Some(_))) => format!("no sink `{sink}` is configured: add it and restart, then requeue"),
+        };
+        Self::new(409, why)
+    }
+
     /// The grant is closed: there is nothing left to requeue or drop.
     pub fn closed(id: GrantId) -> Self {
         Self::new(409, format!("grant {id} is closed: nothing can be done to it any more"))
@@ -101,6 +148,7 @@ impl From<NoLink> for Refusal {
     fn from(why: NoLink) -> Self {
         let (status, retry_after) = match &why {
             NoLink::Later(after) => (429, Some(after.as_secs())),
+            NoLink::Stopping => (503, Some(STOPPED_FOR_S)),
             NoLink::Failed(_) => (503, None),
         };
         Self {
@@ -112,6 +160,9 @@ impl From<NoLink> for Refusal {
 
 impl From<JournalError> for Refusal {
     fn from(why: JournalError) -> Self {
+        if matches!(why, JournalError::Stopping | JournalError::Store(StoreError::Closed)) {
+            return Self::stopping();
+        }
         let status = if matches!(why, JournalError::Refused(_)) {
             409
         } else {
@@ -123,6 +174,9 @@ impl From<JournalError> for Refusal {
 
 impl From<StoreError> for Refusal {
     fn from(why: StoreError) -> Self {
+        if matches!(why, StoreError::Closed) {
+            return Self::stopping();
+        }
         Self::new(503, why.to_string())
     }
 }

@@ -18,7 +18,7 @@ use sha2::{Digest, Sha256};
 use super::ask::{Ask, LinkRequest, Refusal, verified};
 use crate::actors::governor::{Governor, Inspect};
 use crate::actors::journal::Journal;
-use crate::actors::journal::message::{Mint, Operate};
+use crate::actors::journal::message::{JournalError, Mint, Operate};
 use crate::actors::journal::view::{CountAll, Filter, List, Listing, Show};
 use crate::front::counts::Counts;
 use crate::grant::Event;
@@ -313,7 +313,7 @@ impl Live {
     }
 
     async fn ask(&self, ask: Ask) -> Result<Value, Refusal> {
-        let dead = |_| Refusal::new(503, "the journal does not answer");
+        let dead = |_| Refusal::stopping();
         match ask {
             Ask::List(filter) if filter.state.as_deref() == Some("closed") => {
                 let counted = self.journal.send(CountAll).await.map_err(dead)??;
@@ -354,14 +354,20 @@ impl Live {
     }
 
     async fn operate(&self, id: GrantId, event: Event) -> Result<Value, Refusal> {
-        let dead = |_| Refusal::new(503, "the journal does not answer");
-        match self.journal.send(Show(id)).await.map_err(dead)?? {
+        let dead = |_| Refusal::stopping();
+        let view = match self.journal.send(Show(id)).await.map_err(dead)?? {
             None => return Err(Refusal::no_such_grant(id)),
             Some(view) if view.state == "closed" => return Err(Refusal::closed(id)),
-            Some(_) => {}
+            Some(view) => view,
+        };
+        let operate = Operate {
+            grant: id,
+            event: event.clone(),
+        };
+        match self.journal.send(operate).await.map_err(dead)? {
+            Err(JournalError::Refused(_)) => return Err(Refusal::impossible(&event, &view)),
+            operated => operated?,
         }
-        let operated = self.journal.send(Operate { grant: id, event }).await;
-        operated.map_err(dead)??;
         let view = self.journal.send(Show(id)).await.map_err(dead)??;
         Ok(json!(view))
     }

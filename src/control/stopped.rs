@@ -116,8 +116,8 @@ impl<'a> StoppedStore<'a> {
             return Err(closed.map_or_else(|| Refusal::no_such_grant(id), |_| Refusal::closed(id)));
         };
         let next = grant
-            .apply(event, policy.at(self.now))
-            .map_err(|e| Refusal::new(409, e.to_string()))?;
+            .apply(event.clone(), policy.at(self.now))
+            .map_err(|_| Refusal::impossible(&event, &GrantView::of(grant)))?;
         let (change, view) = match &next.state {
             State::Closed(closed) => (Change::Close(closed.clone()), GrantView::of_closed(closed)),
             _ => (Change::PutGrant(Arc::new(next.clone())), GrantView::of(&next)),

@@ -102,6 +102,9 @@ pub enum NoLink {
     /// is kept; to be asked again after this.
     #[error("no link is free for this user: a place is kept; try again in {} s, and within 30 s after that", .0.as_secs())]
     Later(Duration),
+    /// The service is stopping.
+    #[error("the service is stopping: ask again when it runs")]
+    Stopping,
     /// The journal cannot hold a place for it, for this reason.
     #[error("{0}")]
     Failed(String),

@@ -10,8 +10,8 @@ use std::time::Duration;
 use actix::Addr;
 use tokio::sync::Mutex;
 
-use super::Service;
 use super::settings::states;
+use super::wiring::Core;
 use crate::actors::journal::Journal;
 use crate::actors::journal::message::{Append, JournalError};
 use crate::actors::journal::open_grants::{Carried, Redirected};
@@ -37,7 +37,7 @@ pub fn counts(config: &Config) -> Option<Arc<Counts>> {
 pub fn start(
     config: &Config,
     secrets: &Secrets,
-    service: &Service,
+    core: &Core,
     pages: Pages,
     counts: Option<Arc<Counts>>,
 ) -> Result<Option<Front>, Failure> {
@@ -45,11 +45,11 @@ pub fn start(
         return Ok(None);
     };
     let direct = Direct(Arc::new(Shared {
-        journal: service.journal.clone(),
-        store: service.store.clone(),
+        journal: core.journal.clone(),
+        store: core.store.clone(),
         states: states(config, secrets),
-        hash_key: service.code_hash_key.clone(),
-        clock: service.clock.clone(),
+        hash_key: core.code_hash_key.clone(),
+        clock: core.clock.clone(),
         counts: Arc::clone(&counts),
         links: Mutex::default(),
         busy: Mutex::default(),
@@ -63,7 +63,7 @@ pub fn start(
             tolerance: Duration::ZERO,
             lanes: None,
         },
-        clock: service.clock.clone(),
+        clock: core.clock.clone(),
         pages,
         trusted_proxies: config.intake.http.trusted_proxies.clone(),
         intake: Arc::new(direct),

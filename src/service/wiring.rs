@@ -14,6 +14,7 @@ use tokio::sync::{mpsc, watch};
 use super::settings;
 use crate::actors::command_responder::{CommandResponder, Desk};
 use crate::actors::governor::{self, Governor};
+use crate::actors::journal::message::Close;
 use crate::actors::journal::open_grants::OpenGrants;
 use crate::actors::journal::{Journal, JournalSettings, OnClosed};
 use crate::actors::listener::gatekeeper::Gatekeeper;
@@ -54,10 +55,6 @@ pub struct Outside {
     pub sinks: Vec<(String, Rc<dyn Sink>)>,
     /// What the gateway session tells.
     pub notes: mpsc::Receiver<GatewayNote>,
-    /// The wall clock; the actors' own is set by it once.
-    pub clock: SharedClock,
-    /// The source of every random value.
-    pub random: StdRng,
 }
 
 /// The store that is driven already, and what it held.
@@ -70,12 +67,63 @@ pub struct Journalled {
     pub code_hash_key: Key,
 }
 
-/// What the service calls when something happens.
-pub struct Callbacks {
-    /// A gateway session began.
-    pub on_ready: Rc<dyn Fn()>,
-    /// A grant closed.
-    pub on_closed: Option<Rc<OnClosed>>,
+/// The actors that need nothing of Discord: while a start still waits for it, the journal answers, makes links and takes
+/// callbacks.
+pub struct Core {
+    /// The journal.
+    pub journal: Addr<Journal>,
+    /// The governor.
+    pub governor: Addr<Governor>,
+    /// The store's handle.
+    pub store: CommitterHandle,
+    /// The key under which codes are remembered.
+    pub code_hash_key: Key,
+    /// Discord's time as far as it is known: everything ages by it.
+    pub clock: SharedClock,
+    steady: Arc<SteadyClock>,
+    random: StdRng,
+}
+
+impl Core {
+    /// Starts them. The actors' clock is set by the wall clock once. `on_closed` is called when a grant closes.
+    pub fn new(
+        config: &Config,
+        secrets: &Secrets,
+        journalled: Journalled,
+        wall: &SharedClock,
+        mut random: StdRng,
+        on_closed: Option<Rc<OnClosed>>,
+    ) -> Self {
+        let Journalled {
+            store,
+            loaded,
+            code_hash_key,
+        } = journalled;
+        // Between two answers a step of the wall clock looks like time that passed: codes would expire too early.
+        let steady = SteadyClock::starting_at(wall.now());
+        let clock: SharedClock = steady.clone();
+        let governor = start_governor(config, &loaded, store.clone(), clock.clone());
+        let rules = settings::open_grants_rules(config);
+        let open_grants = OpenGrants::new(loaded, rules, StdRng::from_rng(&mut random), clock.now());
+        let settings = JournalSettings {
+            on_closed,
+            ..journal_settings(config, secrets, store.clone(), clock.clone())
+        };
+        Self {
+            journal: Journal::new(settings, open_grants).start(),
+            governor,
+            store,
+            code_hash_key,
+            clock,
+            steady,
+            random,
+        }
+    }
+
+    /// Ends the store cleanly, where no more than these was started.
+    pub async fn close(&self) {
+        let _ = self.journal.send(Close).await;
+    }
 }
 
 /// The actors at work.
@@ -106,42 +154,20 @@ impl SpendingLedger for Ledger {
     }
 }
 
-/// Starts every actor. What the journal held goes on at once, and so does the reading of history.
-pub fn wire(
-    config: &Config,
-    secrets: &Secrets,
-    journalled: Journalled,
-    outside: Outside,
-    callbacks: Callbacks,
-) -> Actors {
-    let Journalled {
-        store,
-        loaded,
-        code_hash_key,
-    } = journalled;
-    let Outside { mut random, .. } = outside;
-    // Between two answers a step of the wall clock looks like time that passed: codes would expire too early.
-    let steady = SteadyClock::starting_at(outside.clock.now());
-    let clock: SharedClock = steady.clone();
+/// Starts every other actor. What the journal held goes on at once, and so does the reading of history. `on_ready` is
+/// called when a gateway session began.
+pub fn wire(config: &Config, secrets: &Secrets, core: &mut Core, outside: Outside, on_ready: Rc<dyn Fn()>) -> Actors {
+    let (journal, governor, clock) = (core.journal.clone(), core.governor.clone(), core.clock.clone());
     let lanes = settings::watched(config);
-    let governor = start_governor(config, &loaded, store.clone(), clock.clone());
-    let rules = settings::open_grants_rules(config);
-    let open_grants = OpenGrants::new(loaded, rules, StdRng::from_rng(&mut random), clock.now());
-    let settings = JournalSettings {
-        on_closed: callbacks.on_closed,
-        ..journal_settings(config, secrets, store.clone(), clock.clone())
-    };
-    let journal = Journal::new(settings, open_grants).start();
-
-    let endpoint = watch_clock(outside.endpoint, steady);
+    let endpoint = watch_clock(outside.endpoint, Arc::clone(&core.steady));
     let (end, ended) = watch::channel(None);
     let mut pipeline = Pipeline::new(
         journal.clone(),
         governor.clone(),
-        store.clone(),
+        core.store.clone(),
         Rc::clone(&endpoint),
         end.clone(),
-        StdRng::from_rng(&mut random),
+        StdRng::from_rng(&mut core.random),
     );
     let calls = Calls {
         endpoint: Rc::clone(&endpoint),
@@ -158,6 +184,7 @@ pub fn wire(
     add_contacts(&mut pipeline, config, people, outside.uses);
 
     let (accept, states) = (settings::accept(config, secrets), settings::states(config, secrets));
+    let code_hash_key = core.code_hash_key.clone();
     let gatekeeper = Gatekeeper::new(&lanes, outside.bot_id, accept, states, code_hash_key);
     let listener = Listener::new(
         listener::ListenerSettings {
@@ -170,7 +197,7 @@ pub fn wire(
             poll_every: config.intake.poll_every,
             after_receipt: config.intake.after_receipt,
             on_fatal: end_once(end),
-            on_ready: callbacks.on_ready,
+            on_ready,
         },
         outside.notes,
         journal.clone(),

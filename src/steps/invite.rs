@@ -91,7 +91,7 @@ impl Invite {
                 };
                 return Performed::failed(event, "no_room");
             }
-            Err(NoLink::Failed(reason)) => return deferred(None, reason),
+            Err(failed) => return deferred(None, failed.to_string()),
         };
         let note = match self.note(link) {
             Ok(note) => note,

@@ -218,7 +218,10 @@ fn a_link_is_signed_for_one_person_and_a_lane() {
         out.starts_with("https://discord.com/oauth2/authorize?") && out.lines().count() == 1,
         "{out}"
     );
-    assert!(err.starts_with("valid until "), "{err}");
+    assert!(
+        err.starts_with("valid until ") && err.contains("the service does not run"),
+        "{err}"
+    );
     assert_ne!(out.trim(), url.as_str());
 
     let (_, err) = exits(
@@ -323,4 +326,41 @@ fn config_check_refuses_what_this_machine_or_a_slip_of_the_hand_would_make_run_r
         &quoted,
         &["stands in quotes; give it without quotes"],
     );
+}
+
+#[test]
+fn an_error_that_nobody_reads_keeps_its_exit_code() {
+    let folder = folder_with("[discord]\n");
+    for arguments in [&["config", "check"][..], &["run"], &["link", "80000000000000001"]] {
+        let (reader, writer) = std::io::pipe().expect("a pipe");
+        drop(reader);
+        let mut command = Command::new(env!("CARGO_BIN_EXE_codeferry"));
+        command
+            .args(arguments)
+            .env_clear()
+            .current_dir(folder.path())
+            .stdout(Stdio::null())
+            .stderr(writer);
+        let ended = Process::start(&mut command).ends(Duration::from_secs(30));
+        let ended = ended.expect("it ends");
+        assert_eq!(ended.code(), Some(2), "{arguments:?}");
+    }
+}
+
+#[test]
+fn a_service_with_too_few_descriptors_is_refused_at_its_start() {
+    let folder = example();
+    let command = format!("ulimit -n 48 && exec {} run", env!("CARGO_BIN_EXE_codeferry"));
+    let ended = Command::new("/bin/sh")
+        .args(["-c", &command])
+        .env_clear()
+        .envs(GIVEN)
+        .current_dir(folder.path())
+        .finish();
+    let (_, err) = exits(&ended, 2);
+    assert!(
+        err.contains("only 48 files may be open at once, and the service needs 128"),
+        "{err}"
+    );
+    assert!(err.contains("ulimit -n 1024"), "{err}");
 }

@@ -63,7 +63,7 @@ pub(super) enum Durable {
 
 impl Durable {
     pub(super) async fn wait(self) -> Outcome {
-        let gone = |_| Err(JournalError::Refused("the journal is gone".to_owned()));
+        let gone = |_| Err(JournalError::Stopping);
         match self {
             Self::Known(outcome) => outcome,
             Self::Soon(answer) => answer.await.unwrap_or_else(gone),

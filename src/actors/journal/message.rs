@@ -28,6 +28,9 @@ pub enum JournalError {
     /// The journal's disk is nearly full; codes stay in the channel, so that what is open can still end.
     #[error("the journal's disk is nearly full")]
     NoRoom,
+    /// The service drains, or is closed.
+    #[error("the service is stopping: ask again when it runs")]
+    Stopping,
     /// It cannot happen to that grant.
     #[error("{0}")]
     Refused(String),
@@ -35,7 +38,10 @@ pub enum JournalError {
 
 impl From<JournalError> for NoLink {
     fn from(error: JournalError) -> Self {
-        Self::Failed(error.to_string())
+        match error {
+            JournalError::Stopping | JournalError::Store(StoreError::Closed) => Self::Stopping,
+            error => Self::Failed(error.to_string()),
+        }
     }
 }
 

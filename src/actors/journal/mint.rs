@@ -16,7 +16,9 @@ impl Handler<Mint> for Journal {
 
     fn handle(&mut self, Mint(wanted): Mint, ctx: &mut Self::Context) -> Self::Result {
         let no_room = self.room_is_low.then_some(JournalError::NoRoom);
-        if let Some(error) = self.working().err().or(no_room) {
+        // A fresh link for a code that expired belongs to the work that a drain still ends.
+        let stopping = (self.draining && !wanted.again).then_some(JournalError::Stopping);
+        if let Some(error) = self.working().err().or(no_room).or(stopping) {
             return Box::pin(async move { Err(error.into()) });
         }
         let now = self.now();

@@ -14,6 +14,7 @@ use tokio::time::Instant;
 
 use super::child::Child;
 use super::in_flight;
+use crate::cli::out;
 use crate::config::{Config, Secrets};
 use crate::control::client::ControlClient;
 use crate::control::{Ask, LinkRequest};
@@ -353,7 +354,7 @@ impl Script<'_> {
         let line = format!("{:>3} s  {what}", self.start.elapsed().as_secs());
         match (self.quiet, bar.is_hidden()) {
             (true, _) => {}
-            (false, true) => eprintln!("{line}"),
+            (false, true) => out::say(line),
             (false, false) => bar.println(line),
         }
     }

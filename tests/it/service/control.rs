@@ -124,7 +124,7 @@ fn a_running_service_and_a_stopped_store_answer_every_question_alike() {
     let both_refuse = || {
         refused(&["show", "01J00000000000000000000000"], 1, "there is no grant");
         refused(&["drop", &third], 2, "add --yes");
-        refused(&["requeue", &third], 1, "requeued");
+        refused(&["requeue", &third], 1, "has no result yet: it is `received`");
         refused(&["drop", "01J00000000000000000000000", "--yes"], 1, "there is no grant");
         let over = "is closed: nothing can be done to it any more";
         refused(&["drop", &closed, "--yes"], 1, over);

@@ -9,7 +9,7 @@ use codeferry::intake::state::{StateKey, StateToken};
 use codeferry::intake::v1::Redirect;
 use codeferry::secret::Key;
 use codeferry::simulator::people::browser;
-use codeferry::simulator::{CodeRequest, SimulatorOptions};
+use codeferry::simulator::{CodeRequest, Endpoint, Fault, FaultBody, FaultRule, SimulatorOptions};
 use serde_json::{Value, json};
 use url::Url;
 
@@ -273,4 +273,45 @@ fn a_relay_tells_that_a_code_died_there_and_the_person_is_told_apart_from_one_wh
     );
     assert_eq!(site.json(&["debug", "queue", "stats"])["links"], 0);
     drop(service);
+}
+
+#[test]
+fn a_link_of_a_service_that_stops_or_does_not_run_says_so() {
+    let site = Site::without_limits("");
+    let service = site.run_ready();
+    // A token that cannot be revoked holds the drain up.
+    let down = Fault::Status {
+        status: 503,
+        body: FaultBody::Html,
+        retry_after: None,
+        after_work: false,
+    };
+    site.simulator.faults().add(FaultRule::on(Endpoint::Revoke, down));
+    site.sign_in(0, 1);
+    until(Duration::from_secs(20), "a token is held", || {
+        site.results_of("completed") == 1
+    });
+    service.signal(rustix::process::Signal::TERM);
+    service.logs("draining: press Ctrl-C again");
+    let link = || site.codeferry(&["link", &PERSON.to_string()]);
+    let mut last = link();
+    until(Duration::from_secs(10), "no link is made any more", || {
+        last = link();
+        !last.status.success()
+    });
+    let (_, error) = exits(&last, 1);
+    assert!(
+        error.contains("the service is stopping: ask again when it runs"),
+        "{error}"
+    );
+    let answer = ask(&site, PERSON);
+    assert_eq!((answer.status, answer.body["retry_after"].as_u64()), (503, Some(10)));
+    site.simulator.faults().clear();
+    let mut service = service;
+    assert_eq!(service.ends(Duration::from_secs(40)), 0, "{}", service.log());
+    let (url, error) = exits(&link(), 0);
+    assert!(
+        url.starts_with("http") && error.contains("the service does not run: start it"),
+        "{error}"
+    );
 }

@@ -123,6 +123,40 @@ fn a_receivers_status_and_the_next_attempt_are_told_in_the_log_and_by_queue_show
 }
 
 #[test]
+fn a_requeue_that_cannot_be_done_says_why() {
+    let receiver = Receiver::new(503);
+    let (site, _) = with_callback(&receiver);
+    let service = site.run_ready();
+    site.sign_in(0, 1);
+    until(Duration::from_secs(20), "the other sink has it", || {
+        receiver.count(503) >= 1 && site.results_of("completed") == 1
+    });
+    let listed = site.json(&["debug", "queue", "list"]);
+    let id = listed["grants"][0]["id"].as_str().expect("an id").to_owned();
+    let check = || {
+        for (sink, says) in [
+            (
+                "callback",
+                "`callback` is being retried already: the next attempt is at 2",
+            ),
+            ("results", "`results` has this result already"),
+            ("calback", "has no delivery to `calback`: it has `callback`, `results`"),
+        ] {
+            let (_, error) = exits(&site.codeferry(&["debug", "queue", "requeue", &id, "--sink", sink]), 1);
+            assert!(error.contains(says) && !error.contains("cannot happen"), "{error}");
+        }
+        let (_, error) = exits(&site.codeferry(&["debug", "queue", "requeue", &id]), 1);
+        assert!(
+            error.contains("has no parked delivery that can be made: `callback` owed, `results` done"),
+            "{error}"
+        );
+    };
+    check();
+    service.drain();
+    check();
+}
+
+#[test]
 fn a_delivery_is_parked_without_its_sink_and_goes_out_when_it_is_requeued() {
     let receiver = Receiver::new(503);
     let (site, with_sink) = with_callback(&receiver);

@@ -313,6 +313,31 @@ fn an_intent_that_is_refused_even_so_ends_with_2_and_names_the_switch() {
 }
 
 #[test]
+fn a_start_that_waits_for_discord_can_be_looked_at() {
+    let site = Site::without_limits("");
+    let down = Fault::Status {
+        status: 502,
+        body: codeferry::simulator::FaultBody::Html,
+        retry_after: None,
+        after_work: false,
+    };
+    site.simulator.faults().add(FaultRule::on(Endpoint::Application, down));
+    let service = site.run();
+    service.logs("Discord cannot be reached and is tried again");
+    assert_eq!(site.json(&["debug", "queue", "stats"])["links"], 0);
+    assert!(
+        site.json(&["debug", "watch", "--looks", "1"])["running"]
+            .as_bool()
+            .expect("told")
+    );
+    // A signal ends it, and leaves no socket behind.
+    service.drain();
+    assert!(!site.path("data/control.sock").exists());
+    site.simulator.faults().clear();
+    site.run_ready().drain();
+}
+
+#[test]
 fn ready_tells_what_is_not_fine_yet() {
     let site = Site::without_limits("");
     permit(&site, |p| p.read_history = false);

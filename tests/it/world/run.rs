@@ -19,9 +19,9 @@ use codeferry::delivery::discord_webhook::DiscordWebhook;
 use codeferry::grant::{Event, Outcome};
 use codeferry::port::discord::GatewayNote;
 use codeferry::secret::{AccessToken, ClientSecret, Key, Keys};
-use codeferry::service::wiring::{self, Actors, Callbacks, Journalled};
+use codeferry::service::wiring::{self, Actors, Journalled};
 use codeferry::store::{self, Committer, CommitterHandle, Store, StoreOptions, Sync};
-use codeferry::time::{SteadyClock, Timestamp};
+use codeferry::time::{SharedClock, SteadyClock, Timestamp};
 use futures_util::FutureExt;
 use rand::SeedableRng;
 use rand::rngs::StdRng;
@@ -380,14 +380,17 @@ pub fn service(
     tokio::task::spawn_local(driver.serve(move || disk.with(Discord::commit_takes)));
     let (notes, noted) = mpsc::channel(4_096);
     let people = DiscordWebhook::new(Rc::new(Posts(outside.clone())), RESULTS.0, RESULTS.1);
+    let journalled = Journalled {
+        store: store.clone(),
+        loaded: opened.loaded,
+        code_hash_key: Key::new(KEY),
+    };
+    let wall: SharedClock = wall.clone();
+    let mut core = wiring::Core::new(config, secrets, journalled, &wall, random, None);
     let actors = wiring::wire(
         config,
         secrets,
-        Journalled {
-            store: store.clone(),
-            loaded: opened.loaded,
-            code_hash_key: Key::new(KEY),
-        },
+        &mut core,
         wiring::Outside {
             endpoint: Rc::new(outside.clone()),
             server: Rc::new(outside.clone()),
@@ -400,13 +403,8 @@ pub fn service(
                 ("people".to_owned(), Rc::new(people)),
             ],
             notes: noted,
-            clock: wall.clone(),
-            random,
         },
-        Callbacks {
-            on_ready: Rc::new(|| {}),
-            on_closed: None,
-        },
+        Rc::new(|| {}),
     );
     (store, actors, notes)
 }
