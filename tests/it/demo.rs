@@ -68,3 +68,12 @@ fn a_token_that_cannot_be_revoked_breaks_a_promise_and_exits_1() {
     assert_eq!(account["promises"]["no_token_left"], false, "{account}");
     assert_eq!(account["promises"]["no_code_presented_twice"], true, "{account}");
 }
+
+#[test]
+fn people_who_are_asked_to_wait_get_their_link_as_soon_as_there_is_room() {
+    let (exit, account) = demo(&["--people", "60"]);
+    assert_eq!(exit, 0, "{account}");
+    assert!(account["told_to_wait"].as_u64() > Some(0), "{account}");
+    // The places of links that are used are free within seconds; only those that are not are held for minutes.
+    assert!(account["seconds"].as_f64() < Some(100.0), "{account}");
+}

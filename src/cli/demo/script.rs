@@ -378,7 +378,8 @@ struct RelayCounts {
     waiting: u64,
 }
 
-/// Requests a link from the service as any bot would: if asked to wait, it waits; if not answered, it retries.
+/// Requests a link from the service as any bot would: if asked to wait, it asks again soon; if not answered,
+/// it retries.
 async fn link(socket: Option<&Path>, user: UserId, events: &RefCell<Events>) -> Option<String> {
     let ask = Ask::Link(LinkRequest {
         user_id: user,
@@ -397,7 +398,8 @@ async fn link(socket: Option<&Path>, user: UserId, events: &RefCell<Events>) -> 
                 if !std::mem::replace(&mut waited, true) {
                     events.borrow_mut().asked_to_wait += 1;
                 }
-                Duration::from_secs(refusal.retry_after.unwrap_or(1))
+                // A place is kept for the time told, which is the latest: whoever asks sooner gets a link if there is room.
+                Duration::from_secs(refusal.retry_after.unwrap_or(1).min(2))
             }
             // The service is being restarted.
             Err(_) => Duration::from_millis(250),
