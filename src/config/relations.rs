@@ -14,16 +14,6 @@ use crate::port::discord::Resource;
 /// `sun_path` of unix(7) has 108 bytes, the last of which is 0.
 const LONGEST_SOCKET: usize = 107;
 
-/// The scope that each resource needs ([Discord Docs/OAuth2 Scopes](https://docs.discord.com/developers/topics/oauth2#shared-resources-oauth2-scopes)).
-const fn scope_of(resource: Resource) -> &'static str {
-    match resource {
-        Resource::User => "identify",
-        Resource::Connections => "connections",
-        Resource::Guilds => "guilds",
-        Resource::Member => "guilds.members.read",
-    }
-}
-
 impl Checker<'_> {
     /// Names what does not fit together in the configuration of a service.
     pub(super) fn relations(&mut self) {
@@ -108,7 +98,7 @@ impl Checker<'_> {
         // Scopes that could not be read have been named; nothing is said about what they may lack.
         let scopes: Vec<_> = tree.items("discord.scopes").iter().map(Value::as_str).collect();
         for (i, resource) in known.iter().enumerate().filter_map(|(i, r)| Some((i, (*r)?))) {
-            let (key, name, scope) = (format!("fetch.resources[{i}]"), resource.name(), scope_of(resource));
+            let (key, name, scope) = (format!("fetch.resources[{i}]"), resource.name(), resource.scope());
             if !scopes.is_empty() && !scopes.contains(&Some(scope)) {
                 if resource == Resource::User {
                     let problem = format!("lacks \"{scope}\", without which the user is unknown");

@@ -85,6 +85,17 @@ impl Resource {
             Self::Member => "member",
         }
     }
+
+    /// The scope that it needs ([Discord Docs/OAuth2
+    /// Scopes](https://docs.discord.com/developers/topics/oauth2#shared-resources-oauth2-scopes)).
+    pub const fn scope(self) -> &'static str {
+        match self {
+            Self::User => "identify",
+            Self::Connections => "connections",
+            Self::Guilds => "guilds",
+            Self::Member => "guilds.members.read",
+        }
+    }
 }
 
 /// What fetching one resource led to.
@@ -97,7 +108,7 @@ pub enum FetchAnswer {
         /// The user's id, for [`Resource::User`] only.
         user: Option<UserId>,
     },
-    /// 401: the token is dead, or not yet known everywhere.
+    /// 401: the token is dead, or not yet known everywhere, or lacks the scope.
     Unauthorized,
     /// It will never work: 403, 404, a wrong shape.
     Refused(Reason),

@@ -1,8 +1,11 @@
 //! The whole way of a code.
 
+use std::fs;
 use std::time::Duration;
 
 use codeferry::simulator::{Endpoint, Fault, FaultRule};
+
+use serde_json::json;
 
 use super::test_support::Site;
 use crate::patience::until;
@@ -39,5 +42,25 @@ fn a_gateway_that_is_not_found_at_once_does_not_end_the_start() {
     until(Duration::from_secs(20), "a result", || {
         site.results_of("completed") == 1
     });
+    service.drain();
+}
+
+#[test]
+fn a_person_who_did_not_grant_a_scope_completes_without_it_and_costs_no_refusal() {
+    let site = Site::without_limits("[fetch]\nresources = [\"user\", \"guilds\", \"connections\"]\n");
+    let text = fs::read_to_string(site.file()).expect("a configuration");
+    let scopes = "[discord]\nscopes = [\"identify\", \"guilds\", \"connections\"]\n";
+    fs::write(site.file(), text.replace("[discord]\n", scopes)).expect("written");
+    let service = site.run_ready();
+    site.sign_in(0, 3);
+    until(Duration::from_secs(20), "they complete", || {
+        site.results_of("completed") == 3
+    });
+    for result in site.results() {
+        assert_eq!(result["missing"], json!(["guilds", "connections"]), "{result}");
+        assert!(result["guilds"].is_null() && result["user"].is_object(), "{result}");
+        assert!(result.as_object().expect("an object").contains_key("guilds"));
+    }
+    assert_eq!(site.simulator.ledger().answer_count("guilds", 401), 0);
     service.drain();
 }

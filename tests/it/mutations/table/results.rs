@@ -1,4 +1,5 @@
-//! The promises about results and tokens: what is written where, and what becomes of an answer that is not whole.
+//! The promises about results, tokens and clocks: what is written where, what becomes of an answer that is not whole, and
+//! what tells the time.
 
 use super::{Mutation, Target};
 
@@ -50,5 +51,29 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         replace: "Event::Unreadable => again_after(retry::AFTER_CUT_OFF, presentations),",
         target: Target::Lib,
         caught_by: "grant::transition::tests::a_code_that_was_answered_with_200_is_never_presented_again",
+    },
+    Mutation {
+        breaks: "what was not granted is asked for",
+        file: "src/steps/fetch.rs",
+        find: "if !scopes.is_empty() && ",
+        replace: "if scopes.len() > 99 && ",
+        target: Target::Lib,
+        caught_by: "steps::fetch::tests::what_was_not_granted_is_not_asked_for_and_is_null_in_the_result",
+    },
+    Mutation {
+        breaks: "a resource's 401 ends a sign-in whose user can be read",
+        file: "src/steps/fetch.rs",
+        find: "Some(FetchAnswer::Data { .. }) => FetchAnswer::Refused(Reason::new(\"http_401\")),",
+        replace: "Some(FetchAnswer::Data { .. }) => return Err(Event::Unauthorized),",
+        target: Target::Lib,
+        caught_by: "steps::fetch::tests::a_401_of_a_resource_ends_no_sign_in_whose_user_can_be_read",
+    },
+    Mutation {
+        breaks: "one person may bring about any number of refusals",
+        file: "src/steps/fetch.rs",
+        find: "self.refusals(work.asked) >= most",
+        replace: "self.refusals(work.asked) >= 1_000 * most",
+        target: Target::Lib,
+        caught_by: "steps::fetch::tests::no_person_can_bring_about_more_than_a_few_refusals",
     },
 ];
