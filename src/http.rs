@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use futures_util::StreamExt;
 use reqwest::header::CONTENT_TYPE;
+use tokio::time::Instant;
 use url::{Host, Url};
 use zeroize::Zeroizing;
 
@@ -220,6 +221,7 @@ pub fn feedback(response: &reqwest::Response) -> HttpFeedback {
         headers,
         body_retry_after: None,
         body_global: false,
+        came: Some(Instant::now()),
     }
 }
 

@@ -129,6 +129,9 @@ impl OnceAMinute {
 pub trait Clock: Send + Sync {
     /// The wall clock.
     fn now(&self) -> Timestamp;
+
+    /// Sets it forwards or back by some milliseconds, where it can be set.
+    fn correct(&self, _by_ms: i64) {}
 }
 
 /// The clock that every part shares.
@@ -182,6 +185,40 @@ impl Clock for SteadyClock {
     fn now(&self) -> Timestamp {
         Timestamp::from_millis(self.base_ms.load(Ordering::Relaxed)) + self.began.elapsed()
     }
+
+    fn correct(&self, by_ms: i64) {
+        self.step(by_ms);
+    }
+}
+
+/// Notices that the wall clock has jumped against the monotonic one: this machine slept, or its clock was set. Which of
+/// the two it was only Discord's time tells.
+pub struct JumpWatch {
+    wall: SharedClock,
+    beside: Arc<SteadyClock>,
+}
+
+impl JumpWatch {
+    /// How often to look: a jump is known before anybody has used a link that was made after it.
+    pub const LOOK_EVERY: Duration = Duration::from_secs(1);
+    /// Less than this is no jump.
+    const TOLERANCE_MS: i64 = 2_000;
+
+    /// Watches from now on.
+    pub fn new(wall: SharedClock) -> Self {
+        let beside = SteadyClock::starting_at(wall.now());
+        Self { wall, beside }
+    }
+
+    /// By how many milliseconds the wall clock has jumped since this was asked last.
+    pub fn jumped(&self) -> Option<i64> {
+        let by_ms = self.wall.now().as_millis() - self.beside.now().as_millis();
+        if by_ms.abs() <= Self::TOLERANCE_MS {
+            return None;
+        }
+        self.beside.step(by_ms);
+        Some(by_ms)
+    }
 }
 
 #[cfg(test)]
@@ -215,6 +252,18 @@ mod tests {
         assert_eq!(steady.now(), Timestamp::from_secs(1_700_000_090));
         steady.step(-10_000);
         assert_eq!(steady.now(), Timestamp::from_secs(1_700_000_080));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_jump_of_the_wall_clock_is_noticed_once_and_time_that_passes_is_none() {
+        let wall = SteadyClock::starting_at(Timestamp::from_secs(1_700_000_000));
+        let watch = JumpWatch::new(wall.clone());
+        for by_ms in [3_600_000, -3_600_000, 5_000] {
+            tokio::time::sleep(Duration::from_hours(1)).await;
+            assert_eq!(watch.jumped(), None);
+            wall.step(by_ms);
+            assert_eq!(watch.jumped(), Some(by_ms));
+        }
     }
 
     #[tokio::test(start_paused = true)]

@@ -19,6 +19,7 @@ use tokio::time::Instant;
 use self::reply::{Reply, Slot};
 use crate::ids::{ChannelId, Lane};
 use crate::metrics;
+use crate::port::discord_time;
 use crate::port::permit::{Ending, Permit, PermitAnswer, Permits, Return, SpendingLedger};
 use crate::rate::budgets::{BudgetView, Budgets, Reservation, Target, Verdict};
 use crate::rate::feedback::HttpFeedback;
@@ -179,6 +180,7 @@ impl Handler<Observe> for Governor {
     type Result = ();
 
     fn handle(&mut self, Observe(answer): Observe, _: &mut Self::Context) {
+        discord_time::correct(&*self.clock, &answer);
         self.learn(&answer, None);
     }
 }
@@ -333,7 +335,7 @@ impl Governor {
     }
 
     fn permit(&self, taken: Reservation) -> Permit {
-        Permit::new(taken, self.back.clone())
+        Permit::new(taken, self.back.clone(), self.clock.clone())
     }
 
     /// Takes back what has ended; says whether anything had.

@@ -36,7 +36,7 @@ use crate::ids::{ChannelId, Lane, MessageId, WebhookId};
 use crate::intake::message::AfterReceipt;
 use crate::metrics::{self, MessageResult};
 use crate::port::discord::{BotApi, BotError, ChannelMessage, GatewayNote};
-use crate::time::SharedClock;
+use crate::time::{JumpWatch, SharedClock};
 
 /// Gateway messages that are taken in together, at most: one append is one transaction, whose memory grows with it.
 const TOGETHER: usize = 32;
@@ -65,8 +65,10 @@ pub struct ListenerSettings {
     pub gatekeeper: Gatekeeper,
     /// Bot routes.
     pub bot: Rc<dyn BotApi>,
-    /// The wall clock.
+    /// Discord's time as far as it is known.
     pub clock: SharedClock,
+    /// This machine's clock, to notice its jumps.
+    pub wall: SharedClock,
     /// How long a code lives.
     pub code_lifetime: Duration,
     /// How often the history is read.
@@ -334,6 +336,16 @@ impl Actor for Listener {
         ctx.run_interval(self.settings.poll_every, Self::read_all);
         ctx.run_interval(Duration::from_secs(1), Self::remove_source_messages);
         ctx.run_interval(lanes::LOOK_EVERY, Self::look_at_webhooks);
+        let watch = JumpWatch::new(self.settings.wall.clone());
+        ctx.run_interval(JumpWatch::LOOK_EVERY, move |listener, ctx| {
+            if let Some(by_ms) = watch.jumped() {
+                tracing::warn!(
+                    by_ms,
+                    "this machine slept, or its clock was set: the history is read, and tells the time"
+                );
+                listener.read_all(ctx);
+            }
+        });
         if let Some(mut notes) = self.notes.take() {
             let notes = futures_util::stream::poll_fn(move |cx| notes.poll_recv(cx));
             ctx.add_stream(notes.ready_chunks(TOGETHER));

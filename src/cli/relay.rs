@@ -23,13 +23,15 @@ use crate::intake::callback::{CLOCK_TOLERANCE, Callback, CallbackRules};
 use crate::intake::state::StateKey;
 use crate::lifecycle::{self, Exit, Failure, Request, Signals};
 use crate::port::callback_intake::{CallbackAnswer, CallbackIntake};
+use crate::port::discord::Answered;
+use crate::port::discord_time;
 use crate::port::webhook::{RelayPost as _, WebhookState};
 use crate::rate::moment::Moment;
 use crate::relay::dispatcher::{Dispatcher, Offer, Parts};
 use crate::relay::journal::{self, RelayJournalError};
 use crate::relay::post_plan::{LaneSettings, Now, PostPlan, RelaySettings};
 use crate::store::StoreError;
-use crate::time::{Clock as _, SharedClock, SteadyClock, SystemClock};
+use crate::time::{Clock, SharedClock, SteadyClock, SystemClock};
 
 /// A commit that takes longer means that the disk hangs.
 const HUNG_AFTER: Duration = Duration::from_secs(4);
@@ -106,7 +108,7 @@ impl CallbackIntake for DispatcherIntake {
 async fn serve(config: RelayConfig, secrets: RelaySecrets, pages: Pages, global: &Global) -> Result<Exit, Failure> {
     let mut signals =
         Signals::listen().map_err(|e| Failure::new(Exit::Bug, "cannot install signal handlers").source(e))?;
-    // A step of the wall clock must neither expire a code nor age a link.
+    // A step of the wall clock must neither expire a code nor age a link: Discord's answers set this one.
     let clock: SharedClock = SteadyClock::starting_at(SystemClock.now());
     let (journal, mut found, hash_key) = journal::open(&config.relay.journal, clock.clone(), HUNG_AFTER)
         .map_err(|e| of_journal(e, &config.relay.journal))?;
@@ -121,12 +123,13 @@ async fn serve(config: RelayConfig, secrets: RelaySecrets, pages: Pages, global:
         wall: clock.now(),
     };
     let mut plan = PostPlan::new(settings(&config, &secrets), found, now);
-    check_webhooks(&config, &post, &mut plan, now).await;
+    check_webhooks(&config, &post, &mut plan, now, &*clock).await;
     let dispatcher = Dispatcher::new(Parts {
         plan,
         journal: journal.clone(),
         post: Rc::new(post),
         clock: clock.clone(),
+        wall: SystemClock::shared(),
         counts: Arc::clone(&counts),
         hash_key,
     });
@@ -255,15 +258,18 @@ fn settings(config: &RelayConfig, secrets: &RelaySecrets) -> RelaySettings {
     }
 }
 
-/// Checks the webhooks before the first callback. A lane that does not work is checked again later.
-async fn check_webhooks(config: &RelayConfig, post: &HttpRelayPost, plan: &mut PostPlan, now: Now) {
+/// Checks the webhooks before the first callback, and learns Discord's time from the answers. A lane that does not work is checked again later.
+async fn check_webhooks(config: &RelayConfig, post: &HttpRelayPost, plan: &mut PostPlan, now: Now, clock: &dyn Clock) {
     let checks = config.relay.lanes.iter().map(async |lane| {
         let check = tokio::time::timeout(CHECK_WITHIN, post.look(lane.webhook_id)).await;
-        check.unwrap_or(WebhookState::Unclear)
+        check.unwrap_or_else(|_| Answered::unsent(WebhookState::Unclear))
     });
-    for (lane, state) in futures_util::future::join_all(checks).await.into_iter().enumerate() {
+    for (lane, look) in futures_util::future::join_all(checks).await.into_iter().enumerate() {
+        if let Some(answer) = &look.feedback {
+            discord_time::correct(clock, answer);
+        }
         let webhook = config.relay.lanes[lane].webhook_id;
-        match state {
+        match look.outcome {
             WebhookState::There => tracing::info!(lane, %webhook, "lane"),
             WebhookState::Unclear => {
                 tracing::warn!(lane, %webhook, "lane; Discord did not answer the check of its webhook");

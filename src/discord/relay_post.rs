@@ -12,7 +12,7 @@ use zeroize::Zeroizing;
 
 use super::api_base::ApiBase;
 use super::webhook_post::Webhooks;
-use crate::http::SetupError;
+use crate::http::{self, SetupError};
 use crate::ids::{UserId, WebhookId};
 use crate::port::discord::Answered;
 use crate::port::webhook::{PostAnswer, RelayPost, WebhookState};
@@ -52,18 +52,23 @@ impl RelayPost for HttpRelayPost {
         .boxed_local()
     }
 
-    fn look(&self, webhook: WebhookId) -> LocalBoxFuture<'static, WebhookState> {
+    fn look(&self, webhook: WebhookId) -> LocalBoxFuture<'static, Answered<WebhookState>> {
         let webhooks = Rc::clone(&self.webhooks);
         async move {
             let Some(token) = webhooks.tokens.get(&webhook) else {
-                return WebhookState::Gone;
+                return Answered::unsent(WebhookState::Gone);
             };
             let path = Zeroizing::new(format!("/webhooks/{webhook}/{}", token.expose()));
-            let answer = webhooks.http.get(webhooks.base.endpoint(&path)).send().await;
-            match answer.map(|answer| answer.status().as_u16()) {
-                Ok(200) => WebhookState::There,
-                Ok(401 | 403 | 404) => WebhookState::Gone,
-                _ => WebhookState::Unclear,
+            let Ok(answer) = webhooks.http.get(webhooks.base.endpoint(&path)).send().await else {
+                return Answered::unsent(WebhookState::Unclear);
+            };
+            Answered {
+                outcome: match answer.status().as_u16() {
+                    200 => WebhookState::There,
+                    401 | 403 | 404 => WebhookState::Gone,
+                    _ => WebhookState::Unclear,
+                },
+                feedback: Some(http::feedback(&answer)),
             }
         }
         .boxed_local()

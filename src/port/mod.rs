@@ -4,6 +4,7 @@
 pub mod callback_intake;
 pub mod contact;
 pub mod discord;
+pub mod discord_time;
 pub mod later;
 pub mod permit;
 pub mod sink;

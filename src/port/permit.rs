@@ -5,11 +5,12 @@ use std::fmt;
 use futures_util::future::LocalBoxFuture;
 use tokio::sync::mpsc::UnboundedSender;
 
+use super::discord_time;
 use crate::ids::ChannelId;
 use crate::rate::budgets::Reservation;
 use crate::rate::feedback::{self, HttpFeedback};
 use crate::rate::limits::Need;
-use crate::time::Timestamp;
+use crate::time::{SharedClock, Timestamp};
 
 /// Permission for one outbound call. End it with [`settle`](Self::settle); dropping it means that the call was not made,
 /// unless it was [spent](Self::spend) before.
@@ -25,6 +26,7 @@ struct Inner {
     taken: Reservation,
     // Unbounded, but at most one message for each permit that is out.
     back: UnboundedSender<Return>,
+    clock: SharedClock,
 }
 
 /// What became of a permit.
@@ -48,10 +50,10 @@ pub enum Ending {
 }
 
 impl Permit {
-    /// A permit for what was taken; what becomes of it is sent back.
-    pub fn new(taken: Reservation, back: UnboundedSender<Return>) -> Self {
+    /// A permit for what was taken; what becomes of it is sent back, and the answer sets the clock.
+    pub fn new(taken: Reservation, back: UnboundedSender<Return>, clock: SharedClock) -> Self {
         Self {
-            inner: Some(Inner { taken, back }),
+            inner: Some(Inner { taken, back, clock }),
             spent: false,
         }
     }
@@ -72,6 +74,9 @@ impl Permit {
     /// Ends it with what an answer said, or without one where the call was made, or may have been, and brought none.
     pub fn settle(mut self, feedback: Option<HttpFeedback>) {
         let Some(inner) = self.inner.take() else { return };
+        if let Some(answer) = &feedback {
+            discord_time::correct(&*inner.clock, answer);
+        }
         let on_its_way = inner.taken.is_on_its_way();
         match feedback {
             // Most answers say nothing, and what was taken of a plain rate needs no end.

@@ -56,7 +56,7 @@ pub trait RelayPost {
     fn post(&self, webhook: WebhookId, content: String) -> LocalBoxFuture<'static, Answered<PostAnswer>>;
 
     /// Looks whether a webhook is there.
-    fn look(&self, webhook: WebhookId) -> LocalBoxFuture<'static, WebhookState>;
+    fn look(&self, webhook: WebhookId) -> LocalBoxFuture<'static, Answered<WebhookState>>;
 }
 
 /// Whether a webhook works.

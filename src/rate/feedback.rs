@@ -3,6 +3,8 @@
 
 use std::time::Duration;
 
+use tokio::time::Instant;
+
 use crate::time::Timestamp;
 
 /// Status, rate-limit headers and rate-limit fields of the body of one answer. Holds nothing secret.
@@ -16,6 +18,8 @@ pub struct HttpFeedback {
     pub body_retry_after: Option<Duration>,
     /// `global` of a JSON body.
     pub body_global: bool,
+    /// When its head came; the body may take its time.
+    pub came: Option<Instant>,
 }
 
 impl HttpFeedback {
@@ -34,6 +38,15 @@ impl HttpFeedback {
         httpdate::parse_http_date(self.header("date")?)
             .ok()
             .map(Timestamp::from)
+    }
+
+    /// Discord's clock minus ours in milliseconds, 0 where they agree; `None` where the answer has no `Date`, or is not from
+    /// the API. `now` is the time at which the answer's head came.
+    pub fn skew_ms(&self, now: Timestamp) -> Option<i64> {
+        self.header("via")?;
+        // The header is cut to the second: on average half a second was lost.
+        let skew = self.server_time()?.as_millis() + 500 - now.as_millis();
+        Some(if skew.abs() <= TOLERANCE_MS { 0 } else { skew })
     }
 
     /// Adds `retry_after` and `global` of a 429's JSON body. They are read one by one: an odd field hides no other.
@@ -119,6 +132,8 @@ const SHORTEST: Duration = Duration::from_millis(250);
 const UNNAMED: Duration = Duration::from_secs(5);
 /// The wait after a 429 of Discord's edge that names none: its bans last minutes, a code lives 100 s.
 const EDGE_UNNAMED: Duration = Duration::from_mins(1);
+/// `Date` has whole seconds and the answer took its time: a smaller difference of the clocks says nothing.
+const TOLERANCE_MS: i64 = 2_000;
 const SECOND: Duration = Duration::from_secs(1);
 
 /// What to close.
@@ -196,6 +211,7 @@ mod tests {
                 .collect(),
             body_retry_after: body.map(Duration::from_secs_f64),
             body_global: false,
+            came: None,
         }
     }
 
@@ -298,6 +314,19 @@ mod tests {
         );
         assert_eq!(dated("yesterday").server_time(), None);
         assert_eq!(HttpFeedback::default().server_time(), None);
+    }
+
+    #[test]
+    fn a_lasting_difference_is_seen_and_a_small_one_is_none() {
+        let check = |now: i64, want: Option<i64>| {
+            let dated = answer(200, &[VIA, ("date", "Tue, 14 Nov 2023 22:13:20 GMT")], None);
+            assert_eq!(dated.skew_ms(Timestamp::from_millis(now)), want, "{now}");
+        };
+        check(1_700_000_000_000, Some(0));
+        check(1_700_000_002_400, Some(0));
+        check(1_700_000_060_500, Some(-60_000));
+        check(1_699_999_940_500, Some(60_000));
+        assert_eq!(HttpFeedback::default().skew_ms(Timestamp::from_millis(0)), None);
     }
 
     fn limited(headers: &[(&str, &str)], body: &str) -> HttpFeedback {

@@ -22,12 +22,14 @@ use crate::ids::CodeHash;
 use crate::intake::callback::Callback;
 use crate::port::callback_intake::CallbackAnswer;
 use crate::port::discord::Answered;
+use crate::port::discord_time;
 use crate::port::later::Later;
 use crate::port::webhook::{PostAnswer, RelayPost, WebhookState};
+use crate::rate::feedback::HttpFeedback;
 use crate::rate::moment::Moment;
 use crate::secret::Key;
 use crate::store::StoreError;
-use crate::time::{OnceAMinute, SharedClock};
+use crate::time::{JumpWatch, OnceAMinute, SharedClock};
 
 /// Callbacks that no longer matter are forgotten, and keys that nothing needs destroyed.
 const MAINTAIN_EVERY: Duration = Duration::from_mins(1);
@@ -49,8 +51,10 @@ pub struct Parts {
     pub journal: RelayJournal,
     /// The way to Discord.
     pub post: Rc<dyn RelayPost>,
-    /// The wall clock.
+    /// Discord's time as far as it is known.
     pub clock: SharedClock,
+    /// This machine's clock, to notice its jumps.
+    pub wall: SharedClock,
     /// The counters.
     pub counts: Arc<Counts>,
     /// The key under which callbacks are hashed.
@@ -61,7 +65,8 @@ pub struct Parts {
 enum Happened {
     Journalled(Box<Line>, Result<(), StoreError>),
     Answered(Box<Posting>, Result<Answered<PostAnswer>, StoreError>),
-    Looked(usize, WebhookState),
+    Looked(usize, Answered<WebhookState>),
+    AskedTheTime(Answered<WebhookState>),
     Stored(Result<(), StoreError>),
 }
 
@@ -74,6 +79,8 @@ pub struct Dispatcher {
     work: FuturesUnordered<LocalBoxFuture<'static, Happened>>,
     /// Names refused callbacks.
     busy: OnceAMinute,
+    /// Since the last upkeep an answer of Discord's has told the time.
+    knows_the_time: bool,
 }
 
 impl Dispatcher {
@@ -85,6 +92,7 @@ impl Dispatcher {
             pending: HashMap::new(),
             work: FuturesUnordered::new(),
             busy: OnceAMinute::default(),
+            knows_the_time: true,
         }
     }
 
@@ -104,6 +112,9 @@ impl Dispatcher {
     ) -> Result<usize, StoreError> {
         let mut upkeep = tokio::time::interval(MAINTAIN_EVERY);
         upkeep.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let watch = JumpWatch::new(self.parts.wall.clone());
+        let mut look_at_clock = tokio::time::interval(JumpWatch::LOOK_EVERY);
+        look_at_clock.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut open = true;
         loop {
             self.act()?;
@@ -132,6 +143,10 @@ impl Dispatcher {
                     }
                 }
                 _ = upkeep.tick() => self.maintain(),
+                _ = look_at_clock.tick() => if let Some(by_ms) = watch.jumped() {
+                    tracing::warn!(by_ms, "this machine slept, or its clock was set: Discord is asked for the time");
+                    self.ask_the_time();
+                },
             }
             if let Some(error) = self.parts.journal.failed() {
                 return Err(error);
@@ -260,9 +275,11 @@ impl Dispatcher {
                 self.parts.plan.journalled(*waiting);
             }
             Happened::Answered(posting, answered) => self.answered(*posting, &answered?),
+            Happened::AskedTheTime(look) => self.hear(look.feedback.as_ref()),
             Happened::Looked(lane, look) => {
+                self.hear(look.feedback.as_ref());
                 let now = self.now();
-                if self.parts.plan.looked(lane, look, now) {
+                if self.parts.plan.looked(lane, look.outcome, now) {
                     tracing::info!(lane, "this lane's webhook works again");
                 }
             }
@@ -271,7 +288,21 @@ impl Dispatcher {
         Ok(())
     }
 
+    /// Sets the clock: one that is wrong would refuse every good link.
+    fn hear(&mut self, answer: Option<&HttpFeedback>) {
+        if let Some(answer) = answer {
+            discord_time::correct(&*self.parts.clock, answer);
+            self.knows_the_time |= answer.server_time().is_some();
+        }
+    }
+
+    fn ask_the_time(&self) {
+        let look = self.parts.post.look(self.parts.plan.first_webhook());
+        self.work.push(look.map(Happened::AskedTheTime).boxed_local());
+    }
+
     fn answered(&mut self, posting: Posting, answered: &Answered<PostAnswer>) {
+        self.hear(answered.feedback.as_ref());
         let now = self.now();
         let (lane, webhook, lines) = (posting.lane, posting.webhook, posting.lines.len());
         let settled = self.parts.plan.answered(posting, answered, now);
@@ -323,6 +354,9 @@ impl Dispatcher {
         }
         let journal = self.parts.journal.clone();
         self.stored(async move { journal.maintain(now).await });
+        if !std::mem::take(&mut self.knows_the_time) {
+            self.ask_the_time();
+        }
     }
 }
 

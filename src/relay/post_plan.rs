@@ -355,6 +355,11 @@ impl PostPlan {
         all.sum()
     }
 
+    /// The first lane's webhook; there is one always.
+    pub fn first_webhook(&self) -> WebhookId {
+        self.settings.lanes[0].webhook
+    }
+
     /// Lanes whose webhook does not work.
     pub fn lanes_out(&self) -> usize {
         self.lanes.iter().filter(|lane| lane.out.is_some()).count()

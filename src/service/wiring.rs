@@ -29,7 +29,6 @@ use crate::port::permit::{LedgerError, Permits, SpendingLedger};
 use crate::port::sink::Sink;
 use crate::secret::Key;
 use crate::steps::invite;
-use crate::steps::skew::SkewWatch;
 use crate::steps::{Deliver, Exchange, Fetch, Invite, Revoke};
 use crate::store::{Change, CommitterHandle, Loaded};
 use crate::time::{SharedClock, SteadyClock, Timestamp};
@@ -80,12 +79,12 @@ pub struct Core {
     pub code_hash_key: Key,
     /// Discord's time as far as it is known: everything ages by it.
     pub clock: SharedClock,
-    steady: Arc<SteadyClock>,
+    wall: SharedClock,
     random: StdRng,
 }
 
 impl Core {
-    /// Starts them. The actors' clock is set by the wall clock once. `on_closed` is called when a grant closes.
+    /// Starts them. The actors' clock is set by the wall clock once, and from then on by Discord's answers. `on_closed` is called when a grant closes.
     pub fn new(
         config: &Config,
         secrets: &Secrets,
@@ -100,8 +99,7 @@ impl Core {
             code_hash_key,
         } = journalled;
         // Between two answers a step of the wall clock looks like time that passed: codes would expire too early.
-        let steady = SteadyClock::starting_at(wall.now());
-        let clock: SharedClock = steady.clone();
+        let clock: SharedClock = SteadyClock::starting_at(wall.now());
         let governor = start_governor(config, &loaded, store.clone(), clock.clone());
         let rules = settings::open_grants_rules(config);
         let open_grants = OpenGrants::new(loaded, rules, StdRng::from_rng(&mut random), clock.now());
@@ -115,7 +113,7 @@ impl Core {
             store,
             code_hash_key,
             clock,
-            steady,
+            wall: Arc::clone(wall),
             random,
         }
     }
@@ -136,7 +134,7 @@ pub struct Actors {
     pub listener: Addr<Listener>,
     /// Supervises the actors; `Shutdown` drains.
     pub pipeline: Addr<Pipeline>,
-    /// The token endpoint, whose answers correct the clock.
+    /// The token endpoint.
     pub endpoint: Rc<dyn TokenEndpoint>,
     /// Why it ended by itself, once it has.
     pub ended: watch::Receiver<Option<Ended>>,
@@ -159,7 +157,7 @@ impl SpendingLedger for Ledger {
 pub fn wire(config: &Config, secrets: &Secrets, core: &mut Core, outside: Outside, on_ready: Rc<dyn Fn()>) -> Actors {
     let (journal, governor, clock) = (core.journal.clone(), core.governor.clone(), core.clock.clone());
     let lanes = settings::watched(config);
-    let endpoint = watch_clock(outside.endpoint, Arc::clone(&core.steady));
+    let endpoint = outside.endpoint;
     let (end, ended) = watch::channel(None);
     let mut pipeline = Pipeline::new(
         journal.clone(),
@@ -193,6 +191,7 @@ pub fn wire(config: &Config, secrets: &Secrets, core: &mut Core, outside: Outsid
             gatekeeper,
             bot: outside.bot,
             clock: clock.clone(),
+            wall: Arc::clone(&core.wall),
             code_lifetime: config.intake.code_lifetime,
             poll_every: config.intake.poll_every,
             after_receipt: config.intake.after_receipt,
@@ -312,19 +311,4 @@ fn end_once(end: watch::Sender<Option<Ended>>) -> Rc<dyn Fn(Fatal)> {
             first
         });
     })
-}
-
-/// Every answer's `Date` corrects the clock.
-fn watch_clock(endpoint: Rc<dyn TokenEndpoint>, clock: Arc<SteadyClock>) -> Rc<dyn TokenEndpoint> {
-    let corrected = Arc::clone(&clock);
-    let tell = move |skew_ms: i64| {
-        if skew_ms != 0 {
-            tracing::warn!(
-                skew_ms,
-                "this machine's clock is not Discord's: codes are aged by Discord's"
-            );
-            corrected.step(skew_ms);
-        }
-    };
-    Rc::new(SkewWatch::new(endpoint, clock, Box::new(tell)))
 }

@@ -20,6 +20,8 @@ pub struct SimulatorOptions {
     pub seed: Option<u64>,
     /// How long an authorization code lives, in milliseconds. Discord: 100 s.
     pub code_lifetime_ms: u64,
+    /// Offset of Discord's clock from this machine's, in milliseconds: the two differ in practice.
+    pub clock_offset_ms: i64,
     /// The application, its bot and its settings in the developer portal.
     pub application: ApplicationOptions,
     /// How many users exist at the start. A code for another user creates that user.
@@ -38,6 +40,7 @@ impl Default for SimulatorOptions {
             port: 0,
             seed: None,
             code_lifetime_ms: 100_000,
+            clock_offset_ms: 0,
             application: ApplicationOptions::default(),
             people: 8,
             lanes: 1,

@@ -2,7 +2,7 @@
 //! It holds the table of endpoints and the order of the stages; nothing else.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, UNIX_EPOCH};
 
 use actix_web::web::{Bytes, Data};
 use actix_web::{HttpRequest, HttpResponse};
@@ -153,7 +153,8 @@ pub async fn serve(state: Data<State>, request: HttpRequest, body: Bytes) -> Htt
     if let Some(late_by) = late_by {
         tokio::time::sleep(late_by).await;
     }
-    answer.into_response()
+    let now = UNIX_EPOCH + Duration::from_micros(state.now_us().unsigned_abs());
+    answer.with_header("Date", httpdate::fmt_http_date(now)).into_response()
 }
 
 /// The answer to a request, and how long it is held back.

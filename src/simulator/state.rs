@@ -1,5 +1,6 @@
 //! What the simulator's parts share: the world and the Gateway behind one lock, the clock, and events for later.
 
+use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -67,13 +68,13 @@ pub struct Later {
 pub struct State {
     inner: Lock<Inner>,
     started: Instant,
-    started_us: i64,
+    started_us: AtomicI64,
 }
 
 impl State {
     /// The state of a simulator that listens on a port.
     pub(super) fn new(options: SimulatorOptions, seed: u64, port: u16, later: UnboundedSender<Later>) -> Self {
-        let started_us = SystemClock.now().as_millis() * 1_000;
+        let started_us = AtomicI64::new((SystemClock.now().as_millis() + options.clock_offset_ms) * 1_000);
         Self {
             inner: Lock::new(Inner::new(options, seed, format!("http://127.0.0.1:{port}"), later)),
             started: Instant::now(),
@@ -91,9 +92,14 @@ impl State {
         work(&mut self.lock(), now_us)
     }
 
-    /// Microseconds since the Unix epoch; never goes back.
+    /// Microseconds since the Unix epoch; goes back only where it is stepped.
     pub(super) fn now_us(&self) -> i64 {
-        self.started_us + i64::try_from(self.started.elapsed().as_micros()).unwrap_or(i64::MAX)
+        self.started_us.load(Ordering::Relaxed) + i64::try_from(self.started.elapsed().as_micros()).unwrap_or(i64::MAX)
+    }
+
+    /// Steps Discord's clock forwards or back, as if this machine's had been set or had stood still.
+    pub fn step_clock(&self, by_ms: i64) {
+        self.started_us.fetch_add(by_ms * 1_000, Ordering::Relaxed);
     }
 
     /// `http://127.0.0.1:PORT`; the API is below `/api/v10`.

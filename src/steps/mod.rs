@@ -5,7 +5,6 @@ pub mod exchange;
 pub mod fetch;
 pub mod invite;
 pub mod revoke;
-pub mod skew;
 pub mod step;
 
 pub use deliver::Deliver;

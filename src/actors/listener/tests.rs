@@ -300,6 +300,7 @@ struct Site {
     /// Discord's clock. The service's may be stepped.
     clock: Arc<SteadyClock>,
     service_clock: Arc<SteadyClock>,
+    wall: Arc<SteadyClock>,
     room: Arc<AtomicU64>,
     fatal: Rc<RefCell<Vec<Fatal>>>,
     notes: mpsc::Sender<GatewayNote>,
@@ -315,7 +316,7 @@ struct Site {
 impl Site {
     /// Everything but the listener, so that messages can stand in the channel before it starts.
     fn new(options: &Options) -> Self {
-        let (clock, service_clock) = (SteadyClock::starting_at(START), SteadyClock::starting_at(START));
+        let [clock, service_clock, wall] = [(); 3].map(|()| SteadyClock::starting_at(START));
         let room = Arc::new(AtomicU64::new(u64::MAX));
         let store: Box<dyn Store> = Box::new(Nowhere(Arc::clone(&room)));
         let store = Committer::inline(store);
@@ -343,6 +344,7 @@ impl Site {
             lanes,
             bot: outside.clone(),
             clock: service_clock.clone(),
+            wall: wall.clone(),
             code_lifetime: LIFETIME,
             poll_every: POLL,
             after_receipt: options.after_receipt,
@@ -353,6 +355,7 @@ impl Site {
             outside,
             clock,
             service_clock,
+            wall,
             room,
             fatal,
             notes,

@@ -3,6 +3,7 @@
 
 mod bad_input;
 mod browser;
+mod clock;
 mod crash;
 mod direct;
 mod launch;

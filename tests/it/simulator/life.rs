@@ -5,7 +5,9 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::support::Discord;
-use codeferry::simulator::{Endpoint, Fault, FaultRule, Simulator, SimulatorOptions};
+use codeferry::ids::snowflake_time;
+use codeferry::simulator::{Endpoint, Fault, FaultRule, PostRequest, Simulator, SimulatorOptions};
+use codeferry::time::{Clock as _, SystemClock, Timestamp};
 
 /// Far below the delays that hold requests up in these tests.
 const AT_ONCE: Duration = Duration::from_secs(5);
@@ -54,4 +56,35 @@ fn several_simulators_run_side_by_side_with_secrets_of_their_own() {
     let [a, b] = [(); 2].map(|()| Simulator::start(SimulatorOptions::default()).expect("it starts"));
     assert_ne!(a.base_url(), b.base_url());
     assert_ne!(a.describe().bot_token, b.describe().bot_token);
+}
+
+#[tokio::test]
+async fn the_date_of_an_answer_and_the_time_in_an_id_follow_the_offset_of_discords_clock() {
+    for offset_ms in [0, 3_600_000, -86_400_000] {
+        let discord = Discord::with(SimulatorOptions {
+            clock_offset_ms: offset_ms,
+            ..SimulatorOptions::without_limits()
+        });
+        let webhook = discord.about.lanes[0].webhook.id.parse().expect("an id");
+        for stepped_ms in [0, 7_200_000] {
+            discord.simulator.step_clock(stepped_ms);
+            let expected = SystemClock.now().as_millis() + offset_ms + stepped_ms;
+            let answer = discord
+                .http
+                .get(format!("{}/gateway", discord.about.api_base))
+                .send()
+                .await;
+            let answer = answer.expect("an answer");
+            let dates: Vec<_> = answer.headers().get_all("date").iter().collect();
+            let [date] = dates.as_slice() else {
+                panic!("{dates:?}");
+            };
+            let date = httpdate::parse_http_date(date.to_str().expect("text")).expect("a date");
+            let off = Timestamp::from(date).as_millis() - expected;
+            assert!(off.abs() <= 5_000, "{offset_ms} {stepped_ms}: {off}");
+            let id = discord.simulator.post(PostRequest::webhook(webhook, "text"));
+            let off = snowflake_time(id.expect("posted")).as_millis() - expected;
+            assert!(off.abs() <= 5_000, "{offset_ms} {stepped_ms}: {off}");
+        }
+    }
 }

@@ -198,6 +198,7 @@ impl Outside {
             headers,
             body_retry_after: wait,
             body_global: false,
+            came: None,
         }
     }
 }

@@ -112,3 +112,29 @@ fn the_breaker_opens_and_closes() {
         assert!(governor.send(Idle).await.expect("alive"));
     });
 }
+
+#[test]
+fn an_answer_to_any_call_sets_the_clock() {
+    paused(|| async {
+        // An hour ahead of the 14th of November 2023, 22:13:20.
+        let told = || answer(200, &[("date", "Tue, 14 Nov 2023 22:13:20 GMT")]);
+        let clock = wall();
+        let governor = governor(off(), &Disk::default(), clock.clone());
+        let is_set = || clock.now().since(Timestamp::from_secs(1_700_000_000)) < Duration::from_secs(1);
+        for ask in [
+            oauth(Urgency::Exchange),
+            global(Urgency::Fetch),
+            oauth(Urgency::Revoke),
+            post_to(CHANNEL),
+        ] {
+            clock.step(3_600_000);
+            acquire(&governor, ask).await.settle(Some(told()));
+            assert!(is_set(), "{ask:?}: {}", clock.now());
+        }
+        // And one to the bot's, which needs no permit.
+        clock.step(-3_600_000);
+        governor.send(Observe(told())).await.expect("alive");
+        assert!(is_set(), "{}", clock.now());
+        assert!(clock.now() >= Timestamp::from_secs(1_700_000_000));
+    });
+}

@@ -58,6 +58,23 @@ fn a_gap_whose_reading_breaks_off_is_gone_on_with_where_it_stopped() {
 }
 
 #[test]
+fn a_jump_of_the_wall_clock_reads_the_history_at_once() {
+    paused(|| async {
+        let mut site = Site::new(&Options::default());
+        site.listen();
+        sleep(POLL + POLL / 2).await;
+        let read = |site: &Site| site.outside.pages.borrow().len();
+        for by_ms in [3_600_000, -3_600_000] {
+            let before = read(&site);
+            site.wall.step(by_ms);
+            sleep(seconds(1) + POLL / 100).await;
+            assert!(read(&site) > before, "{by_ms}");
+            sleep(POLL * 9 / 10).await;
+        }
+    });
+}
+
+#[test]
 fn an_idle_channel_costs_one_page_a_reading() {
     paused(|| async {
         let mut site = Site::new(&Options::default());

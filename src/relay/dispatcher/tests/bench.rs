@@ -46,6 +46,8 @@ pub(super) struct Fake {
     pub(super) arrived: RefCell<Vec<Arrived>>,
     pub(super) look: RefCell<WebhookState>,
     pub(super) looks: RefCell<usize>,
+    /// What a look says of the time.
+    pub(super) date: RefCell<Option<&'static str>>,
     /// The way there, and the same back.
     pub(super) latency: Duration,
 }
@@ -101,10 +103,12 @@ impl RelayPost for Handle {
         .boxed_local()
     }
 
-    fn look(&self, _: WebhookId) -> LocalBoxFuture<'static, WebhookState> {
+    fn look(&self, _: WebhookId) -> LocalBoxFuture<'static, Answered<WebhookState>> {
         *self.0.looks.borrow_mut() += 1;
-        let look = *self.0.look.borrow();
-        async move { look }.boxed_local()
+        let outcome = *self.0.look.borrow();
+        let date = *self.0.date.borrow();
+        let feedback = date.map(|date| status(200, fine().0, &[("via", "1.1 google"), ("date", date)]).1);
+        async move { Answered { outcome, feedback } }.boxed_local()
     }
 }
 
@@ -116,6 +120,7 @@ pub(super) fn v1_limit() -> usize {
 pub(super) struct Bench {
     pub(super) folder: TempDir,
     pub(super) clock: Arc<SteadyClock>,
+    pub(super) wall: Arc<SteadyClock>,
     pub(super) fake: Rc<Fake>,
     pub(super) lanes: Vec<LaneSettings>,
     pub(super) limit: Option<WebhookLimit>,
@@ -132,11 +137,13 @@ impl Bench {
         Self {
             folder: tempfile::tempdir().expect("a folder"),
             clock: SteadyClock::starting_at(Timestamp::from_secs(1_700_000_000)),
+            wall: SteadyClock::starting_at(Timestamp::from_secs(1_700_000_000)),
             fake: Rc::new(Fake {
                 script: RefCell::new(Box::new(script)),
                 arrived: RefCell::default(),
                 look: RefCell::new(WebhookState::There),
                 looks: RefCell::default(),
+                date: RefCell::default(),
                 latency: Duration::from_millis(70),
             }),
             lanes: (0..lanes)
@@ -214,6 +221,7 @@ impl Bench {
             journal: journal.clone(),
             post: Rc::new(Handle(Rc::clone(&self.fake))),
             clock: self.clock.clone(),
+            wall: self.wall.clone(),
             counts: Arc::clone(&self.counts),
             hash_key: key(),
         });

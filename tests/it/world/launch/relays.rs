@@ -240,8 +240,8 @@ impl RelayPost for ToChannel {
         .boxed_local()
     }
 
-    fn look(&self, _: WebhookId) -> LocalBoxFuture<'static, WebhookState> {
-        async { WebhookState::There }.boxed_local()
+    fn look(&self, _: WebhookId) -> LocalBoxFuture<'static, Answered<WebhookState>> {
+        async { Answered::unsent(WebhookState::There) }.boxed_local()
     }
 }
 
@@ -284,6 +284,7 @@ fn own(config: &Config, folder: &Path, wall: &Arc<SteadyClock>, channel: &Rc<Cha
         journal,
         post: Rc::new(ToChannel(Rc::clone(channel))),
         clock: wall.clone(),
+        wall: wall.clone(),
         counts: Arc::clone(&counts),
         hash_key: Key::new(KEY),
     });
