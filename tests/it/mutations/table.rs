@@ -3,6 +3,7 @@
 //! A change compiles; it is an error where it does not. The test is the cheapest one that notices it.
 
 mod gate;
+mod gateway;
 mod listeners;
 mod results;
 mod surroundings;
@@ -16,6 +17,7 @@ pub(super) fn mutations() -> impl Iterator<Item = &'static Mutation> {
     let lists = [
         MUTATIONS,
         gate::MUTATIONS,
+        gateway::MUTATIONS,
         listeners::MUTATIONS,
         results::MUTATIONS,
         surroundings::MUTATIONS,
@@ -73,22 +75,6 @@ const MUTATIONS: &[Mutation] = &[
         replace: "find(|_| false)",
         target: Target::It,
         caught_by: "config::secrets::keys_that_are_equal_are_refused_whatever_they_are_for",
-    },
-    Mutation {
-        breaks: "a message that cannot be read is removed although its code may live",
-        file: "src/actors/listener.rs",
-        find: "let stays = lives && ",
-        replace: "let stays = false && ",
-        target: Target::Lib,
-        caught_by: "actors::listener::tests::intake::a_message_that_cannot_be_read_is_looked_at_again_while_it_lives",
-    },
-    Mutation {
-        breaks: "the cursor passes a live message that could not be read",
-        file: "src/actors/listener/reading.rs",
-        find: "plan.cursor_at(unread)",
-        replace: "plan.cursor_at(unread | u64::MAX)",
-        target: Target::Lib,
-        caught_by: "actors::listener::tests::intake::a_message_that_cannot_be_read_is_looked_at_again_while_it_lives",
     },
     Mutation {
         breaks: "a dead code is presented all the same",
@@ -251,14 +237,6 @@ const MUTATIONS: &[Mutation] = &[
         caught_by: "intake::message::tests::malformed_messages_are_named",
     },
     Mutation {
-        breaks: "any webhook of the channel is believed",
-        file: "src/actors/listener/gatekeeper.rs",
-        find: "message.webhook == Some(lane.webhook)",
-        replace: "message.webhook.is_some() || message.webhook == Some(lane.webhook)",
-        target: Target::Lib,
-        caught_by: "actors::listener::tests::removal::unreadable_messages_of_the_own_webhook_go_once_they_are_dead_and_those_of_others_are_never_touched",
-    },
-    Mutation {
         breaks: "a secret prints itself",
         file: "src/secret.rs",
         find: "f.write_str(concat!(stringify!($name), \"([redacted])\"))",
@@ -377,70 +355,6 @@ const MUTATIONS: &[Mutation] = &[
         replace: "        Some((target, until))",
         target: Target::Lib,
         caught_by: "actors::governor::tests::answers::a_429_on_one_route_leaves_the_others",
-    },
-    Mutation {
-        breaks: "the cursor is moved by gateway events",
-        file: "src/actors/listener.rs",
-        find: "                    if !stays {\n",
-        replace: "                    if source == Source::Gateway {\n                        let read_to = id;\n                        let moved = super::journal::message::MoveCursor { channel, read_to };\n                        drop(self.journal.try_send(moved));\n                    }\n                    if !stays {\n",
-        target: Target::Lib,
-        caught_by: "actors::listener::tests::reading::hints_in_any_order_are_taken_once_and_move_no_cursor",
-    },
-    Mutation {
-        breaks: "a session of the gateway is begun although the day's are spent",
-        file: "src/discord/gateway.rs",
-        find: "const KEPT_STARTS: u64 = 50;",
-        replace: "const KEPT_STARTS: u64 = 0;",
-        target: Target::It,
-        caught_by: "discord::gateway::below_fifty_sessions_left_none_is_begun_until_the_reset",
-    },
-    Mutation {
-        breaks: "a gateway that accepts and says nothing is waited for without end",
-        file: "src/discord/gateway.rs",
-        find: "const CONNECT_TIMEOUT: Duration = Duration::from_secs(20);",
-        replace: "const CONNECT_TIMEOUT: Duration = Duration::from_hours(20);",
-        target: Target::It,
-        caught_by: "discord::gateway::a_gateway_that_accepts_and_says_nothing_is_left_and_asked_again",
-    },
-    Mutation {
-        breaks: "a close code that forbids it leads to another connection",
-        file: "src/discord/gateway.rs",
-        find: "matches!(known.way_out, WayOut::History | WayOut::Stop)",
-        replace: "known.way_out == WayOut::Stop",
-        target: Target::It,
-        caught_by: "discord::gateway::a_code_that_forbids_a_reconnect_leaves_the_history_and_says_so",
-    },
-    Mutation {
-        breaks: "the history is not read when a session is resumed",
-        file: "src/actors/listener.rs",
-        find: "                tracing::info!(\"the gateway session was resumed\");\n                self.read_all(ctx);\n",
-        replace: "                tracing::info!(\"the gateway session was resumed\");\n",
-        target: Target::Lib,
-        caught_by: "actors::listener::tests::reading::a_session_that_begins_or_is_resumed_reads_the_history_at_once",
-    },
-    Mutation {
-        breaks: "the history is not read when a session begins",
-        file: "src/actors/listener.rs",
-        find: "                (self.settings.on_ready)();\n                self.read_all(ctx);\n",
-        replace: "                (self.settings.on_ready)();\n",
-        target: Target::Lib,
-        caught_by: "actors::listener::tests::reading::a_session_that_begins_or_is_resumed_reads_the_history_at_once",
-    },
-    Mutation {
-        breaks: "the history is not polled",
-        file: "src/actors/listener.rs",
-        find: "        ctx.run_interval(self.settings.poll_every, Self::read_all);\n",
-        replace: "",
-        target: Target::Lib,
-        caught_by: "actors::listener::tests::reading::an_idle_channel_costs_one_page_a_reading",
-    },
-    Mutation {
-        breaks: "the gap below the live window is not read",
-        file: "src/actors/listener/reading.rs",
-        find: "if plan.has_gap() {",
-        replace: "if plan.has_gap() && false {",
-        target: Target::Lib,
-        caught_by: "actors::listener::tests::reading::a_gap_whose_reading_breaks_off_is_gone_on_with_where_it_stopped",
     },
     Mutation {
         breaks: "a message is removed before its codes are spent",

@@ -106,7 +106,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         find: "        self.hear(answered.feedback.as_ref());\n",
         replace: "",
         target: Target::Lib,
-        caught_by: "relay::dispatcher::tests::a_wrong_clock_is_set_by_every_answer_and_asked_about_after_a_jump_and_each_minute_without_any",
+        caught_by: "relay::dispatcher::tests::clock::a_wrong_clock_is_set_by_every_answer_and_asked_about_after_a_jump_and_each_minute_without_any",
     },
     Mutation {
         breaks: "a relay does not notice a jump of its clock",
@@ -114,7 +114,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         find: "if let Some(by_ms) = watch.jumped() {",
         replace: "if let Some(by_ms) = watch.jumped().filter(|_| false) {",
         target: Target::Lib,
-        caught_by: "relay::dispatcher::tests::a_wrong_clock_is_set_by_every_answer_and_asked_about_after_a_jump_and_each_minute_without_any",
+        caught_by: "relay::dispatcher::tests::clock::a_wrong_clock_is_set_by_every_answer_and_asked_about_after_a_jump_and_each_minute_without_any",
     },
     Mutation {
         breaks: "the service does not notice a jump of its clock",
