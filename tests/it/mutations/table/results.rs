@@ -64,7 +64,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         breaks: "a resource's 401 ends a sign-in whose user can be read",
         file: "src/steps/fetch.rs",
         find: "Some(FetchAnswer::Data { .. }) => FetchAnswer::Refused(Reason::new(\"http_401\")),",
-        replace: "Some(FetchAnswer::Data { .. }) => return Err(Event::Unauthorized),",
+        replace: "Some(FetchAnswer::Data { .. }) => return Err(unauthorized()),",
         target: Target::Lib,
         caught_by: "steps::fetch::tests::a_401_of_a_resource_ends_no_sign_in_whose_user_can_be_read",
     },
