@@ -315,7 +315,7 @@ impl Listener {
                 self.read_all(ctx);
             }
             GatewayNote::Disconnected(why) => {
-                tracing::warn!(why, "the gateway's connection is gone and will be made again");
+                tracing::warn!(%why, "the gateway's connection is gone and will be made again");
             }
             GatewayNote::HistoryOnly(why) => {
                 let every_s = self.settings.poll_every.as_secs();

@@ -9,6 +9,7 @@
 pub mod close_code;
 pub mod connection;
 
+use std::borrow::Cow;
 use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -255,9 +256,9 @@ impl Gateway {
         }
     }
 
-    async fn open(&self, url: &Url) -> Result<Connection, &'static str> {
+    async fn open(&self, url: &Url) -> Result<Connection, Cow<'static, str>> {
         let opened = timeout(CONNECT_TIMEOUT, Connection::open(self.caller.http(), url)).await;
-        opened.unwrap_or(Err("the gateway said nothing for 20 s"))
+        opened.unwrap_or(Err("the gateway said nothing for 20 s".into()))
     }
 
     /// What the start already asked, or what the API says now.
@@ -270,8 +271,10 @@ impl Gateway {
             Err(error) => {
                 tracing::warn!(%error, "Discord does not tell where the gateway is");
                 self.pace.trying(Instant::now());
-                self.tell(GatewayNote::Disconnected("the API does not tell where the gateway is"))
-                    .await?;
+                self.tell(GatewayNote::Disconnected(
+                    "the API does not tell where the gateway is".into(),
+                ))
+                .await?;
                 Ok(None)
             }
         }
@@ -279,27 +282,27 @@ impl Gateway {
 
     /// Decides what follows the end of a connection, and says so.
     async fn take_end(&mut self, end: End) -> Result<(), Over> {
-        let (why, way_out) = match &end {
+        let (why, way_out) = match end {
             End::Closed(code) => {
-                let known = look_up(*code);
-                if *code == Some(4014) && self.intents & MESSAGE_CONTENT != 0 {
+                let known = look_up(code);
+                if code == Some(4014) && self.intents & MESSAGE_CONTENT != 0 {
                     // The switch in the portal was turned off since we asked for the flags. The mention is enough to
                     // read a code, so the session goes on without the content of other messages.
                     self.intents &= !MESSAGE_CONTENT;
                     tracing::warn!(
                         "the gateway refused MESSAGE_CONTENT (close code 4014): messages are read by their mention of the bot"
                     );
-                    (known.meaning, WayOut::Begin)
+                    (known.meaning.into(), WayOut::Begin)
                 } else if matches!(known.way_out, WayOut::History | WayOut::Stop) {
                     return self.give_up(known).await;
                 } else {
-                    (known.meaning, known.way_out)
+                    (known.meaning.into(), known.way_out)
                 }
             }
-            End::Moved => ("the gateway asked for a new connection", WayOut::Resume),
-            End::Invalidated { resumable: true } => ("the gateway interrupted the session", WayOut::Resume),
-            End::Invalidated { resumable: false } => ("the gateway ended the session", WayOut::Begin),
-            End::Lost(why) => (*why, WayOut::Resume),
+            End::Moved => ("the gateway asked for a new connection".into(), WayOut::Resume),
+            End::Invalidated { resumable: true } => ("the gateway interrupted the session".into(), WayOut::Resume),
+            End::Invalidated { resumable: false } => ("the gateway ended the session".into(), WayOut::Begin),
+            End::Lost(why) => (why, WayOut::Resume),
         };
         if self.listener.resumed_or_ready() {
             self.pace.worked();
@@ -311,7 +314,7 @@ impl Gateway {
             self.session = None;
         }
         if self.session.is_some() && self.failed_resumes == 0 {
-            tracing::info!(why, "the gateway's connection is gone and the session is resumed");
+            tracing::info!(%why, "the gateway's connection is gone and the session is resumed");
             return Ok(());
         }
         self.tell(GatewayNote::Disconnected(why)).await

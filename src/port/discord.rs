@@ -1,6 +1,8 @@
 //! What a step or the listener asks of the outside, as traits: the adapters stand in `discord` and `delivery`, the
 //! fakes in tests. An answer is already judged here: status and content type were looked at before anything was parsed.
 
+use std::borrow::Cow;
+
 use futures_util::future::LocalBoxFuture;
 
 use super::later::Later;
@@ -242,7 +244,7 @@ pub enum GatewayNote {
     /// An event for us could not be parsed; its kind only.
     Unparsed(String),
     /// The connection is gone for this reason and will be made again.
-    Disconnected(&'static str),
+    Disconnected(Cow<'static, str>),
     /// There is no gateway for this reason, so that the history alone brings codes.
     HistoryOnly(String),
     /// The session ended for good with this close code.

@@ -70,9 +70,10 @@ impl Pace {
         self.answering.get()
     }
 
-    /// Too old for another request, which might be cut off.
+    /// Another request might be cut off: the connection is too old, or has hardly any wait left. A client that asks again
+    /// within a moment must not meet a connection that closes at that moment.
     pub(super) fn is_old(&self) -> bool {
-        self.opened.elapsed() >= AGE / 2
+        self.opened.elapsed() >= AGE / 2 || self.waited.get() + WAIT >= ALL_WAITS
     }
 
     /// When the connection ends if nothing more happens.

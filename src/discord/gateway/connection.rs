@@ -17,6 +17,7 @@ use tokio::time::{Instant, sleep_until, timeout, timeout_at};
 use tokio_websockets::{ClientBuilder, Message, WebSocketStream};
 use url::Url;
 
+use crate::http::CallFailure;
 use crate::secret::BotToken;
 
 /// For one payload to be taken by the network.
@@ -50,7 +51,7 @@ pub enum End {
         resumable: bool,
     },
     /// Nothing was heard for too long, or the network failed.
-    Lost(&'static str),
+    Lost(Cow<'static, str>),
 }
 
 /// What the gateway sends. Only the fields that matter, and the data as it came.
@@ -95,7 +96,7 @@ pub struct Connection {
 
 impl Connection {
     /// Opens a WebSocket and waits for HELLO; the caller sets the time limit.
-    pub async fn open(http: &reqwest::Client, url: &Url) -> Result<Self, &'static str> {
+    pub async fn open(http: &reqwest::Client, url: &Url) -> Result<Self, Cow<'static, str>> {
         let mut socket = upgrade(http, url).await?;
         let hello = socket.next().await;
         let hello = hello
@@ -140,7 +141,7 @@ impl Connection {
                 received = timeout_at(silent, self.socket.next()) => received,
                 () = sleep_until(beat) => {
                     if !acknowledged {
-                        return End::Lost("a heartbeat was not acknowledged");
+                        return End::Lost("a heartbeat was not acknowledged".into());
                     }
                     if let Err(end) = self.beat(session.as_ref()).await {
                         return end;
@@ -151,11 +152,11 @@ impl Connection {
                 }
             };
             let Ok(received) = received else {
-                return End::Lost("nothing came for one and a half heartbeats");
+                return End::Lost("nothing came for one and a half heartbeats".into());
             };
             let message = match received {
                 Some(Ok(message)) => message,
-                Some(Err(_)) => return End::Lost("the connection was cut"),
+                Some(Err(_)) => return End::Lost("the connection was cut".into()),
                 None => return End::Closed(None),
             };
             heard = Instant::now();
@@ -218,8 +219,8 @@ impl Connection {
     async fn send(&mut self, payload: &Value) -> Result<(), End> {
         match timeout(SEND_TIMEOUT, self.socket.send(Message::text(payload.to_string()))).await {
             Ok(Ok(())) => Ok(()),
-            Ok(Err(_)) => Err(End::Lost("the connection was cut")),
-            Err(_) => Err(End::Lost("the network took nothing")),
+            Ok(Err(_)) => Err(End::Lost("the connection was cut".into())),
+            Err(_) => Err(End::Lost("the network took nothing".into())),
         }
     }
 }
@@ -237,7 +238,7 @@ fn begun(data: &RawValue, sequence: Option<u64>) -> Option<Session> {
 
 /// The opening handshake (RFC 6455 section 4.1), by the client of every other call: its roots, its proxy and its
 /// time limits hold here too.
-async fn upgrade(http: &reqwest::Client, url: &Url) -> Result<WebSocketStream<Upgraded>, &'static str> {
+async fn upgrade(http: &reqwest::Client, url: &Url) -> Result<WebSocketStream<Upgraded>, Cow<'static, str>> {
     let mut url = url.clone();
     let scheme = if url.scheme() == "wss" { "https" } else { "http" };
     url.set_scheme(scheme)
@@ -250,16 +251,17 @@ async fn upgrade(http: &reqwest::Client, url: &Url) -> Result<WebSocketStream<Up
         .header(UPGRADE, "websocket")
         .header(SEC_WEBSOCKET_VERSION, "13")
         .header(SEC_WEBSOCKET_KEY, &key);
-    // The error itself holds the URL.
-    let response = asked.send().await.map_err(|_| "the gateway cannot be reached")?;
+    let failed = |e| format!("the gateway cannot be reached: {}", CallFailure::from(e));
+    let response = asked.send().await.map_err(failed)?;
     let accepted = STANDARD.encode(Sha1::digest(format!("{key}258EAFA5-E914-47DA-95CA-C5AB0DC85B11")));
     let told = response.headers().get(SEC_WEBSOCKET_ACCEPT);
     if response.status() != StatusCode::SWITCHING_PROTOCOLS || told.is_none_or(|told| told != &accepted) {
-        return Err("the gateway refused the WebSocket");
+        return Err(format!(
+            "the gateway answered {} instead of a WebSocket",
+            response.status().as_u16()
+        )
+        .into());
     }
-    let stream = response
-        .upgrade()
-        .await
-        .map_err(|_| "the gateway refused the WebSocket")?;
+    let stream = response.upgrade().await.map_err(|_| "the connection was cut")?;
     Ok(ClientBuilder::new().take_over(stream))
 }

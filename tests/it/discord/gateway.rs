@@ -331,7 +331,10 @@ async fn a_gateway_that_cannot_be_reached_is_reported_and_left_quickly() {
     let server = FaultServer::start(vec![told(200, &format!(r#"{{"url":"ws://{nobody}"}}"#))]).await;
     let (sender, mut notes) = mpsc::channel(10);
     let session = GatewaySession::start(&api(server.address()), settings(false), sender).await;
-    check_note(&next(&mut notes).await, "Disconnected");
+    check_note(
+        &next(&mut notes).await,
+        "Disconnected(\"the gateway cannot be reached: the connection could not be opened: ",
+    );
     let began = Instant::now();
     session.expect("started").shutdown().await;
     assert!(began.elapsed() < Duration::from_millis(500), "{:?}", began.elapsed());

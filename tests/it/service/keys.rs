@@ -16,13 +16,15 @@ use serde_json::json;
 
 use super::links::post_at;
 use super::test_support::{PERSON, PKCE_KEY, RELAY_KEY, Service, Site};
-use crate::patience::until;
+use crate::patience::{until, wait};
 use crate::relay::test_support::{Edge, client, runtime};
 use crate::tally::{Tally, tell};
 
 const SOON: Duration = Duration::from_mins(1);
 /// So many links are out before the oldest is used: some of each key are out whenever one is changed.
 const OUT: usize = 10;
+/// Between two people.
+const BETWEEN: Duration = Duration::from_millis(40);
 
 /// People who sign in one after another, on a thread of their own.
 struct People {
@@ -50,6 +52,8 @@ impl People {
                         continue;
                     }
                 }
+                // Faster, and a development build falls behind further and further.
+                std::thread::sleep(BETWEEN);
                 if let Some((person, url)) = out.pop_front() {
                     let visit = runtime.block_on(walk(&http, &url, person, Behaviour::Approve));
                     visit.unwrap_or_else(|stuck| panic!("person {person}: {stuck}"));
@@ -63,7 +67,12 @@ impl People {
     /// Waits until every link that is out now was used, and its code has a result.
     fn pass(&self, site: &Site) {
         let so_far = self.walked.load(Ordering::Relaxed) + 2 * OUT;
-        until(SOON, "more people sign in", || site.results_of("completed") >= so_far);
+        let completed = || site.results_of("completed");
+        assert!(
+            wait(SOON, || completed() >= so_far),
+            "{} of {so_far} people have signed in",
+            completed()
+        );
     }
 
     fn finish(self) -> usize {

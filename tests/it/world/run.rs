@@ -326,7 +326,8 @@ impl World {
                 continue;
             };
             let passed = outside.with(|d| d.now()).since(began);
-            let quiet = stats.open.is_empty() && stats.source_messages == 0 && passed > Duration::from_mins(1);
+            // A message that cannot be read stays until its code is dead.
+            let quiet = stats.open.is_empty() && stats.source_messages == 0 && passed > Duration::from_secs(130);
             if quiet || passed > QUIET_WITHIN {
                 break;
             }
