@@ -64,6 +64,9 @@ impl Captured {
 
 /// Captures this thread's log.
 pub fn logged(act: impl FnOnce()) -> String {
+    // A line that another thread reaches first, without a subscriber, may be taken for one that nobody ever wants.
+    static ALL_ARE_WANTED: std::sync::Once = std::sync::Once::new();
+    ALL_ARE_WANTED.call_once(|| drop(tracing::subscriber::set_global_default(tracing_subscriber::registry())));
     let captured = Captured::default();
     let writer = captured.clone();
     let subscriber = tracing_subscriber::fmt()
