@@ -155,6 +155,9 @@ impl<E: Engine> WriteAhead<E> {
 
     /// Hands everything to the engine and starts the log again.
     fn checkpoint(&mut self) -> Result<(), StoreError> {
+        if self.is_behind() {
+            return self.start_again();
+        }
         let mut writes = std::mem::take(&mut self.pending).into_iter().peekable();
         loop {
             let part: Writes = writes.by_ref().take(AT_ONCE).collect();
@@ -193,6 +196,12 @@ impl<E: Engine> WriteAhead<E> {
         Ok(())
     }
 
+    /// A crash has left the header one epoch behind. It catches up before anything else is written: another crash must
+    /// not leave it two behind, nor new frames in an epoch that is over.
+    fn is_behind(&self) -> bool {
+        self.log.header().epoch < self.content.epoch
+    }
+
     fn start_again(&mut self) -> Result<(), StoreError> {
         let header = Header {
             epoch: self.content.epoch,
@@ -229,6 +238,9 @@ fn check_digest(said: &Content, counted: Content) -> Result<(), StoreError> {
 impl<E: Engine> Engine for WriteAhead<E> {
     fn apply(&mut self, mut batch: Batch) -> Result<(), StoreError> {
         let fault = self.made_on_purpose()?;
+        if self.is_behind() {
+            self.start_again()?;
+        }
         if !self.log.takes(&batch.0) {
             self.checkpoint()?;
         }

@@ -185,6 +185,25 @@ fn a_crash_between_any_two_steps_of_a_checkpoint_loses_nothing() {
 }
 
 #[test]
+fn crashes_one_after_another_within_a_checkpoint_lose_nothing() {
+    let (bench, mut log) = Bench::new(1 << 20);
+    put(&mut log, 1, Some(b"old"));
+    let pending = std::mem::take(&mut log.pending);
+    log.hand_over(pending, log.commit, true).expect("hands over");
+    // The header was not written. What the next process does first must not depend on it any more.
+    let frames = bench.bytes();
+    let mut again = bench.open(log.inner.clone()).expect("opens");
+    again.maintain(true).expect("settles");
+    bench.write(&frames);
+    let mut third = bench
+        .open(again.inner.clone())
+        .expect("opens after a crash before the header was written");
+    put(&mut third, 2, Some(b"new"));
+    let mut last = bench.open(third.inner.clone()).expect("opens");
+    assert_eq!(all(&mut last), [(1, b"old".to_vec()), (2, b"new".to_vec())]);
+}
+
+#[test]
 fn a_torn_last_frame_was_never_acknowledged_and_any_other_damage_is_told() {
     let (bench, mut log) = Bench::new(16 * 1024);
     for n in 0..3 {
