@@ -7,8 +7,10 @@ use codeferry::intake::v1::{self, Redirect};
 use codeferry::secret::{CodeVerifier, Key};
 use codeferry::time::{Clock, SystemClock, Timestamp};
 
-/// The key of everything: nothing here is secret.
-pub const KEY: &str = "0123456789abcdef0123456789abcdef";
+/// The service's key of this name: nothing here is secret.
+pub fn key(name: &str) -> String {
+    format!("{name} 0123456789abcdef0123456789abcdef")
+}
 
 /// Somebody with a link: a signed state, with PKCE as links are minted by default.
 pub struct Person {
@@ -21,10 +23,9 @@ pub struct Person {
 impl Person {
     /// The n-th person. No two bursts share people: revoking a token kills all of its person's tokens.
     pub fn of(n: u64) -> Self {
-        let key = Key::new(KEY.as_bytes());
         let user = UserId(80_000_000_000_000_001 + n);
         let nonce = n.to_be_bytes();
-        let state = StateKey::new(&key).mint(&StateToken {
+        let state = StateKey::new(&Key::new(key("STATE").as_bytes())).mint(&StateToken {
             user,
             expires_at: Timestamp::from_secs(SystemClock.now().as_secs() + 300),
             lane: Lane(0),
@@ -33,7 +34,7 @@ impl Person {
             again: false,
             nonce,
         });
-        let verifier = pkce::verifier(&key, &state);
+        let verifier = pkce::verifier(&Key::new(key("PKCE").as_bytes()), &state);
         Self {
             user,
             nonce,
@@ -61,6 +62,10 @@ impl Approved {
             result: Ok(self.code.clone()),
             state: Some(self.person.state.clone()),
         };
-        Ok(v1::encode(bot.parse()?, &[redirect], &Key::new(KEY.as_bytes())))
+        Ok(v1::encode(
+            bot.parse()?,
+            &[redirect],
+            &Key::new(key("RELAY").as_bytes()),
+        ))
     }
 }

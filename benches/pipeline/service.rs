@@ -11,7 +11,7 @@ use codeferry::time::Timestamp;
 use tempfile::TempDir;
 
 use crate::discord::Discord;
-use crate::people::KEY;
+use crate::people::key;
 use crate::process::{Process, until};
 
 /// A folder with a configuration, and the variables that go with it.
@@ -30,7 +30,7 @@ impl Site {
         fs::write(folder.path().join("codeferry.toml"), config)?;
         let mut variables = discord.about.environment.clone();
         for name in ["RELAY", "STATE", "PKCE"] {
-            variables.insert(format!("CODEFERRY_{name}_KEY"), KEY.to_owned());
+            variables.insert(format!("CODEFERRY_{name}_KEY"), key(name));
         }
         Ok(Self {
             folder,
