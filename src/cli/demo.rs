@@ -20,7 +20,7 @@ use self::report::Report;
 use self::script::Script;
 use super::{Global, out, simulate};
 use crate::config::Locator;
-use crate::lifecycle::{Exit, Failure};
+use crate::lifecycle::{Exit, Failure, Signals};
 use crate::simulator::{Description, FaultRule, PortalChange, Simulator, SimulatorOptions};
 
 /// Arguments of `demo`.
@@ -51,7 +51,17 @@ pub fn run(args: &Args, global: &Global) -> anyhow::Result<Exit> {
         .build()
         .context("cannot start a runtime")?;
     let local = tokio::task::LocalSet::new();
-    let report = local.block_on(&runtime, play(args, global, folder.path()))?;
+    let played = local.block_on(&runtime, async {
+        let mut signals = Signals::listen().context("cannot install signal handlers")?;
+        tokio::select! {
+            report = play(args, global, folder.path()) => report.map(Some),
+            // The service and the relay are killed as they are dropped.
+            _ = signals.next() => Ok(None),
+        }
+    })?;
+    let Some(report) = played else {
+        return Ok(Exit::Forced);
+    };
     if global.json {
         out::line(report.json())?;
     } else {

@@ -269,12 +269,9 @@ impl Gateway {
         match Place::ask(&self.caller).await {
             Ok(place) => Ok(Some(place)),
             Err(error) => {
-                tracing::warn!(%error, "Discord does not tell where the gateway is");
                 self.pace.trying(Instant::now());
-                self.tell(GatewayNote::Disconnected(
-                    "the API does not tell where the gateway is".into(),
-                ))
-                .await?;
+                let why = format!("Discord does not tell where the gateway is: {error}");
+                self.tell(GatewayNote::Disconnected(why.into())).await?;
                 Ok(None)
             }
         }

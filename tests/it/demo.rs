@@ -1,10 +1,13 @@
 //! `demo` as a process: every promise kept, and exit 1 where one is broken on purpose.
 
-use std::process::Command;
+use std::fs;
+use std::process::{Command, Stdio};
+use std::time::Duration;
 
+use rustix::process::Signal;
 use serde_json::Value;
 
-use crate::patience::Finish as _;
+use crate::patience::{Finish as _, Process, until};
 
 fn demo(arguments: &[&str]) -> (i32, Value) {
     let output = Command::new(env!("CARGO_BIN_EXE_codeferry"))
@@ -76,4 +79,26 @@ fn people_who_are_asked_to_wait_get_their_link_as_soon_as_there_is_room() {
     assert!(account["told_to_wait"].as_u64() > Some(0), "{account}");
     // The places of links that are used are free within seconds; only those that are not are held for minutes.
     assert!(account["seconds"].as_f64() < Some(100.0), "{account}");
+}
+
+#[test]
+fn a_demo_that_is_told_to_stop_leaves_no_process_behind() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let mut command = Command::new(env!("CARGO_BIN_EXE_codeferry"));
+    command
+        .args(["demo", "--data"])
+        .arg(folder.path())
+        .stderr(Stdio::null());
+    let mut demo = Process::start(&mut command);
+    let named = folder.path().to_str().expect("UTF-8").to_owned();
+    let children = || {
+        let processes = fs::read_dir("/proc").expect("Linux").flatten();
+        let commands = processes.filter_map(|p| fs::read_to_string(p.path().join("cmdline")).ok());
+        commands.filter(|c| c.contains(&named) && !c.contains("demo")).count()
+    };
+    until(Duration::from_secs(30), "service and relay run", || children() == 2);
+    demo.signal(Signal::TERM);
+    let ended = demo.ends(Duration::from_secs(30)).expect("it ends");
+    assert_eq!(ended.code(), Some(3));
+    until(Duration::from_secs(10), "no process is left", || children() == 0);
 }

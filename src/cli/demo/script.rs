@@ -398,7 +398,7 @@ async fn link(socket: Option<&Path>, user: UserId, events: &RefCell<Events>) -> 
                 if !std::mem::replace(&mut waited, true) {
                     events.borrow_mut().asked_to_wait += 1;
                 }
-                // A place is kept for the time told, which is the latest: whoever asks sooner gets a link if there is room.
+                // The time told is when a place is kept at the latest. Whoever asks sooner gets a link if there is room.
                 Duration::from_secs(refusal.retry_after.unwrap_or(1).min(2))
             }
             // The service is being restarted.

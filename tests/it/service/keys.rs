@@ -224,7 +224,7 @@ fn a_code_under_another_relay_key_completes_once_the_key_is_right() {
     hup(&service, "CODEFERRY_RELAY_KEY\"");
     site.sign_in(1, 1);
     let unread = || site.json(&["debug", "queue", "stats"])["messages"]["malformed"] == 2;
-    until(SOON, "it is read in vain", unread);
+    until(SOON, "the message is counted as unreadable", unread);
     service.drain();
     set(&right);
     let service = site.run_ready();

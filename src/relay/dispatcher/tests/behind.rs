@@ -79,7 +79,7 @@ async fn a_line_that_takes_the_room_of_others_waits_behind_them() {
     assert_eq!(order(1, long).await, ["7", "2"], "alone, it takes nobody's room");
 }
 
-/// Four codes each filled the room, and whoever had a link and approved was sent away.
+/// Four made-up codes for each link once filled the relay, and people who had approved were turned away.
 #[tokio::test(start_paused = true)]
 async fn made_up_codes_take_nobodys_room() {
     let bench = Bench::new(1, 1, |_, _| fine());
