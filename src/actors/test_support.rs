@@ -159,6 +159,7 @@ impl Site {
         let mut hash = [0; 16];
         hash[..8].copy_from_slice(&nth.to_be_bytes());
         Carried {
+            unread_lines: false,
             message: MessageId(snowflake_at(self.clock.now()) + nth),
             channel: CHANNEL,
             lane: Lane(0),

@@ -197,7 +197,7 @@ impl Gate {
             // A user's own reservation does not stand in their way.
             self.reserved.remove(&(reservation.at, account.user));
         }
-        let free = if may && !self.no_lane_works() {
+        let free = if may && !self.no_way_works() {
             self.free_place(minter, wanted, busy, now, nonce)
         } else {
             None
@@ -254,7 +254,7 @@ impl Gate {
         let ends = theirs.and_then(|theirs| theirs.last()).map(|(until, _)| *until);
         let over = account.made.len().checked_sub(self.rules.links_per_person);
         let counted = over.and_then(|over| account.made.get(over)).map(|at| *at + COUNTED);
-        let lane = self.no_lane_works().then_some(now + NO_LANE);
+        let lane = self.no_way_works().then_some(now + NO_LANE);
         [ends, counted, lane].into_iter().flatten().fold(now, Timestamp::max)
     }
 
@@ -318,8 +318,17 @@ impl Gate {
         held >= places.div_ceil(2) || self.reserved.iter().any(|(_, user)| waits(user))
     }
 
-    fn no_lane_works(&self) -> bool {
-        !self.rules.packs.is_empty() && self.lanes().all(|lane| self.out.contains(&lane))
+    fn every_lane_is_out(&self) -> bool {
+        self.lanes().all(|lane| self.out.contains(&lane))
+    }
+
+    /// Codes come by direct intake alone, which has no limit of its own.
+    fn direct_alone(&self) -> bool {
+        self.rules.direct && self.every_lane_is_out()
+    }
+
+    fn no_way_works(&self) -> bool {
+        !self.rules.direct && self.every_lane_is_out()
     }
 
     fn lanes(&self) -> impl Iterator<Item = Lane> {
@@ -328,7 +337,7 @@ impl Gate {
 
     /// Whether a lane counts: all do where none works, for then users are told to wait until one may.
     fn works(&self, lane: Lane) -> bool {
-        !self.out.contains(&lane) || self.no_lane_works()
+        !self.out.contains(&lane) || self.every_lane_is_out()
     }
 
     /// The links of the lanes that work, and the places that these lanes have.
@@ -338,12 +347,15 @@ impl Gate {
         let held = held.map(|(_, held)| held).sum();
         let elsewhere = self.places.len() - held;
         let all = self.rules.all_places().saturating_sub(elsewhere);
+        if self.direct_alone() {
+            return (held, all);
+        }
         (held, self.rules.carried(self.lanes().filter(works)).min(all))
     }
 
     /// The lane with the largest share of free places; the lowest number wins a tie.
     fn emptiest_lane(&self) -> Option<Lane> {
-        if self.rules.packs.is_empty() {
+        if self.direct_alone() {
             return Some(Lane(0));
         }
         let open = self.lanes().filter(|lane| !self.out.contains(lane)).filter_map(|lane| {

@@ -197,11 +197,18 @@ pub(super) async fn set_command(bot: Rc<HttpBotApi>, config: Config) -> Result<O
             tracing::warn!(reason, "the slash command could not be set and is tried again");
             tokio::task::spawn_local(async move {
                 if let Err(error) = reached(async || set(&bot).await).await {
-                    tracing::error!(%error, "the slash command was refused: people cannot use it");
+                    tracing::error!(%error, "Discord refuses the slash command: users cannot use it until the next start");
                 }
             });
             Ok(Some("the slash command is not set yet".to_owned()))
         }
-        Err(error) => Err(of_bot("the slash command of commands.connect cannot be set", error)),
+        Err(error @ BotError::Unauthorized) => Err(of_bot("the slash command cannot be set", error)),
+        // Codes need no command: the service works without it.
+        Err(error) => {
+            tracing::error!(%error, "Discord refuses the slash command: users cannot use it until the next start");
+            Ok(Some(format!(
+                "Discord refuses the slash command of commands.connect ({error})"
+            )))
+        }
     }
 }

@@ -40,6 +40,7 @@ pub fn open_grants_rules(config: &Config) -> OpenGrantsRules {
 pub fn gate(config: &Config) -> GateRules {
     GateRules {
         packs: config.intake.lanes.iter().map(|lane| lane.pack).collect(),
+        direct: config.intake.http.listen.is_some(),
         webhook: config.limits.webhook.map(|w| (w.per_minute, w.burst)),
         oauth_per_second: config.limits.oauth.map(|oauth| oauth.per_second),
         code_lifetime: config.intake.code_lifetime,

@@ -94,6 +94,7 @@ impl Gatekeeper {
             channel: message.channel,
             lane: lane.lane,
             redirects,
+            unread_lines: matches!(faults, Faults::Lines(_)),
         };
         Admission::Carried { carried, faults }
     }

@@ -14,6 +14,8 @@ pub const WAY: Duration = Duration::from_secs(15);
 pub struct GateRules {
     /// How many codes a message of each lane may carry, by lane number. Empty if no channel is used.
     pub packs: Vec<u8>,
+    /// Direct intake takes callbacks too, so links are made although every lane is out.
+    pub direct: bool,
     /// Messages that one channel accepts in any minute, and how many of them at once; `None` for no limit.
     pub webhook: Option<(u32, u32)>,
     /// Calls a second to the OAuth2 endpoints, of which each code needs two; `None` for no limit.
@@ -31,6 +33,7 @@ impl GateRules {
     pub fn unlimited(code_lifetime: Duration) -> Self {
         Self {
             packs: vec![1],
+            direct: false,
             webhook: None,
             oauth_per_second: None,
             code_lifetime,
@@ -57,9 +60,6 @@ impl GateRules {
 
     /// Places of some lanes together.
     pub(super) fn carried(&self, lanes: impl Iterator<Item = Lane>) -> usize {
-        if self.packs.is_empty() {
-            return usize::MAX;
-        }
         lanes.map(|lane| self.lane_places(lane)).fold(0, usize::saturating_add)
     }
 

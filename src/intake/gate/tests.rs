@@ -8,6 +8,7 @@ const NOW: Timestamp = Timestamp::from_secs(1_700_000_000);
 fn rules(packs: &[u8]) -> GateRules {
     GateRules {
         packs: packs.to_vec(),
+        direct: false,
         webhook: Some((30, 5)),
         oauth_per_second: Some(10),
         code_lifetime: Duration::from_secs(100),
@@ -135,6 +136,29 @@ fn a_lane_that_is_out_gets_no_link_and_comes_back() {
     assert!(
         is_new(&ask(&mut gate, 500, 0, NOW)),
         "before its time, for there is room"
+    );
+}
+
+#[test]
+fn with_direct_intake_links_are_made_although_every_lane_is_out() {
+    let mut gate = Gate::new(
+        GateRules {
+            direct: true,
+            ..rules(&[1])
+        },
+        [],
+        [],
+    );
+    fill(&mut gate, NOW);
+    assert_eq!(gate.held(), 32, "codes may come by the lane");
+    gate.set_lane(Lane(0), false);
+    assert_eq!(
+        gate.held() + (1000..).take_while(|n| is_new(&ask(&mut gate, *n, 0, NOW))).count(),
+        340
+    );
+    assert!(
+        after(&ask(&mut gate, 2000, 0, NOW)) > NO_LANE,
+        "when a place is free, not when a lane works"
     );
 }
 

@@ -256,7 +256,7 @@ fn who_finds_the_gate_full_is_told_when_to_come_back() {
 }
 
 #[test]
-fn an_answer_that_seems_lost_is_given_again_and_a_command_that_is_refused_ends_the_start() {
+fn an_answer_that_seems_lost_is_given_again() {
     let site = Site::without_limits(COMMAND);
     let status = |status, after_work| Fault::Status {
         status,
@@ -277,10 +277,22 @@ fn an_answer_that_seems_lost_is_given_again_and_a_command_that_is_refused_ends_t
     assert!(came, "no second answer: {}", service.log());
     assert!(!service.log().contains("ERROR"), "{}", service.log());
     service.drain();
+}
 
-    let refused = FaultRule::on(Endpoint::Commands, status(400, false));
-    site.simulator.faults().add(refused);
-    let mut service = site.run();
-    assert_eq!(service.ends(SOON), 2, "{}", service.log());
-    assert!(service.last_words().contains("commands.connect"), "{}", service.log());
+#[test]
+fn a_command_that_discord_refuses_keeps_no_code_from_its_end() {
+    let site = Site::without_limits(COMMAND);
+    let refused = Fault::Status {
+        status: 400,
+        body: FaultBody::Json,
+        retry_after: None,
+        after_work: false,
+    };
+    site.simulator.faults().add(FaultRule::on(Endpoint::Commands, refused));
+    let service = site.run_ready();
+    let log = service.log();
+    assert!(log.contains("refuses the slash command of commands.connect"), "{log}");
+    site.sign_in(PERSON, 1);
+    assert!(wait(SOON, || site.results_of("completed") == 1), "{}", service.log());
+    service.drain();
 }

@@ -91,6 +91,7 @@ impl Journal {
     /// Fifty sign-ins from the message to the end.
     fn sign_ins(&mut self, first: u64) {
         let carried = (first..first + AT_ONCE).map(|n| Carried {
+            unread_lines: false,
             message: MessageId(snowflake_at(self.now) + n % AT_ONCE),
             channel: CHANNEL,
             lane: Lane(0),

@@ -217,6 +217,7 @@ impl Bench {
         self.fact(code).posted = true;
         let now = self.now();
         let carried = Carried {
+            unread_lines: false,
             message: MessageId(snowflake_at(now) + self.messages),
             channel: ChannelId(1_536_000_000_000_000_011),
             lane: Lane(0),

@@ -22,6 +22,8 @@ pub struct Carried {
     pub lane: Lane,
     /// Its redirects, in order; empty for an old message of the lane's own webhook that could not be read: it is removed.
     pub redirects: Vec<Redirected>,
+    /// It also has lines that could not be read: it stays until a code in them would be dead.
+    pub unread_lines: bool,
 }
 
 impl Carried {
@@ -32,6 +34,7 @@ impl Carried {
             channel: ChannelId::DIRECT,
             lane,
             redirects: vec![redirect],
+            unread_lines: false,
         }
     }
 }
@@ -88,6 +91,7 @@ impl OpenGrants {
                 channel,
                 lane,
                 redirects,
+                unread_lines,
             } = carried;
             let direct = channel == ChannelId::DIRECT;
             if !direct {
@@ -139,7 +143,11 @@ impl OpenGrants {
                     channel,
                     unspent,
                     attempts: 0,
-                    not_before: now,
+                    not_before: if unread_lines {
+                        message.created_at() + self.policy.code_lifetime
+                    } else {
+                        now
+                    },
                 };
                 self.source_messages.insert(message, source_message.clone());
                 self.put_source_message(source_message, &mut changed);

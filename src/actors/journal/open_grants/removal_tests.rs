@@ -44,6 +44,7 @@ fn a_removal_is_claimed_once_and_again_only_when_its_time_has_come() {
     let mut open_grants = open_grants(Loaded::default());
     // Messages that were not understood carry no code: their removal is owed at once.
     let malformed = |n| Carried {
+        unread_lines: false,
         message: MessageId(n),
         channel: CHANNEL,
         lane: Lane(0),

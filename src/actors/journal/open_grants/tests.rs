@@ -42,6 +42,7 @@ fn rules() -> OpenGrantsRules {
 fn a_message_is_not_removed_before_what_it_brought_is_durable() {
     let mut open_grants = open_grants();
     let denied = Carried {
+        unread_lines: false,
         message: MessageId(1_536_343_372_988_416_000),
         channel: ChannelId(1),
         lane: Lane(0),
@@ -59,6 +60,7 @@ fn a_message_is_not_removed_before_what_it_brought_is_durable() {
 
 fn approved(n: u64) -> Carried {
     Carried {
+        unread_lines: false,
         message: MessageId(1_536_343_372_988_416_000 + n),
         channel: ChannelId(1),
         lane: Lane(0),
@@ -370,6 +372,7 @@ fn a_revocation_after_one_without_an_answer_settles_no_other_token() {
 fn a_wall_clock_that_is_stepped_ahead_forgets_no_code_that_may_be_posted_again() {
     let after = |seconds| NOW + Duration::from_secs(seconds);
     let posted = |code, seconds| Carried {
+        unread_lines: false,
         message: MessageId(snowflake_at(after(seconds))),
         ..approved(code)
     };

@@ -38,6 +38,29 @@ fn a_source_message_goes_once_every_code_in_it_is_exchanged_or_dead() {
 }
 
 #[test]
+fn a_message_some_of_whose_lines_cannot_be_read_goes_once_these_would_be_dead_too() {
+    paused(|| async {
+        let site = Site::listening(&deleting());
+        let denial = |state: &str| Redirect {
+            time: START.as_secs(),
+            result: Err("access_denied".to_owned()),
+            state: Some(state.to_owned()),
+        };
+        let lines = [denial("-"), denial("of a later version")];
+        let mixed = site.put(START, Some(WEBHOOK), v1::encode(BOT, &lines, &key()));
+        sleep(seconds(99)).await;
+        assert_eq!(site.received().await, 1);
+        assert_eq!(
+            site.outside.ids(),
+            [mixed],
+            "the line that could not be read may hold a live code"
+        );
+        sleep(seconds(10)).await;
+        assert!(site.outside.ids().is_empty());
+    });
+}
+
+#[test]
 fn unreadable_messages_of_the_own_webhook_go_once_they_are_dead_and_those_of_others_are_never_touched() {
     paused(|| async {
         let site = Site::listening(&deleting());

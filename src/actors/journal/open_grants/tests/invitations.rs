@@ -123,6 +123,7 @@ fn a_relays_word_of_a_death_is_a_duplicate_where_the_code_has_come() {
         assert!(open_grants.get(id).is_none(), "it is closed");
         // Told once more it is still one death, and its person is invited once.
         let again = Carried {
+            unread_lines: false,
             message: MessageId(1_536_343_372_988_416_100),
             ..word([6; 8])
         };

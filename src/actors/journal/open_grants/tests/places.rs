@@ -29,6 +29,7 @@ const FIRST: u64 = 1_536_343_372_988_416_000;
 fn came(n: u64, nonce: [u8; 8], result: Result<u8, &str>) -> Carried {
     let code = |n: u8| (AuthorizationCode::new(format!("code-{n}")), CodeHash([n; 16]));
     Carried {
+        unread_lines: false,
         message: MessageId(FIRST + (n << 22)),
         channel: ChannelId(1),
         lane: Lane(0),
