@@ -1,6 +1,7 @@
 //! The binary from outside: exit codes, what goes to stdout and what to stderr.
 
 use std::fs;
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 use std::process::{Command, Output, Stdio};
 use std::time::Duration;
@@ -326,6 +327,41 @@ fn config_check_refuses_what_this_machine_or_a_slip_of_the_hand_would_make_run_r
         &quoted,
         &["stands in quotes; give it without quotes"],
     );
+}
+
+#[test]
+fn config_check_names_folders_that_this_user_may_not_write() {
+    let example = include_str!("../../config/example.toml");
+    let folder = folder_with(example);
+    let open = |path: &Path, mode| fs::set_permissions(path, fs::Permissions::from_mode(mode)).expect("changed");
+    open(folder.path(), 0o755);
+    fs::create_dir(folder.path().join("data")).expect("made");
+    let keys = folder.path().join("data/keys");
+    fs::create_dir(&keys).expect("made");
+    let as_nobody = |arguments: &[&str]| {
+        let mut command = Command::new("setpriv");
+        command
+            .args(["--reuid", "65534", "--regid", "65534", "--clear-groups"])
+            .arg(env!("CARGO_BIN_EXE_codeferry"))
+            .args(arguments)
+            .env_clear()
+            .envs(GIVEN)
+            .env("PATH", "/usr/bin:/bin")
+            .current_dir(folder.path());
+        command.finish()
+    };
+    if !rustix::process::geteuid().is_root() || !as_nobody(&["--version"]).status.success() {
+        eprintln!("SKIPPED: this needs root, setpriv, and a build folder that every user may read");
+        return;
+    }
+    open(&keys, 0o700);
+    let (_, err) = exits(&as_nobody(&["config", "check"]), 2);
+    for part in [
+        "`journal.path` needs the folder `",
+        "data`, which cannot be used: Permission denied",
+    ] {
+        assert!(err.contains(part), "{part}: {err}");
+    }
 }
 
 #[test]

@@ -1,5 +1,6 @@
 //! The callback's way out.
 
+use std::process::Command;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -7,10 +8,16 @@ use codeferry::delivery::http::{HttpReply, HttpSink};
 use codeferry::http::{CallFailure, Unsent};
 use codeferry::secret::CallbackSecret;
 use codeferry::time::SystemClock;
+use rustix::process::{Resource, getrlimit, setrlimit};
 use tokio::io::AsyncWriteExt as _;
+use tokio_rustls::TlsAcceptor;
+use tokio_rustls::rustls::ServerConfig;
+use tokio_rustls::rustls::pki_types::pem::PemObject as _;
+use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer};
 
 use super::TIMEOUT;
 use super::fault_server::{FaultServer, Play, answer, closed_port, endless_head};
+use crate::patience::Finish as _;
 
 fn sink(url: &str) -> HttpSink {
     let secret = CallbackSecret::new("whsec_MDEyMzQ1Njc4OTAxMjM0NTY3ODkwMTIz");
@@ -111,6 +118,54 @@ async fn a_connection_that_was_never_opened_says_why() {
     };
     let url = format!("https://{address}/");
     tokio::join!(speak, check(&url, Unsent::Tls));
+}
+
+#[tokio::test]
+async fn a_certificate_of_an_unknown_authority_is_told_apart_from_other_tls() {
+    let file = |name: &str| format!("{}/tests/it/fixtures/tls/{name}", env!("CARGO_MANIFEST_DIR"));
+    let chain = vec![CertificateDer::from_pem_file(file("server.pem")).expect("a certificate")];
+    let key = PrivateKeyDer::from_pem_file(file("server.key")).expect("a key");
+    let config = ServerConfig::builder()
+        .with_no_client_auth()
+        .with_single_cert(chain, key);
+    let acceptor = TlsAcceptor::from(Arc::new(config.expect("they fit")));
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+    let url = format!("https://{}/", listener.local_addr().expect("its address"));
+    let serve = async {
+        let (connection, _) = listener.accept().await.expect("a client");
+        acceptor.accept(connection).await.map(|_| ())
+    };
+    let sink = sink(&url);
+    let (served, posted) = tokio::join!(serve, sink.post(&[], "{}"));
+    assert!(served.is_err(), "the client goes on with it");
+    assert_eq!(posted, Err(CallFailure::NotSent(Unsent::UnknownCa)));
+}
+
+const NO_FILES: &str = "CODEFERRY_TEST_NO_FILES";
+
+/// Not a test by itself: what the test below starts, since the limit is the process's.
+#[tokio::test]
+async fn without_descriptors() {
+    let Ok(url) = std::env::var(NO_FILES) else { return };
+    let sink = sink(&url);
+    let mut limit = getrlimit(Resource::Nofile);
+    limit.current = Some(200);
+    setrlimit(Resource::Nofile, limit).expect("it may be lowered");
+    let open: Vec<_> = std::iter::from_fn(|| std::fs::File::open("/dev/null").ok()).collect();
+    let posted = sink.post(&[], "{}").await;
+    drop(open);
+    println!("\nPOSTED {posted:?}");
+}
+
+#[tokio::test]
+async fn a_process_without_descriptors_says_so() {
+    let server = FaultServer::start(vec![answer(204, "", "", "")]).await;
+    let output = Command::new(std::env::current_exe().expect("this program"))
+        .args(["--exact", "discord::callback_post::without_descriptors", "--nocapture"])
+        .env(NO_FILES, format!("http://{}/", server.address()))
+        .finish();
+    let said = String::from_utf8_lossy(&output.stdout);
+    assert!(said.contains("POSTED Err(NotSent(TooManyFiles))"), "{said}");
 }
 
 #[tokio::test]

@@ -13,11 +13,13 @@ use codeferry::simulator::PortalChange;
 use codeferry::simulator::people::{Behaviour, walk};
 use rustix::process::Signal;
 use serde_json::json;
+use standardwebhooks::Webhook;
 
 use super::links::post_at;
+use super::receiver::Receiver;
 use super::test_support::{PERSON, PKCE_KEY, RELAY_KEY, Service, Site};
 use crate::patience::{until, wait};
-use crate::relay::test_support::{Edge, client, runtime};
+use crate::relay::test_support::{Edge, client, free_port, runtime};
 use crate::tally::{Tally, tell};
 
 const SOON: Duration = Duration::from_mins(1);
@@ -200,6 +202,72 @@ fn each_secret_is_changed_under_load_and_no_sign_in_fails() {
         },
     );
     assert_eq!((results, summary.presented_twice, summary.tokens_left), (walked, 0, 0));
+}
+
+#[test]
+fn the_secrets_of_receivers_and_scrapers_are_changed_under_load_and_no_sign_in_fails() {
+    let secrets = [
+        "whsec_MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3ODlhYmNkZWY=",
+        "whsec_YWJjZGVmMDEyMzQ1Njc4OTAxMjM0NTY3ODlhYmNkZWY=",
+    ];
+    let port = free_port();
+    let receiver = Receiver::new(204);
+    let mut edge = Edge::without_limits("");
+    edge.site.configure(&format!(
+        "[limits]\nwebhook = \"off\"\nglobal = \"off\"\noauth = \"off\"\n[control]\nlisten = \"127.0.0.1:{port}\"\n\
+         [[delivery]]\nname = \"callback\"\nkind = \"http\"\nurl = \"{}\"\n",
+        receiver.url
+    ));
+    let tokens = |n: usize| ["CONTROL", "METRICS"].map(|name| format!("{name}-token-{n}-of-more-than-32-bytes"));
+    let set = |site: &mut Site, n: usize| {
+        let [control, metrics] = tokens(n);
+        let changed = [
+            ("CODEFERRY_CALLBACK_SECRET", secrets[n].to_owned()),
+            ("CODEFERRY_CONTROL_TOKEN", control),
+            ("CODEFERRY_METRICS_TOKEN", metrics),
+        ];
+        site.variables
+            .extend(changed.map(|(name, value)| (name.to_owned(), value)));
+    };
+    let (runtime, http) = (runtime(), client());
+    let asked = |path: &str, token: &str| {
+        let request = http
+            .get(format!("http://127.0.0.1:{port}/v1/{path}"))
+            .bearer_auth(token);
+        let answered = runtime.block_on(async { request.send().await });
+        answered.expect("it answers").status().as_u16()
+    };
+    let relay = edge.relay();
+    set(&mut edge.site, 0);
+    let mut service = edge.site.run_ready();
+    let people = People::start(edge.site.path("data/control.sock"));
+    people.pass(&edge.site);
+    service.signal(Signal::TERM);
+    assert_eq!(service.ends(SOON), 0, "{}", service.log());
+    set(&mut edge.site, 1);
+    service = edge.site.run_ready();
+    people.pass(&edge.site);
+    let ([old, old_metrics], [control, metrics]) = (tokens(0), tokens(1));
+    assert_eq!([asked("stats", &old), asked("metrics", &old_metrics)], [401, 401]);
+    assert_eq!([asked("stats", &control), asked("metrics", &metrics)], [200, 200]);
+    let walked = people.finish();
+    until(SOON, "every callback", || receiver.count(204) >= walked);
+    service.drain();
+    relay.drain();
+    let signed_by = receiver.look(|came| {
+        secrets.map(|secret| {
+            let key = Webhook::new(secret).expect("a key");
+            let good = came.iter().filter(|c| key.verify(&c.body, &c.headers).is_ok());
+            good.count()
+        })
+    });
+    assert!(signed_by.iter().all(|n| *n > 0), "{signed_by:?}");
+    assert_eq!(
+        signed_by.iter().sum::<usize>(),
+        receiver.count(204),
+        "each is signed by one of them"
+    );
+    assert_eq!(edge.site.results_of("completed"), walked);
 }
 
 #[test]

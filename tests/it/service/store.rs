@@ -7,7 +7,7 @@ use std::process::Command;
 use std::time::Duration;
 
 use super::crash::judge::{Posted, judge, nothing_is_open, on_the_way};
-use super::test_support::{Site, exits};
+use super::test_support::{PERSON, Site, exits};
 use crate::patience::{Finish as _, until};
 use crate::store::killed::can_trace;
 use crate::tally::{Tally, tell};
@@ -80,6 +80,43 @@ fn a_commit_that_hangs_ends_the_service_with_74_and_the_next_start_goes_on() {
         "delay_enter=12000000",
         "a commit hangs",
     );
+}
+
+/// What `vfat` and many network file systems answer.
+#[test]
+fn a_service_starts_on_a_file_system_without_hard_links() {
+    if !can_trace() {
+        return;
+    }
+    let mut site = Site::without_limits("");
+    for made_by_the_first_start in ["CODEFERRY_STATE_KEY", "CODEFERRY_PKCE_KEY"] {
+        site.variables.remove(made_by_the_first_start);
+    }
+    let words = [
+        "strace",
+        "-D",
+        "-f",
+        "-qq",
+        "-o",
+        "links",
+        "-e",
+        "trace=link,linkat",
+        "-e",
+        "inject=link,linkat:error=EPERM",
+    ];
+    let service = site.run_behind(&words);
+    service.ready();
+    let link = site.json(&["link", &PERSON.to_string()]);
+    assert!(link["url"].is_string(), "{link}");
+    service.drain();
+    let links = std::fs::read_to_string(site.path("links")).expect("a log");
+    assert!(links.contains("EPERM"), "nothing asked for a link: {links}");
+    for key in ["state.key", "pkce.key"] {
+        let key = std::fs::read(site.path("data/keys").join(key)).expect("made");
+        assert!(key.len() >= 32, "{key:?}");
+    }
+    let service = site.run_ready();
+    service.drain();
 }
 
 /// Runs a command that a person would type.
