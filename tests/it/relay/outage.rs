@@ -5,6 +5,7 @@ use std::time::Duration;
 use codeferry::simulator::faults::FaultBody;
 use codeferry::simulator::limits::{EdgeForm, Scope};
 use codeferry::simulator::{Endpoint, Fault, FaultRule};
+use tokio::time::Instant;
 
 use super::test_support::{Edge, SOON};
 use crate::patience::until;
@@ -178,11 +179,15 @@ fn whoever_comes_too_late_in_a_crowd_is_told_so_and_not_kept() {
     let text = text.replace("[[relay.lanes]]", "[[relay.lanes]]\npack = 1");
     std::fs::write(edge.site.path("edge/codeferry.toml"), text).expect("written");
     let relay = edge.relay();
+    let began = Instant::now();
     let pages: Vec<u16> = (0..8).map(|n| edge.get(&edge.callback(PERSON + n)).status).collect();
-    // One at once, and one every 30 s within the 90 s that a code may wait.
+    // One at once, and one every 30 s within the 90 s that a code may wait. While these came, time passed too: on a busy
+    // machine a later one may find the room that an earlier one did not.
     let taken = pages.iter().filter(|status| **status == 200).count();
-    assert!((3..=5).contains(&taken), "{pages:?}");
-    assert!(pages[taken..].iter().all(|status| *status == 503), "{pages:?}");
+    let since = 1 + began.elapsed().as_secs() as usize / 20;
+    assert!((3..=4 + since).contains(&taken), "{pages:?}");
+    assert!(pages.iter().all(|status| matches!(status, 200 | 503)), "{pages:?}");
+    assert_eq!(pages[..3], [200; 3], "whoever comes first is taken");
     let counts = edge.counts();
     assert_eq!(
         (&counts["accepted"], &counts["busy"]),

@@ -18,7 +18,7 @@ use tokio::time::{interval, sleep, timeout};
 use super::direct::without_lanes;
 use super::test_support::{Edge, SOON, free_port, runtime};
 use crate::patience::until;
-use crate::service::test_support::KEY;
+use crate::service::test_support::{KEY, Service};
 use crate::tally::{Tally, tell};
 
 /// How often a holder whose connection was closed opens another one.
@@ -28,17 +28,17 @@ const CLOSED_WITHIN: Duration = Duration::from_secs(15);
 const PEOPLE: u64 = 60;
 
 /// What a connection sends at once, and then each second.
-struct Kind {
-    start: &'static [u8],
-    drip: &'static [u8],
+struct Kind<'b> {
+    start: &'b [u8],
+    drip: &'b [u8],
 }
 
-const fn kind(start: &'static [u8], drip: &'static [u8]) -> Kind {
+const fn kind<'b>(start: &'b [u8], drip: &'b [u8]) -> Kind<'b> {
     Kind { start, drip }
 }
 
 /// No bytes, half a head, a head without its body, a dripping head, a chunked body without end, pipelined garbage.
-const KINDS: [Kind; 6] = [
+const KINDS: [Kind<'static>; 6] = [
     kind(b"", b""),
     kind(b"GET /callback?code=x HTTP/1.1\r\nHost: x\r\n", b""),
     kind(b"POST /callback HTTP/1.1\r\nHost: x\r\nContent-Length: 9\r\n\r\n", b""),
@@ -51,7 +51,7 @@ const KINDS: [Kind; 6] = [
 ];
 
 /// Holds a connection open until the other side closes it.
-async fn hold<S: AsyncRead + AsyncWrite + Unpin>(mut stream: S, kind: &Kind) {
+async fn hold<S: AsyncRead + AsyncWrite + Unpin>(mut stream: S, kind: &Kind<'_>) {
     let mut seconds = interval(Duration::from_secs(1));
     let mut some = [0; 1024];
     let mut next = kind.start;
@@ -113,9 +113,23 @@ async fn connect(from: IpAddr, port: u16) -> std::io::Result<tokio::net::TcpStre
     socket.connect(([127, 0, 0, 1], port).into()).await
 }
 
-/// The relay's command, with so many descriptors.
-fn with_descriptors(edge: &Edge, descriptors: u64) -> Command {
-    let command = edge.command(&["relay"]);
+/// How many connections are held, with how many descriptors on the other side, and from how many addresses beside one.
+fn size() -> (usize, u64, usize) {
+    // The descriptors decide how many connections a listener keeps; either way more come than it does.
+    if std::env::var_os("CODEFERRY_SLOW").is_none() {
+        return (512, 256, 40);
+    }
+    let hard = getrlimit(Resource::Nofile).maximum;
+    let raised = Rlimit {
+        current: hard,
+        maximum: hard,
+    };
+    setrlimit(Resource::Nofile, raised).expect("the hard limit may be used");
+    (4096, 8192, 200)
+}
+
+/// Starts this command with so many descriptors; its log is there by that name.
+fn start(edge: &Edge, command: &Command, descriptors: u64, log: &str) -> Service {
     let mut limited = Command::new("/bin/sh");
     limited
         .args(["-c", &format!("ulimit -n {descriptors} && exec \"$0\" \"$@\"")])
@@ -126,46 +140,20 @@ fn with_descriptors(edge: &Edge, descriptors: u64) -> Command {
     if let Some(folder) = command.get_current_dir() {
         limited.current_dir(folder);
     }
-    limited
+    edge.site.start(limited, log)
 }
 
-#[test]
-fn people_sign_in_however_many_silent_connections_are_held() {
-    // The descriptors decide how many connections the relay keeps; either way more come than it does.
-    let (sockets, descriptors, addresses) = if std::env::var_os("CODEFERRY_SLOW").is_some() {
-        let hard = getrlimit(Resource::Nofile).maximum;
-        let raised = Rlimit {
-            current: hard,
-            maximum: hard,
-        };
-        setrlimit(Resource::Nofile, raised).expect("the hard limit may be used");
-        (4096, 8192, 200)
-    } else {
-        (512, 256, 40)
-    };
-    let edge = Edge::without_limits("");
-    let service = edge.site.run_ready();
-    let relay = edge.site.start(with_descriptors(&edge, descriptors), "relay.log");
-    relay.logs("READY: callbacks are taken");
+/// Does this once with connections from one address, and once with connections from many.
+fn while_besieged(port: u16, (sockets, _, addresses): (usize, u64, usize), of: &str, mut act: impl FnMut(u64, usize)) {
     for (round, addresses) in [1, addresses].into_iter().enumerate() {
-        let siege = Siege::lay(edge.port, sockets, addresses);
+        let siege = Siege::lay(port, sockets, addresses);
         let all = || siege.connected.load(Ordering::Relaxed) >= sockets;
         until(Duration::from_mins(2), "every connection is held", all);
-        let first = 1 + round as u64 * PEOPLE;
-        let told = edge.crowd(first, PEOPLE, 6).told();
-        assert_eq!(
-            told.len(),
-            PEOPLE as usize,
-            "from {addresses} addresses: {}",
-            relay.log()
-        );
-        until(SOON, "everyone completes", || {
-            edge.completed().len() as u64 == PEOPLE * (round as u64 + 1)
-        });
+        act(round as u64, addresses);
         let held = siege.connected.load(Ordering::Relaxed) as u64;
         drop(siege);
         tell(
-            "relay: silent and dripping connections",
+            &format!("{of}: silent and dripping connections"),
             Tally {
                 tried: held,
                 survived: held,
@@ -173,23 +161,97 @@ fn people_sign_in_however_many_silent_connections_are_held() {
             },
         );
     }
-    assert!(relay.log().contains("too many connections"), "{}", relay.log());
+}
+
+/// People come to this listener in both rounds, and every one of them gets in and completes.
+fn people_sign_in(edge: &Edge, size: (usize, u64, usize), of: &str, listener: &Service) {
+    while_besieged(edge.port, size, of, |round, addresses| {
+        let told = edge.crowd(1 + round * PEOPLE, PEOPLE, 6).told();
+        let log = listener.log();
+        assert_eq!(told.len(), PEOPLE as usize, "{of}, from {addresses} addresses: {log}");
+        until(SOON, "everyone completes", || {
+            edge.completed().len() as u64 == PEOPLE * (round + 1)
+        });
+    });
+    assert!(listener.log().contains("too many connections"), "{}", listener.log());
+}
+
+#[test]
+fn people_sign_in_however_many_silent_connections_are_held() {
+    let size = size();
+    let edge = Edge::without_limits("");
+    let service = edge.site.run_ready();
+    let relay = start(&edge, &edge.command(&["relay"]), size.1, "relay.log");
+    relay.logs("READY: callbacks are taken");
+    people_sign_in(&edge, size, "relay", &relay);
     relay.drain();
     service.drain();
 }
 
 #[test]
-fn every_listener_closes_a_connection_that_brings_no_whole_request() {
+fn people_sign_in_with_direct_intake_however_many_silent_connections_are_held() {
+    let size = size();
+    let edge = without_lanes("");
+    let service = start(&edge, &edge.site.command(&["run"]), size.1, "service.log");
+    service.ready();
+    people_sign_in(&edge, size, "direct intake", &service);
+    service.drain();
+}
+
+/// Opens the metrics and nothing else.
+const METRICS_TOKEN: &str = "another-random-text-0123456789-abcdef";
+
+/// Direct intake and the control interface, both over TCP.
+fn with_control_over_tcp() -> (Edge, u16) {
     let control = free_port();
     let mut edge = without_lanes(&format!("[control]\nlisten = \"127.0.0.1:{control}\"\n"));
-    edge.site
-        .variables
-        .insert("CODEFERRY_CONTROL_TOKEN".to_owned(), KEY.to_owned());
+    for (name, token) in [
+        ("CODEFERRY_CONTROL_TOKEN", KEY),
+        ("CODEFERRY_METRICS_TOKEN", METRICS_TOKEN),
+    ] {
+        edge.site.variables.insert(name.to_owned(), token.to_owned());
+    }
+    (edge, control)
+}
+
+#[test]
+fn metrics_are_read_over_tcp_however_many_silent_connections_are_held() {
+    let size = size();
+    let (edge, control) = with_control_over_tcp();
+    let service = start(&edge, &edge.site.command(&["run"]), size.1, "service.log");
+    service.ready();
+    while_besieged(control, size, "control over TCP", |_, addresses| {
+        for _ in 0..PEOPLE {
+            let url = format!("http://127.0.0.1:{control}/v1/metrics");
+            let answer = edge.send(edge.http.get(url).bearer_auth(METRICS_TOKEN));
+            assert_eq!(answer.status, 200, "from {addresses} addresses: {}", service.log());
+            assert!(answer.body.contains("codeferry_open_grants"), "{}", answer.body);
+        }
+    });
+    service.drain();
+}
+
+#[test]
+fn every_listener_closes_a_connection_that_brings_no_whole_request() {
+    let (edge, control) = with_control_over_tcp();
     let service = edge.site.run_ready();
     let socket = edge.site.path("data/control.sock");
     let here = IpAddr::from([127, 0, 0, 1]);
+    // Whoever has a token is bounded too.
+    let head = |line: &str, token: &str, of_body: &str| {
+        format!("{line} HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {token}\r\n{of_body}\r\n\r\n")
+    };
+    let (length, chunked) = ("Content-Length: 9", "Transfer-Encoding: chunked");
+    let authorized = [
+        head("POST /v1/links", KEY, length),
+        head("POST /v1/links", KEY, chunked),
+        head("GET /v1/metrics", METRICS_TOKEN, length),
+        head("GET /v1/metrics", METRICS_TOKEN, chunked),
+    ];
+    let with_token = authorized.iter().map(|head| kind(head.as_bytes(), b""));
+    let kinds: Vec<Kind<'_>> = KINDS.into_iter().chain(with_token).collect();
     let closed = async |listener: &str, n: usize| {
-        let kind = &KINDS[n];
+        let kind = &kinds[n];
         let held = async {
             match listener {
                 "direct intake" => hold(connect(here, edge.port).await.expect("connected"), kind).await,
@@ -202,7 +264,7 @@ fn every_listener_closes_a_connection_that_brings_no_whole_request() {
     };
     let all = ["direct intake", "control", "the socket"]
         .into_iter()
-        .flat_map(|listener| (0..KINDS.len()).map(move |n| (listener, n)))
+        .flat_map(|listener| (0..KINDS.len() + authorized.len()).map(move |n| (listener, n)))
         .map(|(listener, n)| closed(listener, n));
     edge.runtime.block_on(join_all(all));
     service.drain();
