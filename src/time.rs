@@ -1,11 +1,14 @@
 //! The one clock. Persisted timestamps, timers and limiters all take their time from here, so tests run it virtual.
 
+use std::cell::RefCell;
 use std::fmt;
+use std::rc::{Rc, Weak};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use serde::{Deserialize, Serialize, Serializer};
+use tokio::time::Instant;
 
 /// A point in time: milliseconds since the Unix epoch, UTC. Displayed, and in JSON, as RFC 3339 with milliseconds.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize)]
@@ -109,7 +112,7 @@ pub fn optional_rfc3339<S: Serializer>(at: &Option<Timestamp>, serializer: S) ->
 /// Lets a line that may come often into the log once a minute.
 #[derive(Debug, Default)]
 pub struct OnceAMinute {
-    told: Option<tokio::time::Instant>,
+    told: Option<Instant>,
     untold: u64,
 }
 
@@ -120,8 +123,37 @@ impl OnceAMinute {
         if self.told.is_some_and(|told| told.elapsed() < Duration::from_mins(1)) {
             return None;
         }
-        self.told = Some(tokio::time::Instant::now());
+        self.told = Some(Instant::now());
         Some(std::mem::take(&mut self.untold))
+    }
+}
+
+/// The beats on which all periodic work of a thread is done: one wake-up of an idle process serves all of it. They are
+/// counted from when their first holder began, so that tests with paused time are repeatable.
+pub struct Pulse(Rc<Instant>);
+
+impl Pulse {
+    /// About a second. Tokio's timers lie in wheels of 64 ms, counted from the runtime's start: what ends on such a mark
+    /// wakes the process once, and anything else twice.
+    pub const BEAT: Duration = Duration::from_millis(1_024);
+
+    /// The one of this thread. Whoever holds one from before the runtime is built puts the beats on its marks.
+    pub fn of_this_thread() -> Self {
+        thread_local! {
+            static BEGAN: RefCell<Weak<Instant>> = const { RefCell::new(Weak::new()) };
+        }
+        BEGAN.with_borrow_mut(|began| {
+            let held = began.upgrade().unwrap_or_else(|| Rc::new(Instant::now()));
+            *began = Rc::downgrade(&held);
+            Self(held)
+        })
+    }
+
+    /// The last beat before this moment, or at it; the moment itself where no beat is left until then.
+    pub fn by(&self, moment: Instant) -> Instant {
+        let beats = moment.duration_since(*self.0).as_millis() / Self::BEAT.as_millis();
+        let last = *self.0 + Self::BEAT * u32::try_from(beats).unwrap_or(u32::MAX);
+        if last > Instant::now() { last } else { moment }
     }
 }
 
@@ -162,7 +194,7 @@ impl Clock for SystemClock {
 /// known, corrected by what Discord's answers say; and in tests, where paused time moves it, the wall clock itself.
 #[derive(Debug)]
 pub struct SteadyClock {
-    began: tokio::time::Instant,
+    began: Instant,
     base_ms: AtomicI64,
 }
 
@@ -170,7 +202,7 @@ impl SteadyClock {
     /// A clock that reads `at` now. Call it inside the runtime whose time it follows.
     pub fn starting_at(at: Timestamp) -> Arc<Self> {
         Arc::new(Self {
-            began: tokio::time::Instant::now(),
+            began: Instant::now(),
             base_ms: AtomicI64::new(at.as_millis()),
         })
     }
@@ -200,7 +232,7 @@ pub struct JumpWatch {
 
 impl JumpWatch {
     /// How often to look: a jump is known before anybody has used a link that was made after it.
-    pub const LOOK_EVERY: Duration = Duration::from_secs(1);
+    pub const LOOK_EVERY: Duration = Pulse::BEAT;
     /// Less than this is no jump.
     const TOLERANCE_MS: i64 = 2_000;
 
@@ -263,6 +295,24 @@ mod tests {
             assert_eq!(watch.jumped(), None);
             wall.step(by_ms);
             assert_eq!(watch.jumped(), Some(by_ms));
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn waits_that_hold_a_beat_end_on_one_and_none_ends_later_than_asked() {
+        let pulse = Pulse::of_this_thread();
+        let began = Instant::now();
+        for passed_ms in [0, 1, 300, 722, 1, 1_023, 1_024, 1_025, 100_000_000] {
+            tokio::time::sleep(Duration::from_millis(passed_ms)).await;
+            let now = Instant::now();
+            for wait in [Pulse::BEAT, Duration::from_secs(2), Duration::from_secs(10)] {
+                let ends = Pulse::of_this_thread().by(now + wait);
+                let beats = ends.duration_since(began).as_millis() % Pulse::BEAT.as_millis();
+                assert_eq!(beats, 0, "after {passed_ms} ms");
+                assert!(ends > now && ends <= now + wait && ends + Pulse::BEAT > now + wait);
+            }
+            let short = now + Duration::from_micros(200);
+            assert!(pulse.by(short) <= short);
         }
     }
 

@@ -26,6 +26,7 @@ use self::message::{
     Stalled, Watch, WorkAvailable,
 };
 use self::open_grants::{Begun, Changed, OpenGrants};
+use super::every::every;
 use crate::grant::{ClosedGrant, Event, Grant, Outcome, State, Task};
 use crate::ids::GrantId;
 use crate::intake::mint::Minter;
@@ -190,9 +191,9 @@ impl Actor for Journal {
         if let Some(changed) = self.at_start.take() {
             drop(self.commit(changed, ctx));
         }
-        ctx.run_interval(Duration::from_mins(1), Self::maintain);
+        every(Duration::from_mins(1), ctx, Self::maintain);
         self.look_for_room(ctx);
-        ctx.run_interval(room::LOOK_EVERY, Self::look_for_room_in_time);
+        every(room::LOOK_EVERY, ctx, Self::look_for_room_in_time);
         self.offer_work(ctx);
     }
 }

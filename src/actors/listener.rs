@@ -29,6 +29,7 @@ use self::history::ReadError;
 use self::memory::Memory;
 use self::progress::Progress;
 use self::unreadable::Unreadable;
+use super::every::every;
 use super::journal::Journal;
 use super::journal::message::{Append, JournalError};
 use super::journal::open_grants::Appended;
@@ -36,7 +37,7 @@ use crate::ids::{ChannelId, Lane, MessageId, WebhookId};
 use crate::intake::message::AfterReceipt;
 use crate::metrics::{self, MessageResult};
 use crate::port::discord::{BotApi, BotError, ChannelMessage, GatewayNote};
-use crate::time::{JumpWatch, SharedClock};
+use crate::time::{JumpWatch, Pulse, SharedClock};
 
 /// Gateway messages that are taken in together, at most: one append is one transaction, whose memory grows with it.
 const TOGETHER: usize = 32;
@@ -333,11 +334,11 @@ impl Actor for Listener {
     fn started(&mut self, ctx: &mut Self::Context) {
         self.read_all(ctx);
         self.look_at_webhooks(ctx);
-        ctx.run_interval(self.settings.poll_every, Self::read_all);
-        ctx.run_interval(Duration::from_secs(1), Self::remove_source_messages);
-        ctx.run_interval(lanes::LOOK_EVERY, Self::look_at_webhooks);
+        every(self.settings.poll_every, ctx, Self::read_all);
+        every(Pulse::BEAT, ctx, Self::remove_source_messages);
+        every(lanes::LOOK_EVERY, ctx, Self::look_at_webhooks);
         let watch = JumpWatch::new(self.settings.wall.clone());
-        ctx.run_interval(JumpWatch::LOOK_EVERY, move |listener, ctx| {
+        every(JumpWatch::LOOK_EVERY, ctx, move |listener, ctx| {
             if let Some(by_ms) = watch.jumped() {
                 tracing::warn!(
                     by_ms,

@@ -2,6 +2,7 @@
 
 pub mod calls;
 pub mod command_responder;
+mod every;
 pub mod governor;
 pub mod journal;
 pub mod listener;

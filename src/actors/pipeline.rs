@@ -16,6 +16,7 @@ use rand::rngs::StdRng;
 use tokio::sync::watch;
 
 use super::command_responder::CommandResponder;
+use super::every::every;
 use super::governor::Governor;
 use super::journal::Journal;
 use super::journal::message::{Close, Drain, OutstandingWork, ReleaseStage, ResumeExchange, Stalled};
@@ -26,9 +27,10 @@ use crate::port::discord::{RevokeAnswer, TokenEndpoint};
 use crate::secret::AccessToken;
 use crate::steps::Step;
 use crate::store::{CommitterHandle, StoreError};
+use crate::time::Pulse;
 
 /// How often the actors are looked at.
-const WATCH_EVERY: Duration = Duration::from_secs(1);
+const WATCH_EVERY: Duration = Pulse::BEAT;
 /// How often refused credentials are tried again, by revoking a token that nobody has.
 const PROBE_EVERY: Duration = Duration::from_mins(1);
 /// How long the process stays after a store failure, so that tokens that could not be stored are revoked.
@@ -191,8 +193,8 @@ impl Actor for Pipeline {
     type Context = Context<Self>;
 
     fn started(&mut self, ctx: &mut Self::Context) {
-        ctx.run_interval(WATCH_EVERY, Self::look_after);
-        ctx.run_interval(PROBE_EVERY, Self::probe);
+        every(WATCH_EVERY, ctx, Self::look_after);
+        every(PROBE_EVERY, ctx, Self::probe);
     }
 }
 

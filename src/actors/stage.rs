@@ -15,6 +15,7 @@ use futures_util::future::LocalBoxFuture;
 
 use self::health::Health;
 use super::calls::Calls;
+use super::every::every;
 use super::governor::{AtOnce, Governor};
 use super::journal::Journal;
 use super::journal::message::{Begin, BeginsLater, Claim, Lease, Release, Report, Reported, Watch, WorkAvailable};
@@ -23,9 +24,10 @@ use crate::grant::Task;
 use crate::port::permit::{Permit, Permits as _};
 use crate::rate::limits::Need;
 use crate::steps::Step;
+use crate::time::Pulse;
 
 /// A hint may be lost, so a stage with free slots looks for work this often.
-const POLL: Duration = Duration::from_secs(1);
+const POLL: Duration = Pulse::BEAT;
 
 /// One stage on a code's way.
 pub struct Stage<S: Step> {
@@ -215,7 +217,7 @@ impl<S: Step> Actor for Stage<S> {
             })
             .into_actor(self);
         ctx.spawn(watch.map(|_, stage, ctx| stage.look_for_work(ctx)));
-        ctx.run_interval(POLL, |stage, ctx| {
+        every(POLL, ctx, |stage, ctx| {
             stage.health.look(stage.task, stage.step.sink());
             stage.look_for_work(ctx);
         });

@@ -31,7 +31,7 @@ use crate::relay::dispatcher::{Dispatcher, Offer, Parts};
 use crate::relay::journal::{self, RelayJournalError};
 use crate::relay::post_plan::{LaneSettings, Now, PostPlan, RelaySettings};
 use crate::store::StoreError;
-use crate::time::{Clock, SharedClock, SteadyClock, SystemClock};
+use crate::time::{Clock, Pulse, SharedClock, SteadyClock, SystemClock};
 
 /// A commit that takes longer means that the disk hangs.
 const HUNG_AFTER: Duration = Duration::from_secs(4);
@@ -56,6 +56,7 @@ pub fn run(_args: &Args, global: &Global) -> anyhow::Result<Exit> {
     http::trust::prepare(config.extra_ca.as_deref(), [&config.api_base])?;
     warn_of_unused_secrets(&locator.environment);
     let pages = pages(config.relay.pages.as_deref(), "relay.pages")?;
+    let _pulse = Pulse::of_this_thread();
     System::new()
         .block_on(serve(config, secrets, pages, global))
         .map_err(Into::into)

@@ -25,7 +25,7 @@ use crate::lifecycle::{self, Exit, Failure, Request, Signals};
 use crate::metrics;
 use crate::service::wiring::Core;
 use crate::service::{self, Service, direct, failure, settings};
-use crate::time::SystemClock;
+use crate::time::{Pulse, SystemClock};
 
 /// `run` has no arguments: everything is in the configuration.
 #[derive(Debug, clap::Args)]
@@ -41,6 +41,7 @@ pub fn run(_args: &Args, global: &Global) -> anyhow::Result<Exit> {
     trust(&config)?;
     let pages = super::relay::pages(config.intake.http.pages.as_deref(), "intake.http.pages")?;
     metrics::install();
+    let _pulse = Pulse::of_this_thread();
     System::new()
         .block_on(serve(config, secrets, pages, global))
         .map_err(Into::into)

@@ -29,7 +29,7 @@ use crate::rate::feedback::HttpFeedback;
 use crate::rate::moment::Moment;
 use crate::secret::Key;
 use crate::store::StoreError;
-use crate::time::{JumpWatch, OnceAMinute, SharedClock};
+use crate::time::{JumpWatch, OnceAMinute, Pulse, SharedClock};
 
 /// Callbacks that no longer matter are forgotten, and keys that nothing needs destroyed.
 const MAINTAIN_EVERY: Duration = Duration::from_mins(1);
@@ -113,7 +113,8 @@ impl Dispatcher {
         let mut upkeep = tokio::time::interval(MAINTAIN_EVERY);
         upkeep.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let watch = JumpWatch::new(self.parts.wall.clone());
-        let mut look_at_clock = tokio::time::interval(JumpWatch::LOOK_EVERY);
+        let first_look = Pulse::of_this_thread().by(Instant::now() + JumpWatch::LOOK_EVERY);
+        let mut look_at_clock = tokio::time::interval_at(first_look, JumpWatch::LOOK_EVERY);
         look_at_clock.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut open = true;
         loop {

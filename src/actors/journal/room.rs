@@ -7,9 +7,10 @@ use actix::{ActorFutureExt, AsyncContext, Context, WrapFuture};
 
 use super::Journal;
 use crate::store::Room;
+use crate::time::Pulse;
 
 /// Well before what a disk can write between two looks would use up `Room::INTAKE_FLOOR`.
-pub(super) const LOOK_EVERY: Duration = Duration::from_secs(1);
+pub(super) const LOOK_EVERY: Duration = Pulse::BEAT;
 /// A look wakes the store's thread, so one in five is enough while nothing is committed.
 const IDLE_LOOKS: u8 = 5;
 

@@ -7,10 +7,12 @@ use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use tokio::time::sleep;
+use tokio::time::{Instant, sleep, sleep_until};
+
+use crate::time::Pulse;
 
 /// How often it is looked at.
-const LOOK_EVERY: Duration = Duration::from_secs(2);
+const LOOK_EVERY: Duration = Pulse::BEAT.saturating_mul(2);
 /// Editors write a file in several steps: unchanged for this long it counts as saved.
 const SETTLES: Duration = Duration::from_millis(200);
 
@@ -21,6 +23,7 @@ type Looks = (u64, u64, u64, (i64, i64));
 pub struct Saved {
     file: Option<PathBuf>,
     known: Option<Looks>,
+    pulse: Pulse,
 }
 
 impl Saved {
@@ -29,6 +32,7 @@ impl Saved {
         let mut saved = Self {
             file: file.map(Path::to_owned),
             known: None,
+            pulse: Pulse::of_this_thread(),
         };
         saved.known = saved.look().await;
         saved
@@ -37,7 +41,7 @@ impl Saved {
     /// Waits until the file was saved. Nothing is missed if the future is dropped.
     pub async fn next(&mut self) {
         loop {
-            sleep(LOOK_EVERY).await;
+            sleep_until(self.pulse.by(Instant::now() + LOOK_EVERY)).await;
             let mut seen = self.look().await;
             // Between two steps of an editor, or of a swap, there may be no file.
             while seen.is_some() && seen != self.known {

@@ -155,4 +155,12 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         target: Target::It,
         caught_by: "service::control::a_file_that_is_no_socket_is_not_removed_for_one",
     },
+    Mutation {
+        breaks: "each actor wakes an idle service by itself",
+        file: "src/time.rs",
+        find: "if last > Instant::now() { last } else { moment }",
+        replace: "last.max(moment)",
+        target: Target::Lib,
+        caught_by: "actors::every::tests::actors_that_were_started_apart_wake_the_process_together",
+    },
 ];
