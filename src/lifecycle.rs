@@ -48,6 +48,7 @@ impl From<Exit> for ExitCode {
 #[error("{message}")]
 pub struct Failure {
     exit: Exit,
+    id: Option<&'static str>,
     message: String,
     way_out: Option<String>,
     #[source]
@@ -59,10 +60,22 @@ impl Failure {
     pub fn new(exit: Exit, message: impl Into<String>) -> Self {
         Self {
             exit,
+            id: None,
             message: message.into(),
             way_out: None,
             source: None,
         }
+    }
+
+    /// Names it as `docs/troubleshooting.md` does, such as `CF104`.
+    pub fn known_as(mut self, id: &'static str) -> Self {
+        self.id = Some(id);
+        self
+    }
+
+    /// Its name in `docs/troubleshooting.md`.
+    pub fn id(&self) -> Option<&'static str> {
+        self.id
     }
 
     /// Adds what the operator can do about it: key, file, command.

@@ -6,7 +6,7 @@ use clap::builder::{PossibleValuesParser, TypedValueParser as _};
 use clap::{Parser, Subcommand};
 use tracing::level_filters::LevelFilter;
 
-use super::{config, debug, demo, hookdeck, link, out, relay, run, simulate, worker};
+use super::{config, debug, demo, doctor, hookdeck, link, out, relay, run, simulate, worker};
 use crate::config::{Config, ConfigErrors, Environment, LOG_LEVELS, Locator, Secrets};
 use crate::lifecycle::{Exit, Failure};
 use crate::telemetry::Telemetry;
@@ -63,6 +63,8 @@ pub enum Command {
     Debug(debug::Args),
     /// Check or show the configuration
     Config(config::Args),
+    /// Look at the whole set-up, from the portal to the receivers, and say what is wrong and what to do
+    Doctor(doctor::Args),
 }
 
 /// What every command gets: the global flags and the log control.
@@ -143,6 +145,7 @@ fn dispatch(command: &Command, global: &Global) -> anyhow::Result<Exit> {
         Command::Worker(args) => worker::run(args, global),
         Command::Debug(args) => debug::run(args, global),
         Command::Config(args) => config::run(args, global),
+        Command::Doctor(args) => doctor::run(args, global),
     }
 }
 
@@ -151,8 +154,9 @@ fn report(error: &anyhow::Error) -> Exit {
     if error.is::<out::ReaderGone>() {
         return Exit::Fine;
     }
-    out::say(format_args!("codeferry: {error:#}"));
     let failure = error.chain().find_map(|e| e.downcast_ref::<Failure>());
+    let id = failure.and_then(Failure::id).map(|id| format!(" [{id}]"));
+    out::say(format_args!("codeferry: {error:#}{}", id.unwrap_or_default()));
     if let Some(advice) = failure.and_then(Failure::advice) {
         out::say(format_args!("  {advice}"));
     }

@@ -1,6 +1,6 @@
 //! `config`: check, show and describe the configuration.
 
-mod machine;
+pub(super) mod machine;
 
 use std::fmt::Write as _;
 

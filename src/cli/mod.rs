@@ -4,6 +4,7 @@ mod app;
 pub mod config;
 pub mod debug;
 pub mod demo;
+pub mod doctor;
 pub mod hookdeck;
 pub mod link;
 pub mod out;

@@ -65,6 +65,12 @@ impl Environment {
         variables.collect()
     }
 
+    /// The variables that name files with secrets, and the files.
+    pub fn files(&self) -> impl Iterator<Item = (&str, &str)> {
+        let all = self.0.iter().map(|(name, value)| (name.as_str(), value.as_str()));
+        all.filter(|(name, _)| name.ends_with("_FILE"))
+    }
+
     /// A variable's value.
     pub fn get(&self, name: &str) -> Option<&str> {
         self.0.get(name).map(String::as_str)

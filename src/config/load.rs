@@ -39,9 +39,19 @@ pub struct Trouble {
 /// The configuration, its secrets checked as far as that needs no writing; `machine` says what this machine would refuse
 /// of it.
 pub fn check(locator: &Locator, machine: impl FnOnce(&Config) -> Vec<Trouble>) -> Result<Config, ConfigErrors> {
-    let (config, _, mut faults) = read_all(locator, false);
-    add(&mut faults, locator, config.as_ref().map(machine));
+    let (config, _, faults) = look(locator, machine);
     faults.or(config)
+}
+
+/// The same for those who go on with what is right: configuration, secrets, and what is wrong with either. Keys that a
+/// first start would make are not real yet.
+pub fn look(
+    locator: &Locator,
+    machine: impl FnOnce(&Config) -> Vec<Trouble>,
+) -> (Option<Config>, Option<Secrets>, ConfigErrors) {
+    let (config, secrets, mut faults) = read_all(locator, false);
+    add(&mut faults, locator, config.as_ref().map(machine));
+    (config, secrets, faults)
 }
 
 fn add(faults: &mut ConfigErrors, locator: &Locator, found: Option<Vec<Trouble>>) {

@@ -30,7 +30,7 @@ pub use describe::{default_file, schema};
 pub use environment::{Environment, secrets_given};
 pub use error::{ConfigError, ConfigErrors, Location};
 pub use layers::Locator;
-pub use load::{RelayConfig, Trouble, check, check_relay, effective, is_relays_own, load, load_relay};
+pub use load::{RelayConfig, Trouble, check, check_relay, effective, is_relays_own, load, load_relay, look};
 pub use rules::{LOG_LEVELS, Permille};
 pub use secrets::{HookdeckSecrets, LinkKeys, RelaySecrets, Secrets};
 pub use section::Changes;

@@ -86,7 +86,8 @@ impl Secrets {
                 "make another one with `openssl rand -base64 32`",
             );
         }
-        let LinkKeys { state_keys, pkce_keys } = LinkKeys::read(read, config)?;
+        let keys = LinkKeys::read(read, config).or_else(|| config.is_none().then(LinkKeys::not_made_yet).flatten());
+        let LinkKeys { state_keys, pkce_keys } = keys?;
         Some(Self {
             bot_token: bot_token.map(|t| BotToken::new(t.as_str())),
             client_secret: ClientSecret::new(client_secret?.as_str()),
@@ -148,6 +149,15 @@ impl LinkKeys {
         let mut read = Reader::new(environment, ConfigErrors::default());
         let keys = Self::read(&mut read, Some(config));
         read.faults.or(keys)
+    }
+
+    /// In place of keys that the first start will make, for those who only look.
+    fn not_made_yet() -> Option<Self> {
+        let nobodys = || both([Some(Key::new([0; 32])), None]);
+        Some(Self {
+            state_keys: nobodys()?,
+            pkce_keys: nobodys()?,
+        })
     }
 
     fn read(read: &mut Reader<'_>, config: Option<&Config>) -> Option<Self> {

@@ -73,11 +73,20 @@ pub fn with_authorities(builder: ClientBuilder) -> ClientBuilder {
     })
 }
 
+/// The variable that names the proxy for https.
+pub fn proxy_in_use() -> Option<&'static str> {
+    proxy_of(|name| std::env::var(name).ok()).map(|(name, _)| name)
+}
+
+fn proxy_of(variable: impl Fn(&str) -> Option<String>) -> Option<(&'static str, String)> {
+    let given = |name: &str| variable(name).filter(|value| !value.is_empty());
+    let mut names = ["HTTPS_PROXY", "https_proxy", "ALL_PROXY", "all_proxy"].into_iter();
+    names.find_map(|name| Some((name, given(name)?)))
+}
+
 /// The client passes a proxy by that it does not understand, in silence.
 fn proxy(variable: impl Fn(&str) -> Option<String>) -> Result<(), Failure> {
-    let names = ["HTTPS_PROXY", "https_proxy", "ALL_PROXY", "all_proxy"];
-    let given = |name: &&str| variable(name).filter(|value| !value.is_empty());
-    let Some((name, value)) = names.iter().find_map(|name| Some((name, given(name)?))) else {
+    let Some((name, value)) = proxy_of(variable) else {
         return Ok(());
     };
     let scheme = value.split_once("://").map_or("http", |(scheme, _)| scheme);

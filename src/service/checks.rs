@@ -11,6 +11,7 @@ use crate::actors::listener::WatchedLane;
 use crate::config::{Config, WireVersion};
 use crate::discord::bot::HttpBotApi;
 use crate::http::is_loopback;
+use crate::known_fault as known;
 use crate::lifecycle::{Exit, Failure};
 use crate::port::contact::{Contact as _, MOST_CHOICES, OwnCommand};
 use crate::port::discord::{ApplicationFacts, BotApi, BotError, RevokeAnswer, TokenEndpoint};
@@ -48,6 +49,7 @@ pub(super) async fn who_we_are(bot: &dyn BotApi, config: &Config) -> Result<Appl
                 facts.id, config.discord.application_id
             ),
         )
+        .known_as(known::APPLICATION.id)
         .way_out("use the token and the id of one application, from its pages \"Bot\" and \"General Information\""));
     }
     if !facts.redirect_uris.is_empty() && !facts.redirect_uris.contains(&config.discord.redirect_uri) {
@@ -58,6 +60,7 @@ pub(super) async fn who_we_are(bot: &dyn BotApi, config: &Config) -> Result<Appl
                 config.discord.redirect_uri
             ),
         )
+        .known_as(known::REDIRECT.id)
         .way_out("add it, character by character, under \"OAuth2\" > \"Redirects\" in the developer portal"));
     }
     if !facts.message_content && config.intake.accept.contains(&WireVersion::V0) {
@@ -83,6 +86,7 @@ pub(super) async fn surroundings(
                 Exit::Usage,
                 "Discord refuses the application's credentials (invalid_client)",
             )
+            .known_as(known::CLIENT_SECRET.id)
             .way_out("check discord.application_id and CODEFERRY_CLIENT_SECRET (page \"OAuth2\" of the portal)")),
             RevokeAnswer::Revoked => Ok(Vec::new()),
             RevokeAnswer::Later(Later { reason, .. }) => {
@@ -104,7 +108,8 @@ pub(super) async fn surroundings(
         return Err(wrong.swap_remove(0));
     }
     for failure in wrong {
-        tracing::error!(reason = %failure, "a lane does not work: codes come by the other ways");
+        let id = failure.id().unwrap_or_default();
+        tracing::error!(id, reason = %failure, "a lane does not work: codes come by the other ways");
         not_fine.push(failure.to_string());
     }
     Ok(not_fine)
@@ -134,6 +139,7 @@ async fn look_at(bot: &HttpBotApi, lane: &WatchedLane) -> Result<Vec<String>, Fa
                     lane.lane, lane.webhook, lane.channel
                 ),
             )
+            .known_as(known::WEBHOOK_ELSEWHERE.id)
             .way_out("correct intake.lanes, or move the webhook"));
         }
         // Without MANAGE_WEBHOOKS it cannot be looked at; the first message will show.
@@ -144,8 +150,10 @@ async fn look_at(bot: &HttpBotApi, lane: &WatchedLane) -> Result<Vec<String>, Fa
     match bot.may_read_history(lane.channel).await {
         Ok(true) => {}
         Ok(false) => not_fine.push(format!(
-            "lane {}: the bot lacks Read Message History in channel {}, so a code that the gateway misses is lost",
-            lane.lane, lane.channel
+            "lane {}: the bot lacks Read Message History in channel {}, so a code that the gateway misses is lost [{}]",
+            lane.lane,
+            lane.channel,
+            known::NO_HISTORY.id
         )),
         Err(BotError::Transient(later)) => unknown("the history", later),
         Err(error) => return Err(of_bot(&unreadable(lane.channel), error)),
@@ -162,7 +170,10 @@ pub(super) async fn unserved(redirect_uri: String) -> Option<String> {
     );
     let connected = tokio::time::timeout(Duration::from_secs(1), tokio::net::TcpStream::connect(address)).await;
     (!matches!(connected, Ok(Ok(_)))).then(|| {
-        format!("nothing listens at discord.redirect_uri `{redirect_uri}`: start the relay, or set intake.http.listen")
+        format!(
+            "nothing listens at discord.redirect_uri `{redirect_uri}`: start the relay, or set intake.http.listen [{}]",
+            known::REDIRECT_CLOSED.id
+        )
     })
 }
 

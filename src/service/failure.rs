@@ -4,6 +4,7 @@ use crate::actors::listener::Fatal;
 use crate::actors::pipeline::Ended;
 use crate::discord::gateway::close_code;
 use crate::ids::ChannelId;
+use crate::known_fault as known;
 use crate::lifecycle::{Exit, Failure};
 use crate::port::discord::BotError;
 
@@ -14,28 +15,37 @@ pub(super) fn unreadable(channel: ChannelId) -> String {
 
 /// A bot route's refusal as a failure with its exit code and the way out.
 pub fn of_bot(what: &str, error: BotError) -> Failure {
-    let (exit, advice) = match &error {
+    let (exit, known, advice) = match &error {
         BotError::Unauthorized => (
             Exit::Usage,
+            Some(known::TOKEN.id),
             "check CODEFERRY_BOT_TOKEN (page \"Bot\" of the portal; reset it there if in doubt)",
         ),
         BotError::Forbidden { .. } => (
             Exit::Usage,
+            Some(known::CHANNEL_HIDDEN.id),
             "give the bot View Channel and Read Message History in that channel",
         ),
         // Unknown Webhook (Discord Docs/Topics/Opcodes and Status Codes).
         BotError::NotFound { code: 10015 } => (
             Exit::Usage,
+            Some(known::WEBHOOK_UNKNOWN.id),
             "check webhook_id; if the webhook was deleted, make a new one on the channel's page \"Integrations\"",
         ),
-        BotError::Refused { .. } => (Exit::Usage, "see the code in Discord's documentation"),
+        BotError::Refused { .. } => (Exit::Usage, None, "see the code in Discord's documentation"),
         BotError::NotFound { .. } => (
             Exit::Usage,
+            Some(known::CHANNEL_UNKNOWN.id),
             "check channel_id, and that the bot is a member of that server",
         ),
-        BotError::Transient(_) => (Exit::Failed, "check the network and discord.api_base, then start again"),
+        BotError::Transient(_) => (
+            Exit::Failed,
+            Some(known::UNREACHABLE.id),
+            "check the network and discord.api_base, then start again",
+        ),
     };
-    Failure::new(exit, what).source(error).way_out(advice)
+    let failure = Failure::new(exit, what).source(error).way_out(advice);
+    known.into_iter().fold(failure, Failure::known_as)
 }
 
 /// What ended the service by itself, as a failure with its exit code and the way out.

@@ -183,6 +183,8 @@ pub struct PortalChange {
     pub redirect_uris: Option<Vec<String>>,
     /// A new client secret; the old one is refused.
     pub client_secret: Option<String>,
+    /// Where interactions go from now on.
+    pub interactions_endpoint_url: Option<String>,
     /// A new bot token; the old one is refused, and its gateway sessions end.
     pub bot_token: Option<String>,
 }

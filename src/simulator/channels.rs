@@ -14,9 +14,10 @@ use super::world::Channel;
 pub fn visible(inner: &Inner, channel_id: u64, required: fn(&BotPermissions) -> bool) -> Result<&Channel, Answer> {
     let channel = inner.world.channels.get(&channel_id);
     let channel = channel.ok_or_else(|| Answer::error(404, 10003, "Unknown Channel"))?;
-    if !channel.permissions.view {
+    let held = inner.world.held(channel);
+    if !held.view {
         Err(Answer::error(403, 50001, "Missing Access"))
-    } else if !required(&channel.permissions) {
+    } else if !required(&held) {
         Err(Answer::error(403, 50013, "Missing Permissions"))
     } else {
         Ok(channel)
@@ -48,12 +49,7 @@ pub fn open_dm(inner: &mut Inner, call: &Call<'_>) -> Reply {
         Some(channel) => channel.id,
         None => {
             let id = world.mint(call.now_us);
-            let permissions = BotPermissions {
-                manage_messages: false,
-                manage_webhooks: false,
-                ..BotPermissions::default()
-            };
-            world.add_channel(id, "", Some(recipient), permissions);
+            world.add_channel(id, "", Some(recipient));
             id
         }
     };

@@ -17,7 +17,7 @@ pub fn application(inner: &mut Inner, _call: &Call<'_>) -> Reply {
     let world = &inner.world;
     let scopes = "identify email connections guilds guilds.join guilds.members.read role_connections.write \
                   webhook.incoming bot applications.commands";
-    let more = json!({"redirect_uris": world.application.redirect_uris, "interactions_endpoint_url": null,
+    let more = json!({"redirect_uris": world.application.redirect_uris, "interactions_endpoint_url": world.application.interactions_endpoint_url,
         "role_connections_verification_url": null, "owner": world.user_json(OWNER_ID), "approximate_guild_count": 1,
         "approximate_user_install_count": 0, "approximate_user_authorization_count": world.tokens_of.len(),
         "explicit_content_filter": 0, "team": null, "eligible_oauth2_scopes": scopes.split(' ').collect::<Vec<_>>()});
@@ -57,6 +57,12 @@ pub fn guild(inner: &mut Inner, call: &Call<'_>) -> Reply {
 pub fn channels(inner: &mut Inner, call: &Call<'_>) -> Reply {
     known(call)?;
     Ok(Answer::json(200, &Value::Array(object::channels(&inner.world))))
+}
+
+/// `GET /guilds/{id}/roles`.
+pub fn roles(inner: &mut Inner, call: &Call<'_>) -> Reply {
+    known(call)?;
+    Ok(Answer::json(200, &object::roles(&inner.world)))
 }
 
 /// `GET /guilds/{id}/roles/member-counts`: every role but `@everyone`.

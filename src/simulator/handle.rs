@@ -20,6 +20,7 @@ use super::person::Person;
 use super::state::State;
 use super::world::{Interaction, text};
 use super::{interactions, object, token};
+use crate::permission::{Overwrite, Role};
 
 /// Everything needed to point a service at the simulator. Its secrets are valid in the simulator only.
 #[expect(missing_docs, reason = "the fields' names are those of the configuration")]
@@ -239,14 +240,42 @@ impl State {
     /// Changes the bot's permissions in a channel. False if the channel does not exist.
     pub fn permit(&self, channel_id: u64, permissions: BotPermissions) -> bool {
         self.act(|inner, _| {
-            let Some(channel) = inner.world.channels.get_mut(&channel_id) else {
+            if !inner.world.permit(channel_id, permissions) {
                 return false;
-            };
-            channel.permissions = permissions;
+            }
             let data = object::channel(&inner.world, &inner.world.channels[&channel_id]);
             inner.dispatch("CHANNEL_UPDATE", data, intent::GUILDS);
             true
         })
+    }
+
+    /// Adds a role to the guild, or replaces it.
+    pub fn set_role(&self, role: Role) {
+        let roles = &mut self.lock().world.roles;
+        roles.retain(|known| known.id != role.id);
+        roles.push(role);
+    }
+
+    /// Changes a channel's type and adds these overwrites, or replaces them. False if the channel does not exist.
+    pub fn change_channel(&self, channel_id: u64, kind: u8, overwrites: &[Overwrite]) -> bool {
+        let mut inner = self.lock();
+        let channel = inner.world.channels.get_mut(&channel_id);
+        let changed = channel.map(|channel| {
+            channel.kind = kind;
+            let replaced = |id| overwrites.iter().any(|over| over.id == id);
+            channel.overwrites.retain(|over| !replaced(over.id));
+            channel.overwrites.extend(overwrites);
+        });
+        changed.is_some()
+    }
+
+    /// Gives a webhook to another application. False if the webhook does not exist.
+    pub fn give_webhook(&self, webhook_id: u64, application_id: u64) -> bool {
+        let mut inner = self.lock();
+        let webhook = inner.world.webhooks.get_mut(&webhook_id);
+        webhook
+            .map(|webhook| webhook.application_id = Some(application_id))
+            .is_some()
     }
 
     /// Changes settings of the developer portal.
@@ -256,6 +285,9 @@ impl State {
         application.flags = change.flags.unwrap_or(application.flags);
         if let Some(uris) = change.redirect_uris {
             application.redirect_uris = uris;
+        }
+        if let Some(url) = change.interactions_endpoint_url {
+            application.interactions_endpoint_url = Some(url);
         }
         if let Some(secret) = change.client_secret {
             application.client_secret = secret;

@@ -98,7 +98,7 @@ impl Hub {
     pub fn publish(&mut self, world: &World, dispatch: &Dispatch) {
         let channel = dispatch.data.get("channel_id").and_then(Value::as_str);
         let channel = channel.and_then(|id| id.parse::<u64>().ok());
-        let visible = |id| world.channels.get(&id).is_some_and(|c| c.permissions.view);
+        let visible = |id| world.channels.get(&id).is_some_and(|c| world.held(c).view);
         // The bot gets an interaction even from a channel that it may not view.
         if dispatch.kind != "INTERACTION_CREATE" && channel.is_some_and(|id| !visible(id)) {
             return;

@@ -33,6 +33,7 @@ mod world;
 pub use action::{CodeRequest, PortalChange, PostAuthor, PostRequest, UseRequest};
 pub use faults::{Endpoint, Fault, FaultBody, FaultRule};
 pub use handle::{Description, Faults, LaneDescription, WebhookDescription};
+pub use ids::GUILD_ID;
 pub use ledger::{AnswerFate, Ledger, Summary};
 pub use options::{BotPermissions, SimulatorOptions};
 pub use server::Simulator;

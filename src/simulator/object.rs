@@ -5,13 +5,11 @@ use serde_json::{Value, json};
 
 use super::draft::{Author, Message};
 use super::ids::{BOT_ROLE_ID, GUILD_ID, OTHER_BOT_ID, OWNER_ID};
-use super::options::{BotPermissions, FLAG_MESSAGE_CONTENT, FLAG_MESSAGE_CONTENT_LIMITED};
+use super::options::{FLAG_MESSAGE_CONTENT, FLAG_MESSAGE_CONTENT_LIMITED};
 use super::person::{JOINED_AT, member_json};
 use super::world::{Channel, Webhook, World};
 use crate::ids::snowflake_time;
-
-/// The permission bits of `@everyone`: among others view, send, read history and add reactions.
-const EVERYONE: &str = "2248473465835073";
+use crate::permission::Role;
 
 /// An object with the fields of another one added.
 pub fn with(mut object: Value, more: Value) -> Value {
@@ -29,16 +27,14 @@ pub fn application(world: &World) -> Value {
         "verify_key": "aa".repeat(32), "flags": application.flags, "flags_new": application.flags.to_string()})
 }
 
-fn roles() -> Value {
-    let role = |id: u64, name: &str, position: u8, managed: bool| {
-        json!({"id": id.to_string(), "name": name, "permissions": if managed { "0" } else { EVERYONE }, "position": position,
+/// The guild's roles.
+pub fn roles(world: &World) -> Value {
+    let role = |(position, role): (usize, &Role)| {
+        json!({"id": role.id.to_string(), "name": role.name, "permissions": role.permissions.0.to_string(), "position": position,
             "color": 0, "colors": {"primary_color": 0, "secondary_color": null, "tertiary_color": null}, "hoist": false,
-            "managed": managed, "mentionable": false, "icon": null, "unicode_emoji": null, "flags": 0})
+            "managed": role.id == BOT_ROLE_ID, "mentionable": false, "icon": null, "unicode_emoji": null, "flags": 0})
     };
-    json!([
-        role(GUILD_ID, "@everyone", 0, false),
-        role(BOT_ROLE_ID, "door", 1, true)
-    ])
+    world.roles.iter().enumerate().map(role).collect()
 }
 
 /// The bot as a member of the guild.
@@ -56,7 +52,7 @@ pub fn guild(world: &World) -> Value {
     let guild = json!({"id": GUILD_ID.to_string(), "name": "The house", "icon": null, "description": null, "home_header": null,
         "splash": null, "discovery_splash": null, "features": [], "banner": null, "owner_id": OWNER_ID.to_string(),
         "application_id": null, "region": "rotterdam", "afk_channel_id": null, "afk_timeout": 300, "system_channel_id": null,
-        "system_channel_flags": 0, "widget_enabled": false, "widget_channel_id": null, "verification_level": 0, "roles": roles(),
+        "system_channel_flags": 0, "widget_enabled": false, "widget_channel_id": null, "verification_level": 0, "roles": roles(world),
         "default_message_notifications": 1, "mfa_level": 0, "explicit_content_filter": 0});
     // In two halves: all of it exceeds the macro's recursion limit.
     let rest = json!({"max_presences": null, "max_members": 500_000, "max_stage_video_channel_users": 50,
@@ -95,7 +91,7 @@ pub fn member(world: &World, user_id: u64) -> Option<Value> {
     }
 }
 
-/// A channel. Its overwrites deny everyone the view and allow the bot what it may do.
+/// A channel.
 pub fn channel(world: &World, channel: &Channel) -> Value {
     let last = channel.messages.keys().next_back().map(ToString::to_string);
     let about = json!({"id": channel.id.to_string(), "last_message_id": last, "flags": 0});
@@ -103,17 +99,17 @@ pub fn channel(world: &World, channel: &Channel) -> Value {
         return with(about, json!({"type": 1, "recipients": [world.user_json(recipient)]}));
     }
     let position = world.channels.keys().position(|id| *id == channel.id).unwrap_or(0);
-    let allowed = channel.permissions.bits();
-    let denied = BotPermissions::default().bits() & !allowed;
+    let overwrites = channel.overwrites.iter().map(|over| {
+        let is_role = world.roles.iter().any(|role| role.id == over.id);
+        json!({"id": over.id.to_string(), "type": u8::from(!is_role), "allow": over.allow.0.to_string(),
+            "deny": over.deny.0.to_string()})
+    });
+    let overwrites: Value = overwrites.collect();
     with(
         about,
-        json!({"type": 0, "guild_id": GUILD_ID.to_string(), "name": channel.name, "parent_id": null,
+        json!({"type": channel.kind, "guild_id": GUILD_ID.to_string(), "name": channel.name, "parent_id": null,
         "rate_limit_per_user": 0, "topic": null, "position": position, "nsfw": false,
-        "permission_overwrites": [
-            {"id": GUILD_ID.to_string(), "type": 0, "allow": "0", "deny": (1_u64 << 10).to_string()},
-            {"id": world.application.bot_id.to_string(), "type": 1, "allow": allowed.to_string(),
-                "deny": denied.to_string()},
-        ]}),
+        "permission_overwrites": overwrites}),
     )
 }
 

@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use super::gateway::GatewaySettings;
 use super::limits::LimitSettings;
+use crate::permission::Permissions;
 
 /// `GATEWAY_MESSAGE_CONTENT`: message content, for a verified application (Discord Docs/Resources/Application).
 pub const FLAG_MESSAGE_CONTENT: u64 = 1 << 18;
@@ -72,6 +73,8 @@ pub struct ApplicationOptions {
     pub bot_id: u64,
     /// Public flags; the message content switch is [`FLAG_MESSAGE_CONTENT_LIMITED`].
     pub flags: u64,
+    /// Where interactions go in place of the gateway.
+    pub interactions_endpoint_url: Option<String>,
     /// Registered redirect URIs, compared exactly; at most 10 on Discord.
     pub redirect_uris: Vec<String>,
     /// The client secret; random if empty.
@@ -98,6 +101,7 @@ impl Default for ApplicationOptions {
             name: "Door".into(),
             bot_id: 1_536_000_000_000_000_009,
             flags: FLAG_MESSAGE_CONTENT_LIMITED,
+            interactions_endpoint_url: None,
             redirect_uris: vec!["http://127.0.0.1:8710/oauth".into()],
             client_secret: String::new(),
             bot_token: String::new(),
@@ -137,6 +141,18 @@ impl Default for BotPermissions {
 }
 
 impl BotPermissions {
+    /// Those among a member's permissions in a channel.
+    pub fn of(held: Permissions) -> Self {
+        Self {
+            view: held.holds(Permissions::VIEW_CHANNEL),
+            read_history: held.holds(Permissions::READ_MESSAGE_HISTORY),
+            send: held.holds(Permissions::SEND_MESSAGES),
+            manage_messages: held.holds(Permissions::MANAGE_MESSAGES),
+            manage_webhooks: held.holds(Permissions::MANAGE_WEBHOOKS),
+            add_reactions: held.holds(Permissions::ADD_REACTIONS),
+        }
+    }
+
     /// The permission bits.
     pub fn bits(self) -> u64 {
         [

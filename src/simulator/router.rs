@@ -54,6 +54,7 @@ const ROUTES: &[(&str, &str, Endpoint, Access, Work)] = {
         ("GET", "/gateway/bot", E::GatewayUrl, Bot, guild::gateway_for_bot),
         ("GET", "/guilds/{guild_id}", E::Guild, Bot, guild::guild),
         ("GET", "/guilds/{guild_id}/channels", E::Guild, Bot, guild::channels),
+        ("GET", "/guilds/{guild_id}/roles", E::Guild, Bot, guild::roles),
         ("GET", "/guilds/{guild_id}/roles/member-counts", E::Guild, Bot, guild::role_counts),
         ("GET", "/guilds/{guild_id}/members/{user_id}", E::Guild, Bot, guild::member),
         ("GET", "/channels/{channel_id}", E::Channel, Bot, channels::channel),

@@ -9,12 +9,13 @@ use serde_json::{Value, json};
 
 use super::draft::{Author, Message};
 use super::ids::{
-    FIRST_LANE_CHANNEL, FIRST_LANE_WEBHOOK, OTHER_BOT_ID, OWNER_ID, RESULT_CHANNEL, RESULT_WEBHOOK, STRANGE_WEBHOOK,
-    nth_person_id,
+    BOT_ROLE_ID, FIRST_LANE_CHANNEL, FIRST_LANE_WEBHOOK, GUILD_ID, OTHER_BOT_ID, OWNER_ID, RESULT_CHANNEL,
+    RESULT_WEBHOOK, STRANGE_WEBHOOK, nth_person_id,
 };
 use super::options::{ApplicationOptions, BotPermissions, SimulatorOptions};
 use super::person::Person;
 use crate::ids::DISCORD_EPOCH_MS;
+use crate::permission::{Overwrite, Permissions, Role, in_channel};
 
 /// A channel of the guild, or a direct message channel.
 pub struct Channel {
@@ -22,8 +23,10 @@ pub struct Channel {
     pub name: String,
     /// The user on the other side of a direct message channel; `None` in the guild.
     pub recipient: Option<u64>,
-    /// What the bot may do here.
-    pub permissions: BotPermissions,
+    /// Discord's type: 0 is a text channel, 1 a direct message channel.
+    pub kind: u8,
+    /// What it changes of the guild's permissions.
+    pub overwrites: Vec<Overwrite>,
     pub messages: BTreeMap<u64, Message>,
 }
 
@@ -65,6 +68,9 @@ pub struct Code {
     /// Access tokens issued from it.
     pub tokens: Vec<String>,
 }
+
+/// What `@everyone` may do: among others view, send, read history and add reactions.
+const EVERYONE: u64 = 2_248_473_465_835_073;
 
 /// How long an access token lives.
 pub const TOKEN_LIFETIME_S: i64 = 604_800;
@@ -108,6 +114,8 @@ pub struct World {
     pub people: HashMap<u64, Person>,
     pub channels: BTreeMap<u64, Channel>,
     pub webhooks: BTreeMap<u64, Webhook>,
+    /// The guild's roles, `@everyone` first.
+    pub roles: Vec<Role>,
     /// Every code ever issued.
     pub codes: HashMap<String, Code>,
     /// Live access tokens.
@@ -139,6 +147,7 @@ impl World {
             people: HashMap::new(),
             channels: BTreeMap::new(),
             webhooks: BTreeMap::new(),
+            roles: roles(),
             codes: HashMap::new(),
             tokens: HashMap::new(),
             refresh_tokens: HashMap::new(),
@@ -154,10 +163,10 @@ impl World {
         world.person(OWNER_ID);
         for lane in 0..u64::from(options.lanes) {
             let (channel, name) = (FIRST_LANE_CHANNEL + lane, format!("codes-{lane}"));
-            world.add_channel(channel, &name, None, BotPermissions::default());
+            world.add_channel(channel, &name, None);
             world.add_webhook(FIRST_LANE_WEBHOOK + lane, channel, "intake", true);
         }
-        world.add_channel(RESULT_CHANNEL, "results", None, BotPermissions::default());
+        world.add_channel(RESULT_CHANNEL, "results", None);
         world.add_webhook(RESULT_WEBHOOK, RESULT_CHANNEL, "results", true);
         if options.lanes > 0 {
             world.add_webhook(STRANGE_WEBHOOK, FIRST_LANE_CHANNEL, "intake", false);
@@ -166,15 +175,49 @@ impl World {
     }
 
     /// Adds a channel; `recipient` makes it a direct message channel.
-    pub fn add_channel(&mut self, id: u64, name: &str, recipient: Option<u64>, permissions: BotPermissions) {
+    /// In the guild it is the bot's alone.
+    pub fn add_channel(&mut self, id: u64, name: &str, recipient: Option<u64>) {
         let channel = Channel {
             id,
             name: name.to_owned(),
             recipient,
-            permissions,
+            kind: u8::from(recipient.is_some()),
+            overwrites: Vec::new(),
             messages: BTreeMap::new(),
         };
         self.channels.insert(id, channel);
+        if recipient.is_none() {
+            self.permit(id, BotPermissions::default());
+        }
+    }
+
+    /// Denies everyone the view of a channel, and gives the bot what it may do. False if the channel does not exist.
+    pub fn permit(&mut self, channel_id: u64, permissions: BotPermissions) -> bool {
+        let own = permissions.bits();
+        let bot = self.application.bot_id;
+        let over = |id, deny, allow| Overwrite {
+            id,
+            deny: Permissions(deny),
+            allow: Permissions(allow),
+        };
+        let denied = BotPermissions::default().bits() & !own;
+        let overwrites = vec![over(GUILD_ID, Permissions::VIEW_CHANNEL.0, 0), over(bot, denied, own)];
+        let channel = self.channels.get_mut(&channel_id);
+        channel.map(|channel| channel.overwrites = overwrites).is_some()
+    }
+
+    /// What the bot may do in a channel.
+    pub fn held(&self, channel: &Channel) -> BotPermissions {
+        if channel.recipient.is_some() {
+            return BotPermissions {
+                manage_messages: false,
+                manage_webhooks: false,
+                ..BotPermissions::default()
+            };
+        }
+        let bot = Some(self.application.bot_id);
+        let held = in_channel(GUILD_ID, bot, &[BOT_ROLE_ID], &self.roles, &channel.overwrites);
+        BotPermissions::of(held)
     }
 
     /// Adds a webhook and returns it.
@@ -270,6 +313,15 @@ impl World {
             id => self.people.get(&id).map(Person::public_json),
         }
     }
+}
+
+fn roles() -> Vec<Role> {
+    let role = |id, name: &str, permissions| Role {
+        id,
+        name: name.to_owned(),
+        permissions: Permissions(permissions),
+    };
+    vec![role(GUILD_ID, "@everyone", EVERYONE), role(BOT_ROLE_ID, "door", 0)]
 }
 
 /// A bot's user object.

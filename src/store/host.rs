@@ -192,6 +192,29 @@ fn mount_kind(dir: &Path) -> Option<String> {
         .map(|(_, kind)| kind)
 }
 
+/// Where a journal is, or would be.
+#[derive(Debug)]
+pub struct Place {
+    /// What is wrong with its file system, in words.
+    pub kind: Option<String>,
+    /// Room for this user.
+    pub free_mb: u64,
+}
+
+/// Looks at the nearest folder that is there.
+pub fn place(path: &Path) -> Place {
+    let mut above = path.ancestors().filter(|above| !above.as_os_str().is_empty());
+    let there = above.find(|above| above.is_dir()).unwrap_or(Path::new("."));
+    Place {
+        kind: match file_system(there) {
+            FileSystem::Network(kind) => Some(format!("a network file system ({kind})")),
+            FileSystem::Memory => Some("a file system that is kept in memory".to_owned()),
+            FileSystem::Local | FileSystem::Unknown(_) => None,
+        },
+        free_mb: free_bytes(there).map_or(0, |bytes| bytes / 1_048_576),
+    }
+}
+
 /// Free bytes on a folder's file system, for this user.
 pub(super) fn free_bytes(dir: &Path) -> io::Result<u64> {
     let stat = statvfs(dir)?;

@@ -37,7 +37,7 @@ pub use committer::{Committer, Handle, Health};
 pub use disk::{Disk, Fault, Sync, copy_tree};
 pub use durable::{Durable, Kind};
 pub use error::{OpenError, StoreError};
-pub use host::is_in_use;
+pub use host::{Place, is_in_use, place};
 pub use journal::{Opened, first_problem, open};
 pub use load::read_values;
 pub use open::{OpenedFolder, StoreOptions, open_folder};

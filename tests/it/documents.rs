@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use codeferry::grant::Outcome;
+use codeferry::known_fault;
 
 use crate::patience::Finish as _;
 
@@ -27,6 +28,17 @@ fn documents() -> Vec<PathBuf> {
     documents
         .filter(|path| path.extension().is_some_and(|e| e == "md"))
         .collect()
+}
+
+#[test]
+fn every_known_fault_is_in_the_document_on_troubles_and_nothing_else_is() {
+    let document = text("docs/troubleshooting.md");
+    let headings: Vec<&str> = document.lines().filter_map(|line| line.strip_prefix("### ")).collect();
+    let known: Vec<String> = known_fault::ALL
+        .iter()
+        .map(|fault| format!("{}: {}", fault.id, fault.title.trim_end_matches('.')))
+        .collect();
+    assert_eq!(headings, known);
 }
 
 #[test]

@@ -7,8 +7,8 @@ use std::path::Path;
 /// A module may use those on the lines above its own; those on one line do not use each other. One with a colon uses only
 /// what it names. `docs/architecture.md` shows the same list.
 const DIRECTIONS: &str = "\
-time secret text lifecycle crash
-ids
+time secret text lifecycle crash known_fault
+ids permission
 grant
 intake rate metrics
 http port server
@@ -19,7 +19,8 @@ discord
 actors
 service
 control
-simulator: time ids
+doctor
+simulator: time ids permission
 cli
 ";
 

@@ -7,6 +7,7 @@ mod config;
 mod conformance;
 mod demo;
 mod discord;
+mod doctor;
 mod documents;
 mod files;
 mod fuzz;

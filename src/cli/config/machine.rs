@@ -12,7 +12,7 @@ use crate::front::pages::Pages;
 use crate::store;
 
 /// What `run` would meet.
-pub(super) fn of_service(config: &Config) -> Vec<Trouble> {
+pub fn of_service(config: &Config) -> Vec<Trouble> {
     let mut found = Found::default();
     found.pages("intake.http.pages", config.intake.http.pages.as_deref());
     found.folder("journal.path", &config.journal.path);
@@ -33,7 +33,7 @@ pub(super) fn of_service(config: &Config) -> Vec<Trouble> {
 }
 
 /// What `relay` would meet.
-pub(super) fn of_relay(config: &RelayConfig) -> Vec<Trouble> {
+pub fn of_relay(config: &RelayConfig) -> Vec<Trouble> {
     let mut found = Found::default();
     found.pages("relay.pages", config.relay.pages.as_deref());
     found.folder("relay.journal", &config.relay.journal);

@@ -4,6 +4,7 @@ use serde_json::{Value, json};
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 
 use super::*;
+use crate::simulator::BotPermissions;
 use crate::simulator::ids::{FIRST_LANE_CHANNEL, RESULT_CHANNEL};
 use crate::simulator::options::{ApplicationOptions, SimulatorOptions};
 use crate::simulator::world::World;
@@ -29,8 +30,11 @@ impl Bench {
             },
             1,
         );
-        let results = world.channels.get_mut(&RESULT_CHANNEL).expect("there is one");
-        results.permissions.view = false;
+        let blind = BotPermissions {
+            view: false,
+            ..BotPermissions::default()
+        };
+        assert!(world.permit(RESULT_CHANNEL, blind), "there is one");
         let (out, received) = unbounded_channel();
         Self {
             hub: Hub::new(

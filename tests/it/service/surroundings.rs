@@ -69,14 +69,14 @@ const CASES: &[Case] = &[
     Case {
         spoil: |site| set(site, "CODEFERRY_BOT_TOKEN", "MTUzNg.wrong.token"),
         exit: 2,
-        says: "codeferry: Discord does not accept the bot: Discord refused the bot's token (401)\n  \
+        says: "codeferry: Discord does not accept the bot: Discord refused the bot's token (401) [CF101]\n  \
                check CODEFERRY_BOT_TOKEN (page \"Bot\" of the portal; reset it there if in doubt)\n",
     },
     Case {
         spoil: |site| edit(site, "\"1536000000000000001\"", "\"1536000000000000002\""),
         exit: 2,
         says: "codeferry: the bot token belongs to application 1536000000000000001, but discord.application_id is \
-               1536000000000000002\n  \
+               1536000000000000002 [CF102]\n  \
                use the token and the id of one application, from its pages \"Bot\" and \"General Information\"\n",
     },
     Case {
@@ -88,7 +88,7 @@ const CASES: &[Case] = &[
     Case {
         spoil: |site| set(site, "CODEFERRY_CLIENT_SECRET", "not the secret"),
         exit: 2,
-        says: "codeferry: Discord refuses the application's credentials (invalid_client)\n  \
+        says: "codeferry: Discord refuses the application's credentials (invalid_client) [CF103]\n  \
                check discord.application_id and CODEFERRY_CLIENT_SECRET (page \"OAuth2\" of the portal)\n",
     },
     Case {
@@ -106,14 +106,14 @@ const CASES: &[Case] = &[
     Case {
         spoil: |site| edit(site, "1536340000000000100", "1536340000000000999"),
         exit: 2,
-        says: "codeferry: channel 1536340000000000999 of intake.lanes cannot be read: Discord answered 404 (code 10003)\n  \
+        says: "codeferry: channel 1536340000000000999 of intake.lanes cannot be read: Discord answered 404 (code 10003) [CF200]\n  \
                check channel_id, and that the bot is a member of that server\n",
     },
     Case {
         spoil: |site| permit(site, |p| p.view = false),
         exit: 2,
         says: "codeferry: channel 1536340000000000100 of intake.lanes cannot be read: Discord answered 403 (code 50001): \
-               a permission is missing\n  \
+               a permission is missing [CF201]\n  \
                give the bot View Channel and Read Message History in that channel\n",
     },
     Case {
@@ -125,14 +125,14 @@ const CASES: &[Case] = &[
     Case {
         spoil: |site| edit(site, "1536343300000000100", "1536343300000000999"),
         exit: 2,
-        says: "codeferry: lane 0: webhook 1536343300000000999: Discord answered 404 (code 10015)\n  \
+        says: "codeferry: lane 0: webhook 1536343300000000999: Discord answered 404 (code 10015) [CF210]\n  \
                check webhook_id; if the webhook was deleted, make a new one on the channel's page \"Integrations\"\n",
     },
     Case {
         spoil: |site| edit(site, "1536343300000000100", "1536343300000000020"),
         exit: 2,
         says: "codeferry: lane 0: webhook 1536343300000000020 posts into channel 1536340000000000020, not \
-               1536340000000000100\n  \
+               1536340000000000100 [CF212]\n  \
                correct intake.lanes, or move the webhook\n",
     },
     Case {
@@ -144,7 +144,7 @@ const CASES: &[Case] = &[
     Case {
         spoil: |site| edit(site, "127.0.0.1:8710/oauth", "127.0.0.1:8710/oauth/"),
         exit: 2,
-        says: "codeferry: discord.redirect_uri `http://127.0.0.1:8710/oauth/` is not registered with the application\n  \
+        says: "codeferry: discord.redirect_uri `http://127.0.0.1:8710/oauth/` is not registered with the application [CF104]\n  \
                add it, character by character, under \"OAuth2\" > \"Redirects\" in the developer portal\n",
     },
     Case {
