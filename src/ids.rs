@@ -181,6 +181,38 @@ impl FromStr for GrantId {
     }
 }
 
+/// A link's id: the nonce of its signed state, as 16 hexadecimal digits. It is no secret, and opens nothing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct LinkId(pub [u8; 8]);
+
+impl fmt::Display for LinkId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:016x}", u64::from_be_bytes(self.0))
+    }
+}
+
+/// A text that is not 16 hexadecimal digits.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("not a link's id: 16 hexadecimal digits")]
+pub struct NotALinkId;
+
+impl FromStr for LinkId {
+    type Err = NotALinkId;
+    fn from_str(text: &str) -> Result<Self, NotALinkId> {
+        if text.len() != 16 || !text.bytes().all(|b| b.is_ascii_hexdigit()) {
+            return Err(NotALinkId);
+        }
+        let number = u64::from_str_radix(text, 16).map_err(|_| NotALinkId)?;
+        Ok(Self(number.to_be_bytes()))
+    }
+}
+
+impl Serialize for LinkId {
+    fn serialize<S: Serializer>(&self, s: S) -> Result<S::Ok, S::Error> {
+        s.collect_str(self)
+    }
+}
+
 /// A lane's number: its index in `[[intake.lanes]]`, from 0.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(transparent)]

@@ -27,7 +27,8 @@ use tokio::time::{Instant, sleep, sleep_until, timeout};
 
 pub use self::bounds::subscriber;
 use self::bounds::{Open, Pace, WAIT};
-pub use self::request::{Answer, Request, empty, json, with_body};
+use self::request::GoesOn;
+pub use self::request::{Answer, Request, empty, events, json, with_body};
 use self::socket::Socket;
 
 /// Connections that wait for `accept`. The standard library's 128 are full at once where many open connections.
@@ -248,12 +249,17 @@ async fn serve<S, H>(
                 pace.has_head();
             }
             let mut answer = (*handler)(Request::new(head, peer, body, Rc::clone(&pace))).await;
-            if !pace.is_answering() || pace.is_old() {
+            let goes_on = answer.extensions().get::<GoesOn>().is_some();
+            if !pace.is_answering() || pace.is_old() || goes_on {
                 answer
                     .headers_mut()
                     .insert(CONNECTION, HeaderValue::from_static("close"));
             }
-            pace.waits();
+            if goes_on {
+                pace.goes_on();
+            } else {
+                pace.waits();
+            }
             Ok::<_, Infallible>(answer)
         }
     });

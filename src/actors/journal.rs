@@ -6,6 +6,7 @@
 mod channel;
 mod commits;
 mod drain;
+pub mod events;
 pub mod message;
 mod mint;
 pub mod open_grants;
@@ -80,11 +81,14 @@ pub struct Journal {
     outcomes: HashMap<Outcome, u64>,
     /// Changes that are not durable yet.
     commits: Commits,
+    /// What has happened, for those who wait for it.
+    events: events::Events,
 }
 
 impl Journal {
     /// A journal over what the store held.
     pub fn new(settings: JournalSettings, (open_grants, at_start): (OpenGrants, Changed)) -> Self {
+        let events = events::Events::beginning(settings.clock.now());
         Self {
             open_grants,
             settings,
@@ -98,6 +102,7 @@ impl Journal {
             at_start: Some(at_start),
             outcomes: HashMap::new(),
             commits: Commits::default(),
+            events,
         }
     }
 
@@ -206,6 +211,7 @@ impl StreamHandler<Vec<Committed>> for Journal {
                 Ok(()) => {
                     self.open_grants
                         .durable(&committed.grants, &committed.source_messages, now);
+                    self.events.tell(committed.events);
                     Ok(())
                 }
                 Err(error) => {

@@ -1,5 +1,6 @@
 //! What `debug` asks, of a running service and of a stopped store alike. Answers are JSON and hold no secret.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
@@ -40,10 +41,11 @@ pub enum Ask {
 }
 
 /// Who asks for a link.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct LinkRequest {
     /// The person.
+    #[schemars(with = "String", regex(pattern = "^[0-9]{17,20}$"))]
     pub user_id: UserId,
     /// One of `state.purposes`; the first where it is absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -63,6 +65,23 @@ impl LinkRequest {
             )
         })
     }
+}
+
+/// Which delivery to retry.
+#[derive(Debug, Serialize, Deserialize, JsonSchema)]
+pub struct RequeueBody {
+    /// The sink; all of them where it is absent or null.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sink: Option<String>,
+}
+
+/// What a check of the journal found.
+#[derive(Debug, Serialize, JsonSchema)]
+pub struct Verified<'a> {
+    /// Whether everything is intact.
+    pub ok: bool,
+    /// What is not.
+    pub problems: &'a [Problem],
 }
 
 /// Why an answer was refused.
@@ -206,5 +225,8 @@ impl Ask {
 
 /// The answer to [`Ask::Verify`].
 pub fn verified(problems: &[Problem]) -> Value {
-    json!({ "ok": problems.is_empty(), "problems": problems })
+    json!(Verified {
+        ok: problems.is_empty(),
+        problems
+    })
 }

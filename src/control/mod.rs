@@ -2,6 +2,10 @@
 
 pub mod ask;
 pub mod client;
+mod events;
+pub mod openapi;
+mod requests;
+pub mod routes;
 pub mod server;
 pub mod stopped;
 

@@ -9,17 +9,18 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use actix::Addr;
+use hyper::StatusCode;
 use hyper::header::RETRY_AFTER;
-use hyper::{Method, StatusCode};
-use serde::Deserialize;
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
-use super::ask::{Ask, LinkRequest, Refusal, verified};
+use super::ask::{Ask, Refusal, verified};
+use super::routes::{self, Found, Operation};
+use super::{events, openapi, requests};
 use crate::actors::governor::{Governor, Inspect};
 use crate::actors::journal::Journal;
 use crate::actors::journal::message::{JournalError, Mint, Operate};
-use crate::actors::journal::view::{CountAll, Filter, List, Listing, Show};
+use crate::actors::journal::view::{CountAll, List, Listing, Show};
 use crate::front::counts::Counts;
 use crate::grant::Event;
 use crate::ids::GrantId;
@@ -33,8 +34,6 @@ use crate::store::CommitterHandle;
 const CONNECTIONS: usize = 64;
 /// No request here has more to say in its headers.
 const LONGEST_HEAD: usize = 16 * 1024;
-/// A link's request has 200 bytes at most, but for a long purpose.
-const LONGEST_BODY: usize = 4096;
 
 /// What the server is made of.
 pub struct ControlSettings {
@@ -221,63 +220,6 @@ fn serve(name: &'static str, listener: Listener, live: Live) -> io::Result<Serve
     })
 }
 
-#[derive(Deserialize)]
-struct RequeueBody {
-    sink: Option<String>,
-}
-
-/// Which grants are meant by a query; `None` if it cannot be read.
-fn filter(query: &str) -> Option<Filter> {
-    let mut filter = Filter::default();
-    for (name, value) in url::form_urlencoded::parse(query.as_bytes()) {
-        match &*name {
-            "limit" => filter.limit = value.parse().ok()?,
-            "parked" => filter.parked = value.parse().ok()?,
-            "state" => filter.state = Some(value.into_owned()),
-            _ => {}
-        }
-    }
-    Some(filter)
-}
-
-/// A request's body in JSON, whatever content type it names; what is wrong with it is told.
-async fn body<T: for<'de> Deserialize<'de>>(request: Request, form: &str) -> Result<T, Refusal> {
-    let bytes = request.body(LONGEST_BODY).await.map_err(|status| {
-        let why = format!("the body could not be read, or has more than {LONGEST_BODY} bytes");
-        Refusal::new(status.as_u16(), why)
-    })?;
-    serde_json::from_slice(&bytes).map_err(|error| Refusal::new(400, format!("write {form}: {error}")))
-}
-
-/// What a request asks; its body is read last.
-async fn wanted(request: Request) -> Result<Ask, Refusal> {
-    let path = request.path().to_owned();
-    let unknown = || Refusal::new(404, "there is nothing here: the paths are in docs/operations.md");
-    let id = |text: &str| text.parse::<GrantId>().map_err(|_| unknown());
-    let parts: Vec<&str> = path.strip_prefix("/v1/").unwrap_or_default().split('/').collect();
-    Ok(match (request.method(), parts.as_slice()) {
-        (&Method::GET, ["queue"]) => {
-            let filter = filter(request.query());
-            Ask::List(filter.ok_or_else(|| Refusal::new(400, "`limit` is a number, `parked` true or false"))?)
-        }
-        (&Method::GET, ["queue", grant]) => Ask::Show(id(grant)?),
-        (&Method::POST, ["queue", grant, "drop"]) => Ask::Drop(id(grant)?),
-        (&Method::POST, ["queue", grant, "requeue"]) => {
-            let id = id(grant)?;
-            let RequeueBody { sink } = body(request, "{\"sink\": \"<a name, or null for all>\"}").await?;
-            Ask::Requeue { id, sink }
-        }
-        (&Method::GET, ["stats"]) => Ask::Stats,
-        (&Method::GET, ["budget"]) => Ask::Budget,
-        (&Method::GET, ["verify"]) => Ask::Verify,
-        (&Method::POST, ["links"]) => {
-            let form = "{\"user_id\": \"<a Discord id>\", \"purpose\": \"<optional>\"}";
-            Ask::Link(body::<LinkRequest>(request, form).await?)
-        }
-        _ => return Err(unknown()),
-    })
-}
-
 impl Live {
     /// Who asks comes first: nothing else of a request counts before.
     async fn answer(&self, request: Request) -> Answer {
@@ -285,17 +227,27 @@ impl Live {
             .tokens
             .as_ref()
             .map_or(Access::All, |tokens| tokens.access(&request));
-        let metrics = request.method() == Method::GET && request.path() == "/v1/metrics";
+        let found = routes::find(request.method().as_str(), request.path());
+        let metrics = found.as_ref().is_ok_and(|found| found.operation == Operation::Metrics);
         match access {
             Access::Nothing => refused(Refusal::new(401, "the control token is missing or wrong")),
             Access::All | Access::Metrics if metrics => self.metrics().await,
             Access::Metrics => refused(Refusal::new(403, "this token is for GET /v1/metrics alone")),
             Access::All => {
-                let answered = async { self.ask(wanted(request).await?).await };
-                match answered.await {
-                    Ok(value) => server::json(StatusCode::OK, &value),
-                    Err(refusal) => refused(refusal),
-                }
+                let answered = async { self.serve(found?, request).await };
+                answered.await.unwrap_or_else(refused)
+            }
+        }
+    }
+
+    async fn serve(&self, found: Found, request: Request) -> Result<Answer, Refusal> {
+        match found.operation {
+            Operation::Events => events::events(&self.journal, &request).await,
+            Operation::OpenApi => Ok(server::json(StatusCode::OK, &openapi::document())),
+            Operation::ResultSchema => Ok(server::json(StatusCode::OK, &openapi::result_schema())),
+            _ => {
+                let value = self.ask(requests::read(found, request).await?).await?;
+                Ok(server::json(StatusCode::OK, &value))
             }
         }
     }

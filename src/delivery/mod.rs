@@ -4,3 +4,4 @@ pub mod discord_webhook;
 pub mod http;
 pub mod jsonl;
 pub mod result;
+pub mod schema;

@@ -2,12 +2,13 @@
 
 use std::time::Duration;
 
+use schemars::JsonSchema;
 use serde::Serialize;
 
 use super::link::{LinkSettings, with_pkce};
 use super::pkce;
 use super::state::{StateKey, StateMode, StateToken};
-use crate::ids::{Lane, UserId};
+use crate::ids::{Lane, LinkId, UserId};
 use crate::secret::Keys;
 use crate::time::{Timestamp, optional_rfc3339};
 
@@ -27,14 +28,19 @@ pub struct Minter {
 }
 
 /// A link, as returned to the caller.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct Link {
+    /// What the grant of this link is waited for by; `None` for a bare user id.
+    #[schemars(with = "Option<String>")]
+    pub id: Option<LinkId>,
     /// The URL that the user opens.
     pub url: String,
     /// When it expires; `None` for a bare user id.
     #[serde(serialize_with = "optional_rfc3339")]
+    #[schemars(with = "Option<String>")]
     pub expires_at: Option<Timestamp>,
     /// The lane for its code.
+    #[schemars(with = "u8")]
     pub lane: Lane,
 }
 
@@ -56,6 +62,7 @@ impl Minter {
             return self.link(&self.token(wanted, lane, now + self.lifetime, nonce));
         }
         Link {
+            id: None,
             url: self.settings.url(&wanted.user.to_string(), None).into(),
             expires_at: None,
             lane,
@@ -82,6 +89,7 @@ impl Minter {
         let pkce_id = pkce_key.as_ref().map_or(0, pkce::id);
         let state = self.state_key.mint_naming(pkce_id, token);
         Link {
+            id: Some(LinkId(token.nonce)),
             url: self.settings.url(&state, pkce_key.as_ref()).into(),
             expires_at: Some(token.expires_at),
             lane: token.lane,

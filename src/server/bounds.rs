@@ -18,6 +18,8 @@ pub(super) const WAIT: Duration = Duration::from_secs(5);
 pub(super) const ALL_WAITS: Duration = Duration::from_secs(20);
 /// How old a connection gets, whatever it does. The slowest answer is that of `debug verify`: its client waits a minute.
 pub(super) const AGE: Duration = Duration::from_mins(2);
+/// How long the client of an answer that goes on may read nothing of it. Whoever gives one writes something more often.
+pub(super) const UNREAD: Duration = Duration::from_secs(45);
 /// Connections of one address at the same time. Many people may share one, and a browser opens six at most.
 pub(super) const OF_ONE_ADDRESS: usize = 64;
 
@@ -30,6 +32,8 @@ pub(super) struct Pace {
     /// How long it has waited before that, in all.
     waited: Cell<Duration>,
     answering: Cell<bool>,
+    /// The answer has begun, and ends when the handler or the client ends it.
+    going_on: Cell<bool>,
 }
 
 impl Pace {
@@ -40,6 +44,7 @@ impl Pace {
             since: Cell::new(now),
             waited: Cell::default(),
             answering: Cell::default(),
+            going_on: Cell::default(),
         }
     }
 
@@ -61,6 +66,12 @@ impl Pace {
         self.answering.set(false);
     }
 
+    /// The answer has begun and goes on; there is no other request after it.
+    pub(super) fn goes_on(&self) {
+        self.since.set(Instant::now());
+        self.going_on.set(true);
+    }
+
     /// The client has read a part of an answer.
     pub(super) fn reads(&self) {
         self.since.set(Instant::now());
@@ -78,6 +89,9 @@ impl Pace {
 
     /// When the connection ends if nothing more happens.
     pub(super) fn until(&self) -> Instant {
+        if self.going_on.get() {
+            return self.since.get() + UNREAD;
+        }
         let end = self.opened + AGE;
         if self.is_answering() {
             return end;

@@ -1,11 +1,14 @@
 //! A request as handlers see it, and the answers they make.
 
+use std::convert::Infallible;
 use std::net::IpAddr;
 use std::rc::Rc;
 
-use http_body_util::{BodyExt as _, Full, LengthLimitError, Limited};
-use hyper::body::{Body as _, Bytes, Incoming};
-use hyper::header::{CONTENT_TYPE, HeaderValue};
+use futures_util::{Stream, StreamExt as _};
+use http_body_util::combinators::UnsyncBoxBody;
+use http_body_util::{BodyExt as _, Full, LengthLimitError, Limited, StreamBody};
+use hyper::body::{Body as _, Bytes, Frame, Incoming};
+use hyper::header::{CACHE_CONTROL, CONTENT_TYPE, HeaderValue};
 use hyper::http::request::Parts;
 use hyper::{Method, Response, StatusCode};
 use serde::Serialize;
@@ -13,7 +16,12 @@ use serde::Serialize;
 use super::bounds::Pace;
 
 /// What a handler answers.
-pub type Answer = Response<Full<Bytes>>;
+pub type Answer = Response<UnsyncBoxBody<Bytes, Infallible>>;
+
+/// Marks an answer that goes on as long as its client reads: the age of its connection is not bounded. Only a handler
+/// that knows who asks may give one.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct GoesOn;
 
 /// A request whose head has come.
 pub struct Request {
@@ -77,10 +85,22 @@ pub fn empty(status: StatusCode) -> Answer {
 /// An answer with a body.
 pub fn with_body(status: StatusCode, content_type: &'static str, body: impl Into<Bytes>) -> Answer {
     let mut answer = empty(status);
-    *answer.body_mut() = Full::new(body.into());
+    *answer.body_mut() = Full::new(body.into()).boxed_unsync();
     answer
         .headers_mut()
         .insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
+    answer
+}
+
+/// Server-sent events (HTML standard, section 9.2): an answer that ends with the stream.
+pub fn events(parts: impl Stream<Item = Bytes> + Send + 'static) -> Answer {
+    let mut answer = with_body(StatusCode::OK, "text/event-stream", "");
+    let frames = parts.map(|part| Ok(Frame::data(part)));
+    *answer.body_mut() = StreamBody::new(frames).boxed_unsync();
+    answer
+        .headers_mut()
+        .insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    answer.extensions_mut().insert(GoesOn);
     answer
 }
 

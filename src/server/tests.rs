@@ -3,10 +3,12 @@
 
 use std::future::pending;
 
+use futures_util::stream::unfold;
+use hyper::body::Bytes;
 use hyper::{Method, StatusCode};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, DuplexStream, duplex};
 
-use super::bounds::{AGE, OF_ONE_ADDRESS};
+use super::bounds::{AGE, OF_ONE_ADDRESS, UNREAD};
 use super::*;
 
 async fn answer(request: Request) -> Answer {
@@ -16,6 +18,13 @@ async fn answer(request: Request) -> Answer {
             Err(status) => empty(status),
         },
         (_, "/large") => with_body(StatusCode::OK, "text/plain", vec![b'x'; 1 << 20]),
+        (_, "/events") => {
+            let ticks = unfold(0, async |n: u32| {
+                sleep(Duration::from_secs(15)).await;
+                (n < 40).then(|| (Bytes::from(vec![b'x'; 1000]), n + 1))
+            });
+            events(ticks)
+        }
         (_, "/slow") => {
             sleep(Duration::from_secs(30)).await;
             empty(StatusCode::OK)
@@ -252,4 +261,34 @@ async fn one_address_has_a_bound_of_its_own_and_loopback_has_none() {
         );
     };
     LocalSet::new().run_until(rules).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_answer_that_goes_on_lasts_while_its_client_reads_and_not_longer() {
+    let request = b"GET /events HTTP/1.1\r\nHost: x\r\n\r\n";
+    let (told, took) = until_closed(async |mut stream: DuplexStream| {
+        stream.write_all(request).await.expect("room for it");
+        let mut told = Vec::new();
+        let _ = stream.read_to_end(&mut told).await;
+        String::from_utf8_lossy(&told).into_owned()
+    })
+    .await;
+    assert!(
+        told.contains("connection: close") && told.matches('x').count() > 40_000,
+        "{}",
+        told.len()
+    );
+    assert!(
+        (Duration::from_mins(10)..Duration::from_secs(620)).contains(&took),
+        "{took:?}"
+    );
+
+    let (_, took) = until_closed(async |mut stream: DuplexStream| {
+        stream.write_all(request).await.expect("room for it");
+        sleep(Duration::from_secs(500)).await;
+        String::new()
+    })
+    .await;
+    // Four parts fit into what is between the two.
+    assert!(took < Duration::from_secs(75) + UNREAD, "{took:?}");
 }

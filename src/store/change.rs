@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::durable::Kind;
@@ -158,7 +159,7 @@ pub struct Loaded {
 }
 
 /// Something that `debug verify` found.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Problem {
     /// A short name, such as `envelope`, `seal`, `digest`, `high_water_mark`, `index`.
     pub kind: String,

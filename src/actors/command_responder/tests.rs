@@ -37,6 +37,7 @@ impl LinkIssuer for World {
         self.minted.borrow_mut().push((wanted.user, wanted.purpose));
         let refusal = self.refusals.borrow_mut().pop_front();
         let link = Link {
+            id: None,
             url: "https://discord.com/x".to_owned(),
             expires_at: Some(Timestamp::from_secs(1_700_000_300)),
             lane: Lane(0),

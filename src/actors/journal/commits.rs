@@ -10,6 +10,7 @@ use actix::{AsyncContext, Context, Handler};
 use tokio::sync::oneshot;
 
 use super::Journal;
+use super::events::GrantEvent;
 use super::message::{BeginsLater, JournalError};
 use super::open_grants::{Changed, Ended};
 use crate::actors::calls::Calls;
@@ -48,6 +49,8 @@ pub(super) struct Committed {
     pub(super) grants: Vec<GrantId>,
     /// The source messages it touched.
     pub(super) source_messages: Vec<MessageId>,
+    /// What it tells of.
+    pub(super) events: Vec<GrantEvent>,
     pub(super) outcome: Result<(), StoreError>,
     /// Those who wait for it.
     pub(super) waiting: Vec<oneshot::Sender<Outcome>>,
@@ -166,6 +169,7 @@ impl Journal {
             Committed {
                 grants: changed.grants,
                 source_messages: changed.source_messages,
+                events: changed.events,
                 outcome: durable.await,
                 waiting,
             }

@@ -1,7 +1,6 @@
 //! Ends the journal: reports what is under way, stops claims of codes, closes the store.
 
-use actix::{Handler, ResponseFuture};
-use futures_util::FutureExt;
+use actix::{ActorFutureExt, Handler, ResponseActFuture, WrapFuture};
 
 use super::Journal;
 use super::message::{Close, Drain, Outstanding, OutstandingWork};
@@ -32,11 +31,15 @@ impl Handler<Drain> for Journal {
 }
 
 impl Handler<Close> for Journal {
-    type Result = ResponseFuture<Result<(), StoreError>>;
+    type Result = ResponseActFuture<Self, Result<(), StoreError>>;
 
     fn handle(&mut self, _: Close, _: &mut Self::Context) -> Self::Result {
         self.leave();
         let store = self.settings.store.clone();
-        async move { store.close().await }.boxed_local()
+        let closed = async move { store.close().await }.into_actor(self);
+        Box::pin(closed.map(|closed, journal, _| {
+            journal.events.end();
+            closed
+        }))
     }
 }

@@ -18,6 +18,7 @@ use std::sync::Arc;
 use rand::rngs::StdRng;
 
 use self::ageing::REMEMBER_FOR;
+use super::events::{GrantEvent, Happened};
 use crate::grant::{Event, FailedCall, Grant, IllegalTransition, Outcome, Policy, Schedule, State, Task};
 use crate::ids::{ChannelId, CodeHash, GrantId, MessageId, UserId};
 use crate::intake::gate::{Gate, GateRules};
@@ -189,6 +190,10 @@ impl OpenGrants {
         });
         let mut also = Vec::new();
         let revoked = matches!(event, Event::Revoked);
+        let delivered = match &event {
+            Event::Delivered { sink, .. } => Some(sink.clone()),
+            _ => None,
+        };
         if task == Task::Revoke
             && let Some(person) = grant.person
             && self.revoking.get(&person).is_some_and(|(by, _)| *by == id)
@@ -221,12 +226,19 @@ impl OpenGrants {
             });
             self.remember_data(id, data);
         }
+        if let Some(sink) = delivered {
+            changed.note_sink(&next, Happened::Delivered, &sink, now);
+        }
+        if revoked {
+            changed.events.push(GrantEvent::of(&next, Happened::Revoked, now));
+        }
         self.replace(next, now, &mut changed);
         for other in also.into_iter().filter(|other| *other != id) {
             let Some(entry) = self.entries.get(&other) else {
                 continue;
             };
             if let Ok(next) = entry.grant.apply(Event::Revoked, self.policy.at(now)) {
+                changed.events.push(GrantEvent::of(&next, Happened::Revoked, now));
                 self.replace(next, now, &mut changed);
             }
         }
@@ -344,6 +356,7 @@ impl OpenGrants {
         }
         self.free_place(before.as_deref(), &next, changed);
         changed.note_end(before.as_deref(), &next, now);
+        changed.note_events(before.as_deref(), &next, now);
         let people = [before.as_ref().and_then(|b| b.person), next.person];
         let open = (!matches!(next.state, State::Closed(_))).then_some(&next);
         self.reindex(id, before.as_deref(), open);

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, HashMap};
 
 use actix::{Handler, Message, ResponseFuture};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::Journal;
@@ -10,15 +11,19 @@ use super::message::JournalError;
 use super::open_grants::OpenGrants;
 use crate::grant::state::{DeliveryState, FailedCall, Invitation, Revocation};
 use crate::grant::{ClosedGrant, Grant, Outcome, State};
-use crate::ids::{GrantId, Lane, UserId};
+use crate::ids::{GrantId, Lane, LinkId, UserId};
 use crate::metrics;
 use crate::time::{Timestamp, rfc3339};
 
 /// One grant as `debug queue list --json` shows it.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 pub struct GrantView {
     /// Its id.
+    #[schemars(with = "String")]
     pub id: GrantId,
+    /// The link it came by: the `id` that `POST /v1/links` answered; unknown once it is closed.
+    #[serde(default)]
+    pub link: Option<String>,
     /// `received`, `exchanging`, `exchanged`, `settling` or `closed`.
     pub state: String,
     /// Known once it is settling.
@@ -26,13 +31,16 @@ pub struct GrantView {
     /// Why; on all but `completed`.
     pub reason: Option<String>,
     /// Who it belongs to.
+    #[schemars(with = "Option<String>")]
     pub person: Option<UserId>,
     /// The lane it came through.
+    #[schemars(with = "u8")]
     pub lane: Lane,
     /// The first six hexadecimal digits of the code's hash.
     pub code_hash: Option<String>,
     /// When it was journalled.
     #[serde(with = "rfc3339")]
+    #[schemars(with = "String")]
     pub received_at: Timestamp,
     /// When its code expires, by Discord's clock.
     pub deadline: Option<String>,
@@ -54,10 +62,11 @@ pub struct GrantView {
 }
 
 /// A call that failed.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 pub struct FailedView {
     /// When it ended.
     #[serde(with = "rfc3339")]
+    #[schemars(with = "String")]
     pub at: Timestamp,
     /// Which, by the names of `next_attempts`.
     pub call: String,
@@ -108,6 +117,7 @@ impl GrantView {
     /// The view of an open grant.
     pub fn of(grant: &Grant) -> Self {
         let mut view = Self {
+            link: grant.requested.nonce.map(|nonce| LinkId(nonce).to_string()),
             person: grant.person,
             code_hash: grant.code_hash.map(crate::ids::CodeHash::short),
             deadline: Some(grant.deadline.to_string()),
@@ -161,6 +171,7 @@ impl GrantView {
     fn new(id: GrantId, state: &str, lane: Lane, received_at: Timestamp) -> Self {
         Self {
             id,
+            link: None,
             state: state.to_owned(),
             outcome: None,
             reason: None,
@@ -201,7 +212,7 @@ pub struct Filter {
 }
 
 /// A page of grants.
-#[derive(Debug, Serialize, Deserialize)]
+#[derive(Debug, Serialize, Deserialize, JsonSchema)]
 pub struct Listing {
     /// How many match.
     pub total: usize,
@@ -250,7 +261,7 @@ fn is_parked(grant: &Grant) -> bool {
 }
 
 /// Counts for `debug queue stats`.
-#[derive(Debug, Default, Serialize, Deserialize)]
+#[derive(Debug, Default, Serialize, Deserialize, JsonSchema)]
 pub struct Stats {
     /// Open grants by state.
     pub open: BTreeMap<String, usize>,

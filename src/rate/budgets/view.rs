@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use schemars::JsonSchema;
 use serde::Serialize;
 
 use super::Budgets;
@@ -11,14 +12,16 @@ use crate::rate::moment::Moment;
 use crate::time::{Timestamp, optional_rfc3339};
 
 /// One budget as an operator sees it.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct BudgetView {
     /// `webhook`, `global`, `oauth` or `invalid_requests`.
     pub budget: &'static str,
     /// The lane, where the budget is that of a lane's channel.
+    #[schemars(with = "Option<u8>")]
     pub lane: Option<Lane>,
     /// The channel of a `webhook` budget.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Option<String>")]
     pub channel: Option<ChannelId>,
     /// Spent in the last minute (`webhook`), second (`global`, `oauth`) or ten minutes (`invalid_requests`).
     pub spent: u32,
@@ -26,9 +29,11 @@ pub struct BudgetView {
     pub limit: Option<u32>,
     /// When there is a slot again; `None` where there is one now.
     #[serde(serialize_with = "optional_rfc3339")]
+    #[schemars(with = "Option<String>")]
     pub free_at: Option<Timestamp>,
     /// Closed by Discord's answers until then.
     #[serde(serialize_with = "optional_rfc3339")]
+    #[schemars(with = "Option<String>")]
     pub blocked_until: Option<Timestamp>,
 }
 

@@ -93,7 +93,11 @@ fn shapes(site: &Site, id: &str) -> Vec<(String, BTreeSet<String>)> {
         let mut keys = BTreeSet::new();
         shape(&answer, "", &mut keys);
         // Only a service that runs knows what happened since its start.
-        keys.retain(|k| !k.starts_with(".since_start.") && !k.starts_with(".messages."));
+        keys.retain(|k| {
+            [".since_start.", ".messages.", ".recent."]
+                .iter()
+                .all(|part| !k.starts_with(part))
+        });
         (words.join(" "), keys)
     });
     shaped.into()

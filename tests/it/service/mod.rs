@@ -1,5 +1,6 @@
 //! The service as a process beside an embedded Discord: what it promises, whatever happens to it.
 
+pub mod api;
 mod budget;
 mod commands;
 mod control;

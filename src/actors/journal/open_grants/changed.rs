@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use crate::actors::journal::events::{GrantEvent, Happened};
+use crate::grant::state::DeliveryState;
 use crate::grant::state::Settling;
 use crate::grant::{ClosedGrant, Grant, Outcome, Reason, State};
 use crate::ids::{GrantId, MessageId};
@@ -23,6 +25,8 @@ pub struct Changed {
     pub closed: Vec<ClosedGrant>,
     /// Deliveries that were given up after having been parked, with their sinks.
     pub given_up: Vec<(GrantId, String)>,
+    /// What is told of them once they are durable.
+    pub events: Vec<GrantEvent>,
     /// Nothing depends on them, and doing again what they record is harmless: they may leave with later ones.
     pub may_wait: bool,
 }
@@ -61,10 +65,50 @@ impl Changed {
         }
     }
 
+    /// Takes note of what is to be told of a grant's change.
+    pub(super) fn note_events(&mut self, before: Option<&Grant>, next: &Grant, now: Timestamp) {
+        let mut note = |happened| self.events.push(GrantEvent::of(next, happened, now));
+        if before.is_none() {
+            note(Happened::Opened);
+        }
+        let has_token = |grant: &Grant| matches!(grant.state, State::Exchanged { .. });
+        if has_token(next) && !before.is_some_and(has_token) {
+            note(Happened::Exchanged);
+        }
+        let has_ended = |grant: &Grant| matches!(grant.state, State::Settling(_) | State::Closed(_));
+        if has_ended(next) && !before.is_some_and(has_ended) {
+            note(Happened::Settled);
+        }
+        if let (Some(State::Settling(old)), State::Settling(new)) = (before.map(|b| &b.state), &next.state) {
+            for (sink, delivery) in &new.deliveries {
+                let was_parked = old
+                    .deliveries
+                    .get(sink)
+                    .is_some_and(|d| d.state == DeliveryState::Parked);
+                if delivery.state == DeliveryState::Parked && !was_parked {
+                    self.note_sink(next, Happened::Parked, sink, now);
+                }
+            }
+        }
+        if matches!(next.state, State::Closed(_)) {
+            self.events.push(GrantEvent::of(next, Happened::Closed, now));
+        }
+    }
+
+    /// Takes note of what a sink came to.
+    pub(super) fn note_sink(&mut self, next: &Grant, happened: Happened, sink: &str, now: Timestamp) {
+        let event = GrantEvent::of(next, happened, now);
+        self.events.push(GrantEvent {
+            sink: Some(sink.to_owned()),
+            ..event
+        });
+    }
+
     /// Adds later changes.
     pub fn add(&mut self, later: Self) {
         self.changes.extend(later.changes);
         self.grants.extend(later.grants);
         self.source_messages.extend(later.source_messages);
+        self.events.extend(later.events);
     }
 }
