@@ -3,10 +3,10 @@
 use std::path::PathBuf;
 
 use clap::builder::{PossibleValuesParser, TypedValueParser as _};
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory as _, Parser, Subcommand};
 use tracing::level_filters::LevelFilter;
 
-use super::{config, debug, demo, doctor, hookdeck, link, out, relay, run, simulate, worker};
+use super::{config, debug, demo, doctor, hookdeck, link, out, relay, run, shell, simulate, worker};
 use crate::config::{Config, ConfigErrors, Environment, LOG_LEVELS, Locator, Secrets};
 use crate::lifecycle::{Exit, Failure};
 use crate::telemetry::Telemetry;
@@ -65,6 +65,10 @@ pub enum Command {
     Config(config::Args),
     /// Look at the whole set-up, from the portal to the receivers, and say what is wrong and what to do
     Doctor(doctor::Args),
+    /// Print the completions of a shell
+    Completions(shell::CompletionsArgs),
+    /// Print the man page
+    Man(shell::ManArgs),
 }
 
 /// What every command gets: the global flags and the log control.
@@ -81,11 +85,7 @@ pub struct Global {
 impl Global {
     /// Where the configuration is.
     pub fn locator(&self) -> anyhow::Result<Locator> {
-        Locator::of_process(self.config.clone()).map_err(|source| {
-            Failure::new(Exit::Failed, "cannot find the working directory")
-                .source(source)
-                .into()
-        })
+        Ok(Locator::of_process(self.config.clone())?)
     }
 
     /// The configuration without secrets; applies its `[log]`.
@@ -146,6 +146,8 @@ fn dispatch(command: &Command, global: &Global) -> anyhow::Result<Exit> {
         Command::Debug(args) => debug::run(args, global),
         Command::Config(args) => config::run(args, global),
         Command::Doctor(args) => doctor::run(args, global),
+        Command::Completions(args) => shell::completions(args, Cli::command()),
+        Command::Man(args) => shell::man(args, Cli::command()),
     }
 }
 
@@ -171,7 +173,6 @@ fn report(error: &anyhow::Error) -> Exit {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use clap::CommandFactory as _;
 
     #[track_caller]
     fn explained(command: &clap::Command) {

@@ -193,6 +193,7 @@ fn show(locator: &Locator, json: bool) -> anyhow::Result<Exit> {
         let from = match &value.place {
             Location::Nowhere => "default".to_owned(),
             place @ Location::File(..) => format!("file {place}"),
+            Location::Variable(name) if locator.environment.is_of_file(name) => format!(".env {name}"),
             place @ Location::Variable(_) => place.to_string(),
         };
         let assigned = format!("{} = {}", value.key, value.value);

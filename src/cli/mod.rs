@@ -10,6 +10,7 @@ pub mod link;
 pub mod out;
 pub mod relay;
 pub mod run;
+pub mod shell;
 pub mod simulate;
 pub mod source;
 pub mod worker;

@@ -1,15 +1,30 @@
 //! The environment as a value, so that tests need not change the process's own, and the names that mean something in it.
 //! It holds secrets: it prints only names.
 
-use std::collections::BTreeMap;
-use std::fmt;
+use std::collections::{BTreeMap, BTreeSet};
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::Path;
+use std::{fmt, io};
+
+use zeroize::Zeroizing;
+
+use super::error::describe;
+use crate::known_fault::SECRET_READABLE;
+use crate::lifecycle::{Exit, Failure};
 
 /// Variables by name. Only those that start with `CODEFERRY_` are kept.
 #[derive(Clone, Default, PartialEq, Eq)]
-pub struct Environment(pub(super) BTreeMap<String, String>);
+pub struct Environment {
+    pub(super) variables: BTreeMap<String, String>,
+    /// Those of them that a file brought.
+    of_file: BTreeSet<String>,
+}
 
 /// Every name of ours starts with it.
 pub(super) const PREFIX: &str = "CODEFERRY_";
+
+/// A variable that ends with it names a file with the value.
+const FILE: &str = "_FILE";
 
 const SECOND: &str = "set it while keys are changed";
 
@@ -65,26 +80,82 @@ impl Environment {
         variables.collect()
     }
 
+    /// Adds what stands in a file of variables, unless the process was given the same secret or key in either form. Paths
+    /// start at the file's folder.
+    pub(super) fn add_file(&mut self, path: &Path) -> Result<(), Failure> {
+        let shown = path.display();
+        let failed = |what: String, cure: String| Failure::new(Exit::Usage, what).way_out(cure);
+        let text = match std::fs::read_to_string(path) {
+            Ok(text) => Zeroizing::new(text),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+            Err(error) => {
+                let what = format!("`{shown}` cannot be read: {}", describe(&error));
+                return Err(failed(
+                    what,
+                    "let the user that runs codeferry own it, or remove it".to_owned(),
+                ));
+            }
+        };
+        let mode = path.metadata().map_or(0, |about| about.permissions().mode());
+        if mode & 0o077 != 0 {
+            let what = format!("other users of this machine can read the secrets in `{shown}`");
+            return Err(failed(what, format!("run `chmod 600 {shown}`")).known_as(SECRET_READABLE.id));
+        }
+        let given: BTreeSet<String> = self.variables.keys().map(|name| stem(name).to_owned()).collect();
+        let mut last = None;
+        for entry in dotenvy::from_read_iter(text.as_bytes()) {
+            // An error would print the line, and with it a secret.
+            let Ok((name, mut value)) = entry else {
+                let after = last.map_or("the first line".to_owned(), |last| format!("the line after {last}"));
+                let cure = "write NAME=value, in single quotes where the value holds spaces, quotes, # or $";
+                return Err(failed(format!("`{shown}`: {after} cannot be read"), cure.to_owned()));
+            };
+            if name.starts_with(PREFIX) && !given.contains(stem(&name)) {
+                if name.ends_with(FILE) && !value.is_empty() {
+                    let folder = path.parent().unwrap_or(Path::new("."));
+                    value = folder.join(value).to_string_lossy().into_owned();
+                }
+                self.of_file.insert(name.clone());
+                self.variables.insert(name.clone(), value);
+            }
+            last = Some(name);
+        }
+        Ok(())
+    }
+
+    /// Whether a variable came from a file of variables.
+    pub fn is_of_file(&self, name: &str) -> bool {
+        self.of_file.contains(name)
+    }
+
     /// The variables that name files with secrets, and the files.
     pub fn files(&self) -> impl Iterator<Item = (&str, &str)> {
-        let all = self.0.iter().map(|(name, value)| (name.as_str(), value.as_str()));
-        all.filter(|(name, _)| name.ends_with("_FILE"))
+        let all = self
+            .variables
+            .iter()
+            .map(|(name, value)| (name.as_str(), value.as_str()));
+        all.filter(|(name, _)| name.ends_with(FILE))
     }
 
     /// A variable's value.
     pub fn get(&self, name: &str) -> Option<&str> {
-        self.0.get(name).map(String::as_str)
+        self.variables.get(name).map(String::as_str)
     }
+}
+
+/// A secret's name, in either form.
+fn stem(name: &str) -> &str {
+    name.strip_suffix(FILE).unwrap_or(name)
 }
 
 impl<N: Into<String>, V: Into<String>> FromIterator<(N, V)> for Environment {
     fn from_iter<I: IntoIterator<Item = (N, V)>>(variables: I) -> Self {
         let variables = variables.into_iter().map(|(name, value)| (name.into(), value.into()));
-        Self(
-            variables
-                .filter(|(name, _): &(String, String)| name.starts_with(PREFIX))
-                .collect(),
-        )
+        let ours = variables.filter(|(name, _): &(String, String)| name.starts_with(PREFIX));
+        Self {
+            variables: ours.collect(),
+            of_file: BTreeSet::new(),
+        }
     }
 }
 
@@ -96,7 +167,7 @@ impl<N: Into<String>, V: Into<String>, const K: usize> From<[(N, V); K]> for Env
 
 impl fmt::Debug for Environment {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_set().entries(self.0.keys()).finish()
+        f.debug_set().entries(self.variables.keys()).finish()
     }
 }
 

@@ -12,6 +12,7 @@ use super::lay::{Layer, explain};
 use super::shape::Shape;
 use super::tree::{Places, defaults, get, items, text};
 use super::variables;
+use crate::lifecycle::{Exit, Failure};
 
 /// The file that is looked for where none is named.
 const USUAL: &str = "codeferry.toml";
@@ -29,12 +30,18 @@ pub struct Locator {
 
 impl Locator {
     /// What the process was started with.
-    pub fn of_process(config: Option<PathBuf>) -> io::Result<Self> {
-        Ok(Self {
+    /// And what stands in the file `.env` beside the configuration, if there is one.
+    pub fn of_process(config: Option<PathBuf>) -> Result<Self, Failure> {
+        let folder = std::env::current_dir();
+        let folder = folder.map_err(|e| Failure::new(Exit::Failed, "cannot find the working directory").source(e))?;
+        let mut located = Self {
             config,
             environment: Environment::of_process(),
-            folder: std::env::current_dir()?,
-        })
+            folder,
+        };
+        let file = located.folder.join(located.file().0);
+        located.environment.add_file(&file.with_file_name(".env"))?;
+        Ok(located)
     }
 
     /// The file to read, and whether it was named.

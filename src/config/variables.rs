@@ -18,7 +18,7 @@ pub(super) fn lay(
     places: &mut Places,
     faults: &mut ConfigErrors,
 ) {
-    for (name, text) in &environment.0 {
+    for (name, text) in &environment.variables {
         if OTHERS.contains(&name.as_str()) || is_of_secret(name) || is_of_cluster(name, text) {
             continue;
         }
