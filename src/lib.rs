@@ -12,6 +12,7 @@ pub mod cli;
 pub mod config;
 pub mod control;
 pub mod crash;
+pub mod dashboard;
 pub mod delivery;
 pub mod discord;
 pub mod doctor;

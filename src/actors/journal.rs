@@ -10,6 +10,7 @@ pub mod events;
 pub mod message;
 mod mint;
 pub mod open_grants;
+pub mod recent;
 mod room;
 pub mod view;
 
@@ -23,8 +24,7 @@ use futures_util::StreamExt;
 
 use self::commits::{Commits, Committed};
 use self::message::{
-    Append, Begin, Claim, JournalError, Lease, Operate, Release, ReleaseStage, Report, Reported, ResumeExchange,
-    Stalled, Watch, WorkAvailable,
+    Append, Begin, Claim, JournalError, Lease, Operate, Release, ReleaseStage, Report, Reported, Watch, WorkAvailable,
 };
 use self::open_grants::{Begun, Changed, OpenGrants};
 use super::every::every;
@@ -83,6 +83,7 @@ pub struct Journal {
     commits: Commits,
     /// What has happened, for those who wait for it.
     events: events::Events,
+    recent: recent::Recent,
 }
 
 impl Journal {
@@ -103,6 +104,7 @@ impl Journal {
             outcomes: HashMap::new(),
             commits: Commits::default(),
             events,
+            recent: recent::Recent::default(),
         }
     }
 
@@ -211,6 +213,7 @@ impl StreamHandler<Vec<Committed>> for Journal {
                 Ok(()) => {
                     self.open_grants
                         .durable(&committed.grants, &committed.source_messages, now);
+                    committed.events.iter().for_each(|event| self.recent.happened(event));
                     self.events.tell(committed.events);
                     Ok(())
                 }
@@ -320,6 +323,7 @@ impl Handler<Begin> for Journal {
         let (begun, changed) = self.open_grants.begin(grant, task, self.now());
         if let (Begun::Go, Some(age)) = (begun, age) {
             metrics::posted_to_presented(age);
+            self.recent.presented(age);
         }
         self.set_timer(ctx);
         let durable = if task == Task::Exchange {
@@ -353,6 +357,7 @@ impl Handler<Report> for Journal {
             self.exchange_paused = true;
         }
         metrics::attempt(task.name(), event.name());
+        self.remember_failure(grant, task, &event, failed.as_deref());
         if matches!(event, Event::Revoked)
             && let Some(age) = self.age_of(grant)
         {
@@ -403,25 +408,6 @@ impl Handler<Watch> for Journal {
     fn handle(&mut self, Watch { task, who }: Watch, ctx: &mut Self::Context) {
         self.watchers.insert(task, who);
         self.offer_work(ctx);
-    }
-}
-
-impl Handler<ResumeExchange> for Journal {
-    type Result = ();
-
-    fn handle(&mut self, _: ResumeExchange, ctx: &mut Self::Context) {
-        if std::mem::take(&mut self.exchange_paused) {
-            tracing::info!("Discord accepts the application's credentials again");
-        }
-        self.offer_work(ctx);
-    }
-}
-
-impl Handler<Stalled> for Journal {
-    type Result = bool;
-
-    fn handle(&mut self, _: Stalled, _: &mut Self::Context) -> bool {
-        self.exchange_paused
     }
 }
 

@@ -6,7 +6,7 @@ use clap::builder::{PossibleValuesParser, TypedValueParser as _};
 use clap::{CommandFactory as _, Parser, Subcommand};
 use tracing::level_filters::LevelFilter;
 
-use super::{config, debug, demo, doctor, hookdeck, link, out, relay, run, shell, simulate, worker};
+use super::{config, dashboard, debug, demo, doctor, hookdeck, link, out, relay, run, shell, simulate, worker};
 use crate::config::{Config, ConfigErrors, Environment, LOG_LEVELS, Locator, Secrets};
 use crate::lifecycle::{Exit, Failure};
 use crate::telemetry::Telemetry;
@@ -59,6 +59,8 @@ pub enum Command {
     Hookdeck(hookdeck::Args),
     /// Print the relay as a Cloudflare Worker, or its wrangler.toml
     Worker(worker::Args),
+    /// Show the service live in a browser of this machine
+    Dashboard(dashboard::Args),
     /// Inspect the journal of a running or stopped service
     Debug(debug::Args),
     /// Check or show the configuration
@@ -143,6 +145,7 @@ fn dispatch(command: &Command, global: &Global) -> anyhow::Result<Exit> {
         Command::Link(args) => link::run(args, global),
         Command::Hookdeck(args) => hookdeck::run(args, global),
         Command::Worker(args) => worker::run(args, global),
+        Command::Dashboard(args) => dashboard::run(args, global),
         Command::Debug(args) => debug::run(args, global),
         Command::Config(args) => config::run(args, global),
         Command::Doctor(args) => doctor::run(args, global),

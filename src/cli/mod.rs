@@ -2,6 +2,7 @@
 
 mod app;
 pub mod config;
+pub mod dashboard;
 pub mod debug;
 pub mod demo;
 pub mod doctor;

@@ -19,7 +19,7 @@ discord
 actors
 service
 control
-doctor
+dashboard doctor
 simulator: time ids permission
 cli
 ";

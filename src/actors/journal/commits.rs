@@ -199,6 +199,7 @@ impl Journal {
         for closed in &changed.closed {
             *self.outcomes.entry(closed.outcome).or_default() += 1;
             metrics::grant_closed(closed.outcome);
+            self.recent.closed(closed.outcome, closed.closed_at);
             if let Some(told) = &self.settings.on_closed {
                 told(closed);
             }

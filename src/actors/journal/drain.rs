@@ -3,7 +3,7 @@
 use actix::{ActorFutureExt, Handler, ResponseActFuture, WrapFuture};
 
 use super::Journal;
-use super::message::{Close, Drain, Outstanding, OutstandingWork};
+use super::message::{Close, Drain, Outstanding, OutstandingWork, ResumeExchange, Stalled};
 use crate::store::StoreError;
 
 impl Handler<OutstandingWork> for Journal {
@@ -27,6 +27,25 @@ impl Handler<Drain> for Journal {
         self.draining = true;
         self.open_grants.drain(self.now());
         self.offer_work(ctx);
+    }
+}
+
+impl Handler<ResumeExchange> for Journal {
+    type Result = ();
+
+    fn handle(&mut self, _: ResumeExchange, ctx: &mut Self::Context) {
+        if std::mem::take(&mut self.exchange_paused) {
+            tracing::info!("Discord accepts the application's credentials again");
+        }
+        self.offer_work(ctx);
+    }
+}
+
+impl Handler<Stalled> for Journal {
+    type Result = bool;
+
+    fn handle(&mut self, _: Stalled, _: &mut Self::Context) -> bool {
+        self.exchange_paused
     }
 }
 

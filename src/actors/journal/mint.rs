@@ -28,6 +28,9 @@ impl Handler<Mint> for Journal {
             Minted::Again(_) => LinkResult::Again,
             Minted::Later { .. } => LinkResult::Later,
         });
+        if matches!(minted, Minted::New(_)) {
+            self.recent.link_made();
+        }
         metrics::links_outstanding(self.open_grants.links());
         let durable = self.commit(changed, ctx);
         // A place is held, or kept, before anybody is told.
@@ -71,6 +74,7 @@ impl Handler<LaneWorks> for Journal {
         if !self.open_grants.set_lane(lane, trouble.is_none()) {
             return;
         }
+        self.recent.lane(lane, trouble.clone());
         match trouble {
             None => tracing::info!(%lane, "the lane works again: links are made for it"),
             Some(reason) => tracing::warn!(%lane, reason, "the lane is out: no links are made for it until it works"),

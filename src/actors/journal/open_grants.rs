@@ -182,10 +182,7 @@ impl OpenGrants {
         let grant = self.entries.get(&id).map(|e| Arc::clone(&e.grant)).ok_or(gone)?;
         let failed = failed.map(|reason| FailedCall {
             at: now,
-            call: match &event {
-                Event::DeliveryFailed { sink, .. } | Event::DeliveryRefused { sink } => format!("deliver {sink}"),
-                _ => task.name().to_owned(),
-            },
+            call: call_of(task, &event),
             reason,
         });
         let mut also = Vec::new();
@@ -422,6 +419,14 @@ impl OpenGrants {
         for (id, _) in held {
             self.offer(id, now);
         }
+    }
+}
+
+/// What a call is called: a step's name, and for a delivery its sink's.
+pub(super) fn call_of(task: Task, event: &Event) -> String {
+    match event {
+        Event::DeliveryFailed { sink, .. } | Event::DeliveryRefused { sink } => format!("deliver {sink}"),
+        _ => task.name().to_owned(),
     }
 }
 

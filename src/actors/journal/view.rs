@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 use super::Journal;
 use super::message::JournalError;
 use super::open_grants::OpenGrants;
+use super::recent::RecentView;
 use crate::grant::state::{DeliveryState, FailedCall, Invitation, Revocation};
 use crate::grant::{ClosedGrant, Grant, Outcome, State};
 use crate::ids::{GrantId, Lane, LinkId, UserId};
@@ -282,6 +283,8 @@ pub struct Stats {
     pub messages: Option<BTreeMap<String, u64>>,
     /// Callbacks that direct intake met since the service started, by what became of them; absent where there is none.
     pub callbacks: Option<BTreeMap<String, u64>>,
+    /// What has happened since the service started; absent on a stopped store.
+    pub recent: Option<RecentView>,
     /// When the oldest open grant was received.
     pub oldest_open: Option<String>,
     /// Bytes on disk.
@@ -364,6 +367,7 @@ impl Handler<CountAll> for Journal {
         stats.messages = Some(metrics::messages_read().map(|(name, n)| (name.to_owned(), n)).collect());
         metrics::links_outstanding(self.open_grants.links());
         stats.links = self.open_grants.links();
+        stats.recent = Some(self.recent.view(&self.open_grants, self.now()));
         for state in State::OPEN {
             metrics::open_grants(state, stats.open.get(state).copied().unwrap_or(0));
         }

@@ -17,7 +17,7 @@ const DRIVER: &str = "/usr/bin/chromedriver";
 const CHROMIUM: &str = "/usr/bin/chromium";
 
 /// A browser with an empty profile; gone when dropped.
-struct Browser {
+pub struct Browser {
     _driver: Process,
     base: String,
     session: String,
@@ -28,7 +28,7 @@ struct Browser {
 
 impl Browser {
     /// Starts one that wants pages in this language; `None` where there is none on this machine.
-    fn start(language: &str) -> Option<Self> {
+    pub fn start(language: &str) -> Option<Self> {
         if !Path::new(DRIVER).exists() || !Path::new(CHROMIUM).exists() {
             eprintln!("SKIPPED: no browser here; install it (apt install chromium chromium-driver)");
             return None;
@@ -88,7 +88,7 @@ impl Browser {
         Some(browser)
     }
 
-    fn try_call(&self, method: &str, path: &str, body: Option<Value>) -> Option<Value> {
+    pub fn try_call(&self, method: &str, path: &str, body: Option<Value>) -> Option<Value> {
         let method = method.parse().expect("a method");
         let mut request = self.http.request(method, format!("{}{path}", self.base));
         if let Some(body) = body {
@@ -102,37 +102,37 @@ impl Browser {
     }
 
     #[track_caller]
-    fn call(&self, method: &str, path: &str, body: Option<Value>) -> Value {
+    pub fn call(&self, method: &str, path: &str, body: Option<Value>) -> Value {
         let value = self.try_call(method, path, body).expect("the driver answers");
         assert!(value["error"].is_null(), "{path}: {value}");
         value
     }
 
     #[track_caller]
-    fn of_session(&self, method: &str, path: &str, body: Option<Value>) -> Value {
+    pub fn of_session(&self, method: &str, path: &str, body: Option<Value>) -> Value {
         self.call(method, &format!("/session/{}{path}", self.session), body)
     }
 
     #[track_caller]
-    fn open(&self, url: &str) {
+    pub fn open(&self, url: &str) {
         self.of_session("POST", "/url", Some(json!({ "url": url })));
     }
 
     #[track_caller]
-    fn script(&self, text: &str) -> Value {
+    pub fn script(&self, text: &str) -> Value {
         self.of_session("POST", "/execute/sync", Some(json!({ "script": text, "args": [] })))
     }
 
     /// What was logged since this was last asked.
     #[track_caller]
-    fn log(&self, kind: &str) -> Vec<Value> {
+    pub fn log(&self, kind: &str) -> Vec<Value> {
         let log = self.of_session("POST", "/se/log", Some(json!({ "type": kind })));
         log.as_array().cloned().unwrap_or_default()
     }
 
     /// The addresses that the page asked for, itself first.
     #[track_caller]
-    fn requests(&self) -> Vec<String> {
+    pub fn requests(&self) -> Vec<String> {
         let events = self.log("performance").into_iter().filter_map(|entry| {
             let event: Value = serde_json::from_str(entry["message"].as_str()?).ok()?;
             let sent = event["message"]["method"] == "Network.requestWillBeSent";

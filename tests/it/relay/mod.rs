@@ -2,7 +2,7 @@
 //! walked, a real `codeferry run`.
 
 mod bad_input;
-mod browser;
+pub mod browser;
 mod clock;
 mod crash;
 mod direct;

@@ -5,6 +5,7 @@ mod budget;
 mod commands;
 mod control;
 mod crash;
+mod dashboard;
 mod disk;
 mod half_broken;
 mod judge;

@@ -30,6 +30,16 @@ impl OpenGrants {
         self.gate.set_lane(lane, works)
     }
 
+    /// The lanes, with the links that hold a place in each, and its places; `None` without a limit.
+    pub fn lanes(&self) -> impl Iterator<Item = (Lane, usize, Option<usize>)> {
+        let rules = self.gate.rules();
+        let lanes = (0..rules.packs.len() as u8).map(Lane);
+        lanes.map(|lane| {
+            let places = rules.lane_places(lane);
+            (lane, self.gate.held_by(lane), (places != usize::MAX).then_some(places))
+        })
+    }
+
     /// How many links are outstanding.
     pub fn links(&self) -> usize {
         self.gate.held()

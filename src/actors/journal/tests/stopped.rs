@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::actors::journal::message::{Drain, OutstandingWork};
+use crate::actors::journal::message::{ResumeExchange, Stalled};
 
 #[test]
 fn while_draining_no_code_is_claimed_or_begun_and_none_holds_a_revocation_up() {
