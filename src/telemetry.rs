@@ -148,16 +148,6 @@ where
         SystemTime.format_time(&mut Writer::new(&mut time))?;
         let mut fields = Fields::default();
         event.record(&mut fields);
-        let mut spans = Vec::new();
-        if let Some(scope) = context.event_scope() {
-            for span in scope.from_root() {
-                let extensions = span.extensions();
-                let text = extensions
-                    .get::<tracing_subscriber::fmt::FormattedFields<DefaultFields>>()
-                    .map_or("", |f| f.fields.as_str());
-                spans.push(json!({ "name": span.name(), "fields": without_colour(text) }));
-            }
-        }
         // Crates that log through `log` carry their target in a field.
         let target = match fields.values.remove("log.target") {
             Some(Value::String(target)) => target,
@@ -170,24 +160,9 @@ where
             "target": target,
             "message": fields.message,
             "fields": fields.values,
-            "spans": spans,
         });
         writeln!(writer, "{line}")
     }
-}
-
-/// Takes out the escape sequences that the text format puts into a span's fields on a terminal.
-fn without_colour(text: &str) -> String {
-    let mut plain = String::new();
-    let mut chars = text.chars();
-    while let Some(c) = chars.next() {
-        if c == '\u{1b}' {
-            chars.by_ref().find(char::is_ascii_alphabetic);
-        } else {
-            plain.push(c);
-        }
-    }
-    plain
 }
 
 #[derive(Default)]
@@ -288,7 +263,6 @@ mod tests {
         let config = |level, format| LogConfig { level, format };
         let speak = |telemetry: &Telemetry| {
             tracing::debug!(target: "codeferry", "one");
-            let _span = tracing::info_span!(target: "codeferry", "work", id = 7).entered();
             telemetry.apply(&config(LevelFilter::DEBUG, LogFormat::Json));
             tracing::debug!(target: "codeferry", n = 2, "two");
             telemetry.apply(&config(LevelFilter::ERROR, LogFormat::Text));
@@ -297,7 +271,6 @@ mod tests {
         let text = logged(None, None, speak);
         let line: Value = serde_json::from_str(&text).expect("one line of JSON");
         assert_eq!((&line["message"], &line["fields"]["n"]), (&json!("two"), &json!(2)));
-        assert_eq!(line["spans"], json!([{ "name": "work", "fields": "id=7" }]));
         assert_eq!(line["level"], "DEBUG");
 
         let text = logged(Some(LevelFilter::INFO), None, speak);

@@ -56,15 +56,18 @@ pub enum Command {
     /// Print a link with which one user can approve the application
     Link(link::Args),
     /// Set up Hookdeck as the relay
-    Hookdeck(hookdeck::Args),
+    #[command(subcommand)]
+    Hookdeck(hookdeck::Action),
     /// Print the relay as a Cloudflare Worker, or its wrangler.toml
-    Worker(worker::Args),
+    #[command(subcommand)]
+    Worker(worker::Action),
     /// Show the service live in a browser of this machine
     Dashboard(dashboard::Args),
     /// Inspect the journal of a running or stopped service
     Debug(debug::Args),
     /// Check or show the configuration
-    Config(config::Args),
+    #[command(subcommand)]
+    Config(config::Command),
     /// Look at the whole set-up, from the portal to the receivers, and say what is wrong and what to do
     Doctor(doctor::Args),
     /// Print the completions of a shell

@@ -12,14 +12,6 @@ use crate::config::{self, Config, ConfigErrors, Location, Locator, RelayConfig, 
 use crate::http;
 use crate::lifecycle::Exit;
 
-/// Arguments of `config`.
-#[derive(Debug, clap::Args)]
-pub struct Args {
-    /// What to do.
-    #[command(subcommand)]
-    pub command: Command,
-}
-
 /// The commands of `config`.
 #[derive(Debug, Subcommand)]
 pub enum Command {
@@ -34,8 +26,8 @@ pub enum Command {
 }
 
 /// Runs a command of `config`.
-pub fn run(args: &Args, global: &Global) -> anyhow::Result<Exit> {
-    match args.command {
+pub fn run(command: &Command, global: &Global) -> anyhow::Result<Exit> {
+    match command {
         Command::Check => check(&global.locator()?, global.json),
         Command::Show => show(&global.locator()?, global.json),
         Command::Schema => {

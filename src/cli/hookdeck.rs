@@ -16,14 +16,6 @@ use crate::relay::script;
 use crate::secret::{Key, random_bytes};
 use crate::time::{Clock as _, SystemClock};
 
-/// Arguments of `hookdeck`.
-#[derive(Debug, clap::Args)]
-pub struct Args {
-    /// What to do.
-    #[command(subcommand)]
-    pub action: Action,
-}
-
 /// The commands of `hookdeck`.
 #[derive(Debug, clap::Subcommand)]
 pub enum Action {
@@ -40,8 +32,8 @@ pub enum Action {
 }
 
 /// Runs a command of `hookdeck`.
-pub fn run(args: &Args, global: &Global) -> anyhow::Result<Exit> {
-    if matches!(args.action, Action::Script) {
+pub fn run(action: &Action, global: &Global) -> anyhow::Result<Exit> {
+    if matches!(action, Action::Script) {
         out::write(&[&script::hookdeck()])?;
         return Ok(Exit::Fine);
     }
@@ -58,7 +50,7 @@ pub fn run(args: &Args, global: &Global) -> anyhow::Result<Exit> {
             .await
             .map_err(|e| failure(e, &config))?;
         let changes = found.changes(&settings);
-        let Action::Apply { new_source } = args.action else {
+        let Action::Apply { new_source } = action else {
             let report = Report {
                 config: &config,
                 found: &found,

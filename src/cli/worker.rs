@@ -29,14 +29,6 @@ const ABOUT: &str = "\
 
 ";
 
-/// Arguments of `worker`.
-#[derive(Debug, clap::Args)]
-pub struct Args {
-    /// What to print.
-    #[command(subcommand)]
-    pub action: Action,
-}
-
 /// What can be printed.
 #[derive(Debug, clap::Subcommand)]
 pub enum Action {
@@ -51,8 +43,8 @@ pub enum Action {
 }
 
 /// Runs a command of `worker`.
-pub fn run(args: &Args, global: &Global) -> anyhow::Result<Exit> {
-    match &args.action {
+pub fn run(action: &Action, global: &Global) -> anyhow::Result<Exit> {
+    match action {
         Action::Script { pages } => {
             let pages = super::relay::pages(pages.as_deref(), "--pages")?;
             out::write(&[&script::worker(&pages)?])?;

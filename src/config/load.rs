@@ -21,7 +21,7 @@ use crate::rate::limits::{Limits, WebhookLimit};
 /// The configuration and every secret it needs. State and PKCE keys are made if they are not there: for commands that
 /// may write. Faults of both are reported together.
 pub fn load(locator: &Locator) -> Result<(Config, Secrets), ConfigErrors> {
-    let (config, secrets, faults) = read_all(locator, true);
+    let (config, secrets, faults) = read_all(locator, true, |_| Vec::new());
     faults.or(config.zip(secrets))
 }
 
@@ -49,41 +49,39 @@ pub fn look(
     locator: &Locator,
     machine: impl FnOnce(&Config) -> Vec<Trouble>,
 ) -> (Option<Config>, Option<Secrets>, ConfigErrors) {
-    let (config, secrets, mut faults) = read_all(locator, false);
-    add(&mut faults, locator, config.as_ref().map(machine));
-    (config, secrets, faults)
+    read_all(locator, false, machine)
 }
 
-fn add(faults: &mut ConfigErrors, locator: &Locator, found: Option<Vec<Trouble>>) {
-    let layers = read(locator);
+fn add(faults: &mut ConfigErrors, layers: &Layers, found: Option<Vec<Trouble>>) {
     for Trouble { key, problem, cure } in found.into_iter().flatten() {
         faults.name(layers.place(key), Some(key), problem, cure);
     }
 }
 
-fn read_all(locator: &Locator, may_write: bool) -> (Option<Config>, Option<Secrets>, ConfigErrors) {
+fn read_all(
+    locator: &Locator,
+    may_write: bool,
+    machine: impl FnOnce(&Config) -> Vec<Trouble>,
+) -> (Option<Config>, Option<Secrets>, ConfigErrors) {
     let layers = read(locator);
     let (config, mut check) = check_all(&layers);
     check.relation_to_relay();
     let mut read = Reader::new(&locator.environment, check.faults);
     let secrets = Secrets::read(&layers, &mut read, config.as_ref().filter(|_| may_write));
+    add(&mut read.faults, &layers, config.as_ref().map(machine));
     (config, secrets, read.faults)
 }
 
 impl Config {
     /// The configuration alone.
     pub fn load(locator: &Locator) -> Result<Self, ConfigErrors> {
-        let layers = read(locator);
-        let (config, check) = check_all(&layers);
-        check.faults.or(config)
+        checked(&read(locator))
     }
 
     /// The configuration from a text as if it stood in `file`; nothing is read from disk.
     pub fn from_text(text: &str, file: &Path, environment: &Environment) -> Result<Self, ConfigErrors> {
         let base = file.parent().unwrap_or(Path::new("")).to_path_buf();
-        let layers = Layers::merge(&ROOT, Some((file, Ok(text))), base, environment);
-        let (config, check) = check_all(&layers);
-        check.faults.or(config)
+        checked(&Layers::merge(&ROOT, Some((file, Ok(text))), base, environment))
     }
 }
 
@@ -99,14 +97,19 @@ impl Default for Limits {
 /// Every value in force, if all are right.
 pub fn effective(locator: &Locator) -> Result<Vec<Effective>, ConfigErrors> {
     let layers = read(locator);
-    let (config, check) = check_all(&layers);
+    checked(&layers)?;
     let mut values = Vec::new();
     leaves(&layers.root, String::new(), &layers.places, &mut values);
-    check.faults.or(config.map(|_| values))
+    Ok(values)
 }
 
 fn read(locator: &Locator) -> Layers {
     Layers::read(locator, &ROOT)
+}
+
+fn checked(layers: &Layers) -> Result<Config, ConfigErrors> {
+    let (config, check) = check_all(layers);
+    check.faults.or(config)
 }
 
 fn check_all(layers: &Layers) -> (Option<Config>, Checker<'_>) {
@@ -160,7 +163,7 @@ pub fn check_relay(
     check.relations_of_relay();
     let mut read = Reader::new(&locator.environment, check.faults);
     let secrets = RelaySecrets::read(&layers, &mut read);
-    add(&mut read.faults, locator, config.as_ref().map(machine));
+    add(&mut read.faults, &layers, config.as_ref().map(machine));
     read.faults.or(config.zip(secrets))
 }
 

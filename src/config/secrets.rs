@@ -103,14 +103,7 @@ impl Secrets {
 
     /// Puts the keys of another reading in the place of these, wherever they are used, and notes what changed.
     pub fn renew(&self, new: &Self, changes: &mut Changes) {
-        let mut note = |name: &str, live: bool, changed: bool| {
-            let noted = if live {
-                &mut changes.applied
-            } else {
-                &mut changes.needs_restart
-            };
-            noted.extend(changed.then(|| name.to_owned()));
-        };
+        let mut note = |name, live, differs| changes.note(name, live, differs);
         let relay_keys = self.relay_keys.as_ref().zip(new.relay_keys.as_ref());
         let replaced = relay_keys.is_some_and(|(old, new)| old.replace(new));
         note("CODEFERRY_RELAY_KEY", true, replaced);
@@ -213,15 +206,11 @@ impl RelaySecrets {
 
     /// Puts the keys of another reading in the place of these, and notes what changed.
     pub fn renew(&self, new: &Self, changes: &mut Changes) {
-        let replaced = [
-            ("CODEFERRY_RELAY_KEY", self.relay_keys.replace(&new.relay_keys)),
-            ("CODEFERRY_STATE_KEY", self.state_keys.replace(&new.state_keys)),
-        ];
-        let replaced = replaced.into_iter().filter(|(_, replaced)| *replaced);
-        changes.applied.extend(replaced.map(|(name, _)| name.to_owned()));
-        if self.webhook_tokens != new.webhook_tokens {
-            changes.needs_restart.push("CODEFERRY_WEBHOOK_TOKENS".to_owned());
-        }
+        let replaced = self.relay_keys.replace(&new.relay_keys);
+        changes.note("CODEFERRY_RELAY_KEY", true, replaced);
+        changes.note("CODEFERRY_STATE_KEY", true, self.state_keys.replace(&new.state_keys));
+        let differ = self.webhook_tokens != new.webhook_tokens;
+        changes.note("CODEFERRY_WEBHOOK_TOKENS", false, differ);
     }
 }
 

@@ -33,6 +33,16 @@ impl Changes {
     pub fn is_empty(&self) -> bool {
         self.applied.is_empty() && self.needs_restart.is_empty()
     }
+
+    /// Notes a name if what it stands for differs; `live` says that a running service applies that.
+    pub(super) fn note(&mut self, name: &str, live: bool, differs: bool) {
+        let noted = if live {
+            &mut self.applied
+        } else {
+            &mut self.needs_restart
+        };
+        noted.extend(differs.then(|| name.to_owned()));
+    }
 }
 
 /// Declares sections: `name: Type = default, rule, example value;`. Default and example are TOML. `impl` in place of

@@ -18,8 +18,6 @@ pub mod engine;
 pub mod error;
 mod files;
 mod folder;
-#[cfg(test)]
-mod format_tests;
 mod host;
 mod journal;
 pub mod keys;
@@ -30,6 +28,8 @@ mod record;
 pub mod records;
 mod seal;
 pub mod sled_engine;
+#[cfg(test)]
+mod tests;
 mod write_ahead;
 
 pub use change::{Change, Loaded, Problem, SeenCode, SeenMessage, SourceMessage, UsedNonce};

@@ -431,6 +431,4 @@ pub(super) fn call_of(task: Task, event: &Event) -> String {
 }
 
 #[cfg(test)]
-mod removal_tests;
-#[cfg(test)]
 mod tests;

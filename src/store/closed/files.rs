@@ -34,11 +34,6 @@ impl Hour {
         self.ids = Some((lowest.min(closed.id), highest.max(closed.id)));
         self.totals.add(closed.outcome);
     }
-
-    fn may_hold(&self, id: GrantId) -> bool {
-        self.ids
-            .is_some_and(|(lowest, highest)| (lowest..=highest).contains(&id))
-    }
 }
 
 /// The files, and what is known of each.
@@ -59,7 +54,11 @@ impl ClosedFiles {
             hours: BTreeMap::new(),
         };
         for (hour, mark) in marks {
-            let found = files.read(*hour, *mark, &mut |_| ())?;
+            let mut found = Hour {
+                mark: *mark,
+                ..Hour::default()
+            };
+            files.scan(*hour, *mark, |closed| found.count(&closed))?;
             files.hours.insert(*hour, found);
         }
         Ok(files)
@@ -69,13 +68,8 @@ impl ClosedFiles {
         self.dir.join(hour.to_string())
     }
 
-    /// Passes on the text of each line up to the mark; it holds one line at a time.
-    fn scan(
-        &self,
-        hour: i64,
-        mark: Mark,
-        mut each: impl FnMut(&str) -> Result<(), StoreError>,
-    ) -> Result<(), StoreError> {
+    /// Reads a file up to its mark, one line at a time.
+    fn scan(&self, hour: i64, mark: Mark, mut each: impl FnMut(ClosedGrant)) -> Result<(), StoreError> {
         let path = self.path(hour);
         let unread = |e: io::Error| match e.kind() {
             io::ErrorKind::NotFound => damaged(&path, "is missing"),
@@ -91,7 +85,8 @@ impl ClosedFiles {
                 .filter(|(text, _)| read > 0 || *text == line::header(hour))
                 .ok_or_else(|| damaged(&path, &format!("is not as it was written, from byte {read}")))?;
             if read > 0 {
-                each(text)?;
+                let closed = line::decode(text).filter(|closed| hour_of(closed.closed_at) == hour);
+                each(closed.ok_or_else(|| damaged(&path, "holds a line that cannot be read"))?);
             }
             (read, sum) = (read + bytes.len() as u64, here);
         }
@@ -99,27 +94,6 @@ impl ClosedFiles {
             return Err(damaged(&path, "is not the one that was acknowledged"));
         }
         Ok(())
-    }
-
-    /// Reads a whole file.
-    fn read(&self, hour: i64, mark: Mark, each: &mut dyn FnMut(GrantId)) -> Result<Hour, StoreError> {
-        let mut found = Hour {
-            mark,
-            ..Hour::default()
-        };
-        self.scan(hour, mark, |text| {
-            let closed = self.parse(hour, text)?;
-            each(closed.id);
-            found.count(&closed);
-            Ok(())
-        })?;
-        Ok(found)
-    }
-
-    fn parse(&self, hour: i64, text: &str) -> Result<ClosedGrant, StoreError> {
-        line::decode(text)
-            .filter(|closed| hour_of(closed.closed_at) == hour)
-            .ok_or_else(|| damaged(&self.path(hour), "holds a line that cannot be read"))
     }
 
     fn write(&self, hour: i64, from: u64, bytes: &[u8]) -> Result<(), StoreError> {
@@ -165,20 +139,21 @@ impl ClosedLog for ClosedFiles {
     }
 
     fn find(&self, id: GrantId) -> Result<Option<ClosedGrant>, StoreError> {
-        let begins = format!("{id} ");
-        for (number, hour) in self.hours.iter().rev().filter(|(_, hour)| hour.may_hold(id)) {
-            let mut found = None;
-            self.scan(*number, hour.mark, |text| {
-                if text.starts_with(&begins) {
-                    found = Some(self.parse(*number, text)?);
-                }
-                Ok(())
-            })?;
-            if found.is_some() {
-                return Ok(found);
+        let may_hold = |hour: &Hour| {
+            hour.ids
+                .is_some_and(|(lowest, highest)| (lowest..=highest).contains(&id))
+        };
+        let mut found = None;
+        for (number, hour) in self.hours.iter().rev() {
+            if found.is_none() && may_hold(hour) {
+                self.scan(*number, hour.mark, |closed| {
+                    if closed.id == id {
+                        found = Some(closed);
+                    }
+                })?;
             }
         }
-        Ok(None)
+        Ok(found)
     }
 
     fn newest(&self, limit: usize) -> Result<Vec<ClosedGrant>, StoreError> {
@@ -189,16 +164,13 @@ impl ClosedLog for ClosedFiles {
                 break;
             }
             let mut last = VecDeque::new();
-            self.scan(*number, hour.mark, |text| {
+            self.scan(*number, hour.mark, |closed| {
                 if last.len() == more {
                     last.pop_front();
                 }
-                last.push_back(text.to_owned());
-                Ok(())
+                last.push_back(closed);
             })?;
-            for text in last.iter().rev() {
-                found.push(self.parse(*number, text)?);
-            }
+            found.extend(last.into_iter().rev());
         }
         Ok(found)
     }
@@ -237,8 +209,8 @@ impl ClosedLog for ClosedFiles {
     fn verify(&self, each: &mut dyn FnMut(GrantId)) -> Result<Vec<String>, StoreError> {
         let mut damage = Vec::new();
         for (number, hour) in &self.hours {
-            match self.read(*number, hour.mark, each) {
-                Ok(_) => {}
+            match self.scan(*number, hour.mark, |closed| each(closed.id)) {
+                Ok(()) => {}
                 Err(StoreError::Damaged { what }) => damage.push(what),
                 Err(other) => return Err(other),
             }

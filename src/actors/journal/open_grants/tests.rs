@@ -2,6 +2,7 @@
 
 mod invitations;
 mod places;
+mod removals;
 
 use std::time::Duration;
 

@@ -41,7 +41,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         find: "if self.failed.is_empty() {",
         replace: "if true {",
         target: Target::Lib,
-        caught_by: "store::format_tests::failed_calls_are_read_back_and_a_record_without_them_is_as_it_was",
+        caught_by: "store::tests::failed_calls_are_read_back_and_a_record_without_them_is_as_it_was",
     },
     Mutation {
         breaks: "every failed call is a line of its own",

@@ -5,7 +5,7 @@ use std::time::Duration;
 use rand::SeedableRng;
 use rand::rngs::StdRng;
 
-use super::{Carried, OpenGrants, OpenGrantsRules};
+use super::super::{Carried, OpenGrants, OpenGrantsRules};
 use crate::grant::Policy;
 use crate::ids::{ChannelId, Lane, MessageId};
 use crate::intake::gate::GateRules;
