@@ -78,7 +78,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
     Mutation {
         breaks: "the history is not polled",
         file: "src/actors/listener.rs",
-        find: "        ctx.run_interval(self.settings.poll_every, Self::read_all);\n",
+        find: "        every(self.settings.poll_every, ctx, Self::read_all);\n",
         replace: "",
         target: Target::Lib,
         caught_by: "actors::listener::tests::reading::an_idle_channel_costs_one_page_a_reading",
