@@ -126,7 +126,15 @@ pub fn run(args: &Args, global: &Global) -> anyhow::Result<Exit> {
             QueueCommand::Export { output } => return export(&find()?, output.as_deref()),
         },
     };
-    let answer = find()?.ask(&ask)?;
+    let source = find()?;
+    let answer = source.ask(&ask)?;
+    if let Ask::List(filter) = &ask
+        && !global.json
+        && answer["grants"].as_array().is_none_or(Vec::is_empty)
+    {
+        out::line(render::nothing(filter, &source.ask(&Ask::Stats)?))?;
+        return Ok(Exit::Fine);
+    }
     out::value(global.json, &answer, text)?;
     let damaged = matches!(ask, Ask::Verify) && answer["ok"] != true;
     Ok(if damaged { Exit::Failed } else { Exit::Fine })

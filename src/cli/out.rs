@@ -19,6 +19,16 @@ pub fn table() -> comfy_table::Table {
     table
 }
 
+/// The columns and rows of the terminal on stdout; `None` where it is none.
+pub fn size() -> Option<(usize, usize)> {
+    let stdout = io::stdout();
+    let size = stdout
+        .is_terminal()
+        .then(|| rustix::termios::tcgetwinsize(&stdout).ok())??;
+    let fits = size.ws_col > 0 && size.ws_row > 0;
+    fits.then(|| (usize::from(size.ws_col), usize::from(size.ws_row)))
+}
+
 /// Prints a line.
 pub fn line(text: impl std::fmt::Display) -> anyhow::Result<()> {
     write(&[&format!("{text}\n")])

@@ -9,7 +9,6 @@ use serde::{Deserialize, Serialize};
 use super::Journal;
 use super::events::{GrantEvent, Happened};
 use super::open_grants::{OpenGrants, call_of};
-use super::view::Stats;
 use crate::grant::{Event, Outcome, Task};
 use crate::ids::{GrantId, Lane};
 use crate::time::{Timestamp, rfc3339};
@@ -157,7 +156,7 @@ impl Recent {
             hours: hours
                 .map(|(hour, outcomes)| HourView {
                     at: Timestamp::from_secs(hour * 3600),
-                    outcomes: Stats::by_name(outcomes),
+                    outcomes: outcomes.iter().map(|(o, n)| (o.name().to_owned(), *n)).collect(),
                 })
                 .collect(),
             presented: bounds

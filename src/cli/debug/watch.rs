@@ -3,7 +3,6 @@
 //! On a terminal each view replaces the last. A stopped store is never kept open between two views, so that the service
 //! can be started in between.
 
-use std::io::{self, IsTerminal as _};
 use std::time::Duration;
 
 use serde_json::{Value, json};
@@ -17,8 +16,10 @@ use crate::control::Ask;
 use crate::lifecycle::Exit;
 use crate::time::{Clock, SystemClock};
 
-/// Grants in a view.
-const SHOWN: usize = 15;
+/// Grants that are asked for; a view shows as many as there is room for.
+const SHOWN: usize = 100;
+/// The columns and rows where there is no terminal.
+const PIPE: (usize, usize) = (80, 24);
 /// Clears the screen and moves the cursor to its top left corner (ECMA-48).
 const CLEAR: &str = "\u{1b}[2J\u{1b}[H";
 
@@ -102,18 +103,14 @@ impl View {
     }
 
     fn text(&self) -> String {
-        format!(
-            "{}{}  {}\n\n{}\n\n{}\n\n{}",
-            if io::stdout().is_terminal() { CLEAR } else { "" },
-            SystemClock.now(),
-            if self.running {
-                "service running"
-            } else {
-                "service stopped"
-            },
-            render::stats(&self.stats),
-            render::budgets(&self.budgets),
-            render::listing(&self.listing),
-        )
+        let running = if self.running { "running" } else { "stopped" };
+        let title = format!("{}  service {running}", SystemClock.now());
+        let size = out::size();
+        let shown = render::screen(
+            &title,
+            [&self.stats, &self.budgets, &self.listing],
+            size.unwrap_or(PIPE),
+        );
+        format!("{}{shown}", if size.is_some() { CLEAR } else { "" })
     }
 }
