@@ -14,6 +14,7 @@ mod fuzz;
 mod gateway;
 mod hookdeck;
 mod layers;
+mod monitoring;
 mod mutations;
 mod patience;
 mod relay;
