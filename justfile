@@ -32,6 +32,10 @@ fuzz seconds="60":
 deny:
     cargo deny --locked --offline check bans licenses sources
 
+# Builds what is given away into target/package: a static binary, an archive, a Debian package, checksums; checks them.
+package:
+    packaging/package
+
 # What every change must pass.
 ci:
     .ci/run

@@ -16,6 +16,7 @@ mod hookdeck;
 mod layers;
 mod monitoring;
 mod mutations;
+mod packaging;
 mod patience;
 mod relay;
 mod secrets;
