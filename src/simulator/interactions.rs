@@ -10,6 +10,7 @@ use super::action::UseRequest;
 use super::answer::{Answer, Reply};
 use super::draft::{Draft, length};
 use super::ids::{FIRST_LANE_CHANNEL, GUILD_ID};
+use super::object;
 use super::request::Call;
 use super::state::Inner;
 use super::world::{Interaction, text};
@@ -56,11 +57,15 @@ fn event(inner: &mut Inner, request: &UseRequest, id: u64, token: &str) -> Value
     let (user, member) = (person.public_json(), person.member_json());
     let registered = inner.world.commands.iter().find(|c| c["name"] == request.command);
     let command_id = registered.map_or_else(|| json!(id.to_string()), |c| c["id"].clone());
+    let channel = match inner.world.channels.get(&FIRST_LANE_CHANNEL) {
+        Some(channel) if !request.direct => object::channel(&inner.world, channel),
+        _ => json!({"id": FIRST_LANE_CHANNEL.to_string(), "type": 1}),
+    };
     let mut data = json!({
         "id": id.to_string(), "application_id": inner.world.application.id.to_string(), "type": request.kind,
         "token": token, "version": 1, "locale": request.locale, "entitlements": [], "attachment_size_limit": 10_485_760,
         "app_permissions": "562949953601536", "channel_id": FIRST_LANE_CHANNEL.to_string(),
-        "channel": {"id": FIRST_LANE_CHANNEL.to_string(), "type": i32::from(request.direct)},
+        "channel": channel,
         "data": {"id": command_id, "name": request.command, "type": 1},
     });
     let chosen = |(name, value): (&String, &String)| json!({"name": name, "type": STRING, "value": value});

@@ -9,6 +9,7 @@ mod demo;
 mod discord;
 mod doctor;
 mod documents;
+mod examples;
 mod files;
 mod fuzz;
 mod gateway;
