@@ -6,7 +6,7 @@ use clap::builder::{PossibleValuesParser, TypedValueParser as _};
 use clap::{CommandFactory as _, Parser, Subcommand};
 use tracing::level_filters::LevelFilter;
 
-use super::{config, dashboard, debug, demo, doctor, hookdeck, link, out, relay, run, shell, simulate, worker};
+use super::{config, dashboard, debug, demo, doctor, hookdeck, link, out, relay, run, shell, simulate, trial, worker};
 use crate::config::{Config, ConfigErrors, Environment, LOG_LEVELS, Locator, Secrets};
 use crate::lifecycle::{Exit, Failure};
 use crate::telemetry::Telemetry;
@@ -47,6 +47,8 @@ struct Flags {
 pub enum Command {
     /// Run the service against an embedded Discord, through failures and a restart; needs no account
     Demo(demo::Args),
+    /// Play a user in your browser, and watch a code's way through the service; needs no account
+    Try(trial::Args),
     /// Run the service
     Run(run::Args),
     /// Run the relay: it receives redirects from browsers and posts them into the private channels
@@ -142,6 +144,7 @@ pub fn main() -> Exit {
 fn dispatch(command: &Command, global: &Global) -> anyhow::Result<Exit> {
     match command {
         Command::Demo(args) => demo::run(args, global),
+        Command::Try(args) => trial::run(args, global),
         Command::Run(args) => run::run(args, global),
         Command::Relay(args) => relay::run(args, global),
         Command::Simulate(args) => simulate::run(args, global.json).map(|()| Exit::Fine),

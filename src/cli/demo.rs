@@ -3,7 +3,6 @@
 //! The embedded Discord runs in this process; the relay and the service are child processes, so that the restart halfway
 //! is a real one. The report compares the service's journal with Discord's ledger.
 
-mod child;
 mod in_flight;
 mod report;
 mod script;
@@ -15,12 +14,13 @@ use std::time::Duration;
 use anyhow::Context;
 use tokio::time::Instant;
 
-use self::child::Child;
 use self::report::Report;
 use self::script::Script;
-use super::{Global, out, simulate};
+use super::child::Child;
+use super::folder::{self, Folder};
+use super::{Global, out};
 use crate::config::Locator;
-use crate::lifecycle::{Exit, Failure, Signals};
+use crate::lifecycle::{Exit, Signals};
 use crate::simulator::{Description, FaultRule, PortalChange, Simulator, SimulatorOptions};
 
 /// Arguments of `demo`.
@@ -43,9 +43,16 @@ pub struct Args {
     pub patience: u64,
 }
 
+/// What to try after the demo.
+const NEXT: &str =
+    "\nNext: `codeferry try` lets you play a user in your browser; README.md shows how to set up your own bot.\n";
+
 /// Runs the demo; [`Exit::Failed`] if and only if a promise was broken.
 pub fn run(args: &Args, global: &Global) -> anyhow::Result<Exit> {
-    let folder = Folder::make(args.data.as_deref())?;
+    let folder = match args.data.as_deref() {
+        Some(named) => Folder::empty(named, "--data")?,
+        None => Folder::temporary("demo")?,
+    };
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
@@ -65,7 +72,7 @@ pub fn run(args: &Args, global: &Global) -> anyhow::Result<Exit> {
     if global.json {
         out::line(report.json())?;
     } else {
-        out::write(&[&report.table()])?;
+        out::write(&[&report.table(), NEXT])?;
     }
     Ok(if report.kept() { Exit::Fine } else { Exit::Failed })
 }
@@ -149,7 +156,7 @@ fn configuration(about: &Description) -> String {
     format!(
         "# A low share, so that some users are asked to wait.\n[gate]\nshare = 0.05\n\n\
          [reinvite]\nenabled = true\n\n{}",
-        simulate::config(about, "pack = 18\n", "results.jsonl")
+        folder::config(about, "pack = 18\n", "results.jsonl")
     )
 }
 
@@ -167,59 +174,4 @@ fn relay_configuration(about: &Description) -> String {
          [[relay.lanes]]\nchannel_id = \"{}\"\nwebhook_id = \"{}\"\n",
         about.api_base, about.application_id, about.bot_id, lane.channel_id, lane.webhook.id
     )
-}
-
-/// The demo's folder; removed at the end unless `--data` named it.
-struct Folder {
-    path: std::path::PathBuf,
-    temporary: bool,
-}
-
-impl Folder {
-    fn make(named: Option<&Path>) -> anyhow::Result<Self> {
-        let path = match named {
-            Some(path) => {
-                std::fs::create_dir_all(path).with_context(|| format!("cannot make `{}`", path.display()))?;
-                path.to_owned()
-            }
-            None => temporary()?,
-        };
-        let path = path.canonicalize().context("cannot open the demo's folder")?;
-        let mut entries = std::fs::read_dir(&path).context("cannot read the demo's folder")?;
-        if entries.next().is_some() {
-            let shown = path.display();
-            return Err(Failure::new(Exit::Usage, format!("the folder `{shown}` is not empty"))
-                .way_out("give --data a new or an empty folder")
-                .into());
-        }
-        Ok(Self {
-            path,
-            temporary: named.is_none(),
-        })
-    }
-
-    fn path(&self) -> &Path {
-        &self.path
-    }
-}
-
-/// A new folder. A killed demo may have left one with the same process id.
-fn temporary() -> anyhow::Result<std::path::PathBuf> {
-    for n in 0_u32.. {
-        let path = std::env::temp_dir().join(format!("codeferry-demo-{}-{n}", std::process::id()));
-        match std::fs::create_dir(&path) {
-            Ok(()) => return Ok(path),
-            Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => {}
-            Err(error) => return Err(error).with_context(|| format!("cannot make `{}`", path.display())),
-        }
-    }
-    anyhow::bail!("cannot make a temporary folder: every name is taken")
-}
-
-impl Drop for Folder {
-    fn drop(&mut self) {
-        if self.temporary {
-            let _ = std::fs::remove_dir_all(&self.path);
-        }
-    }
 }

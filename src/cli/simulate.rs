@@ -1,17 +1,16 @@
 //! `simulate`: the embedded Discord alone, and a configuration that points a service at it.
 
 use std::fmt::Write as _;
+use std::path::{Path, PathBuf};
 
 use anyhow::Context;
 use serde_json::{Value, json};
 
+use super::folder::{self, RESULTS, config};
 use super::out;
 use crate::lifecycle::{Exit, Failure, Signals};
 use crate::simulator::limits::LimitSettings;
 use crate::simulator::{Description, Simulator, SimulatorOptions};
-
-/// Where the printed configuration writes results.
-const RESULTS: &str = "data/results.jsonl";
 
 /// Arguments of `simulate`.
 #[derive(Debug, clap::Args)]
@@ -40,6 +39,9 @@ pub struct Args {
     /// Seed of the random values: the same seed gives the same secrets
     #[arg(long)]
     pub seed: Option<u64>,
+    /// Write a folder in which `codeferry run` signs these users in
+    #[arg(long, value_name = "FOLDER")]
+    pub write: Option<PathBuf>,
     /// Further options as a JSON object; flags take precedence
     #[arg(long, value_name = "JSON", value_parser = |json: &str| serde_json::from_str::<SimulatorOptions>(json))]
     pub options: Option<SimulatorOptions>,
@@ -79,10 +81,18 @@ pub fn run(args: &Args, json: bool) -> anyhow::Result<()> {
     })?;
     let about = simulator.describe();
     let relay_key = simulator.random_text(43);
-    let text = if json {
-        format!("{}\n", machine(&about, &relay_key)?)
-    } else {
-        human(&about, &relay_key)
+    let written = match &args.write {
+        Some(named) => Some(folder::write(named, &about)?.canonicalize()?),
+        None => None,
+    };
+    let text = match &written {
+        _ if json => {
+            let mut value = machine(&about, &relay_key)?;
+            value["written"] = json!(written);
+            format!("{value}\n")
+        }
+        Some(file) => steps(&about, file, &simulator.names()),
+        None => human(&about, &relay_key),
     };
     out::write(&[&text])?;
     let runtime = tokio::runtime::Builder::new_current_thread()
@@ -92,26 +102,6 @@ pub fn run(args: &Args, json: bool) -> anyhow::Result<()> {
     runtime.block_on(async { std::io::Result::Ok(Signals::listen()?.next().await) })?;
     simulator.stop();
     Ok(())
-}
-
-/// A configuration for `codeferry run`, with further options of every lane and the path of the results.
-pub fn config(about: &Description, lane_options: &str, results: &str) -> String {
-    let mut text = format!(
-        "[discord]\napi_base = \"{}\"\nauthorize_url = \"{}\"\napplication_id = \"{}\"\nredirect_uri = \"{}\"\nguild_id = \"{}\"\n",
-        about.api_base, about.authorize_url, about.application_id, about.redirect_uri, about.guild_id
-    );
-    for lane in &about.lanes {
-        let (channel, webhook) = (&lane.channel_id, &lane.webhook.id);
-        let _ = write!(
-            text,
-            "\n[[intake.lanes]]\nchannel_id = \"{channel}\"\nwebhook_id = \"{webhook}\"\n{lane_options}"
-        );
-    }
-    let _ = write!(
-        text,
-        "\n[[delivery]]\nname = \"results\"\nkind = \"jsonl\"\npath = \"{results}\"\n"
-    );
-    text
 }
 
 /// The secrets that go with it.
@@ -138,6 +128,23 @@ fn machine(about: &Description, relay_key: &str) -> serde_json::Result<Value> {
     Ok(value)
 }
 
+/// What to do with the folder that was written.
+fn steps(about: &Description, file: &Path, names: &[(u64, String)]) -> String {
+    let (shown, folder) = (file.display(), file.parent().unwrap_or(file).display());
+    let someone = about.people.first().map_or("USER", String::as_str);
+    let mut text = format!(
+        "The embedded Discord runs at {}. Press Ctrl-C to stop it.\n\n\
+         1. In a second terminal, start the service:\n\n   codeferry --config '{shown}' run\n\n\
+         2. In a third one, make a link and open it in a browser:\n\n   codeferry --config '{shown}' link {someone}\n\n\
+         3. See the result:\n\n   cat '{folder}/{RESULTS}'\n\nUsers:\n\n",
+        about.base_url
+    );
+    for (id, name) in names {
+        let _ = writeln!(text, "   {id}  {name}");
+    }
+    text
+}
+
 fn human(about: &Description, relay_key: &str) -> String {
     let mut text = format!(
         "The embedded Discord runs at {}. Press Ctrl-C to stop it.\n\nSave this as codeferry.toml:\n\n{}\nSet these variables:\n\n",
@@ -153,8 +160,8 @@ fn human(about: &Description, relay_key: &str) -> String {
     }
     let _ = write!(
         text,
-        "\nThen start the service with `codeferry run`. Control the simulator below {}/_sim/:\nfaults, post, codes, use, people, ledger, summary (docs/testing.md)\n",
-        about.base_url
+        "\nThen start the service with `codeferry run`, and a relay at {}. --write FOLDER makes a service that needs no relay.\nControl the simulator below {}/_sim/:\nfaults, post, codes, use, people, ledger, summary (docs/testing.md)\n",
+        about.redirect_uri, about.base_url
     );
     text
 }

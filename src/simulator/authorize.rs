@@ -10,6 +10,17 @@ use super::world::Code;
 /// Scopes that an ordinary application may ask for (Discord Docs/Topics/OAuth2).
 const SCOPES: &str = "identify email connections guilds guilds.join guilds.members.read guilds.channels.read gdm.join \
                       role_connections.write webhook.incoming bot applications.commands applications.entitlements openid";
+/// What scopes let an application do, in the words of a consent page.
+const WORDS: [(&str, &str); 8] = [
+    ("identify", "Access your username, avatar and banner"),
+    ("email", "Access your email address"),
+    ("connections", "Access your third-party connections"),
+    ("guilds", "Know what servers you’re in"),
+    ("guilds.join", "Join servers for you"),
+    ("guilds.members.read", "Read your member info in servers you’re in"),
+    ("role_connections.write", "Update your connection and metadata"),
+    ("openid", "Confirm who you are"),
+];
 /// A valid authorization request.
 #[derive(Debug)]
 pub struct Request {
@@ -22,29 +33,35 @@ pub struct Request {
     pub challenge: Option<String>,
 }
 
-/// `GET /oauth2/authorize`.
+/// `GET /oauth2/authorize`. A `user_id` in the query chooses who decides, unless the form chooses someone else.
 pub fn page(inner: &mut Inner, call: &Call<'_>) -> Reply {
     let request = check(inner, &call.query)?;
-    let name = escaped(&inner.world.application.name);
+    let name = &inner.world.application.name;
+    let chosen = call.query.get("user_id").unwrap_or_default();
     let mut people: Vec<_> = inner.world.people.values().collect();
     people.sort_by_key(|p| p.id);
     let mut options = String::new();
     for person in people.iter().take(100) {
-        let (id, name) = (person.id, escaped(&person.username));
-        let _ = write!(options, "<option value=\"{id}\">{name}</option>");
+        let (id, name) = (person.id.to_string(), escaped(&person.username));
+        let selected = if id == chosen { " selected" } else { "" };
+        let _ = write!(options, "<option value=\"{id}\"{selected}>{name}</option>");
     }
-    // The form goes to the page's own URL, which has the parameters of the request.
-    Ok(Answer::html(
-        200,
-        &format!(
-            "<!DOCTYPE html><html lang=\"en\"><head><meta charset=\"utf-8\"><title>Authorize {name}</title></head><body>\
-             <h1>{name} wants to access your account</h1><p>Scopes: {}</p>\
-             <form method=\"post\"><label>You are <select name=\"user_id\">{options}</select></label> \
-             <button name=\"action\" value=\"approve\">Authorize</button> <button name=\"action\" value=\"deny\">Cancel</button></form>\
-             <p>This is a simulated Discord.</p></body></html>",
-            escaped(&request.scope)
-        ),
-    ))
+    let mut scopes = String::new();
+    for scope in request.scope.split(' ') {
+        let words = WORDS.iter().find(|(known, _)| *known == scope);
+        let words = words.map_or_else(|| escaped(scope), |(_, words)| (*words).to_owned());
+        let _ = write!(scopes, "<li>{words}</li>");
+    }
+    let back = request.redirect_uri.as_deref().unwrap_or_default();
+    let back = url::Url::parse(back).map_or_else(|_| back.to_owned(), |back| back.origin().ascii_serialization());
+    let icon: String = name.chars().take(1).collect();
+    let html = include_str!("authorize/page.html")
+        .replace("{options}", &options)
+        .replace("{scopes}", &scopes)
+        .replace("{icon}", &escaped(&icon))
+        .replace("{back}", &escaped(&back))
+        .replace("{name}", &escaped(name));
+    Ok(Answer::html(200, &html))
 }
 
 /// `POST /oauth2/authorize`: the decision, with the parameters of the request in the query or in the body.

@@ -227,6 +227,15 @@ impl State {
         self.lock().world.interactions.get(&id).cloned()
     }
 
+    /// Ids and names of the users, by id.
+    pub fn names(&self) -> Vec<(u64, String)> {
+        let inner = self.lock();
+        let name = |p: &Person| p.global_name.clone().unwrap_or_else(|| p.username.clone());
+        let mut names: Vec<_> = inner.world.people.values().map(|p| (p.id, name(p))).collect();
+        names.sort();
+        names
+    }
+
     /// Adds or replaces a user.
     pub fn set_person(&self, person: Person) {
         self.lock().world.people.insert(person.id, person);

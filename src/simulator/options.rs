@@ -102,7 +102,7 @@ impl Default for ApplicationOptions {
             bot_id: 1_536_000_000_000_000_009,
             flags: FLAG_MESSAGE_CONTENT_LIMITED,
             interactions_endpoint_url: None,
-            redirect_uris: vec!["http://127.0.0.1:8710/oauth".into()],
+            redirect_uris: vec!["http://127.0.0.1:8710/callback".into()],
             client_secret: String::new(),
             bot_token: String::new(),
         }

@@ -26,5 +26,6 @@ mod simulator;
 mod soak;
 mod store;
 mod tally;
+mod trial;
 mod worker;
 mod world;

@@ -12,8 +12,8 @@ use indicatif::{ProgressBar, ProgressStyle};
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
-use super::child::Child;
 use super::in_flight;
+use crate::cli::child::Child;
 use crate::cli::out;
 use crate::config::{Config, Secrets};
 use crate::control::client::ControlClient;
@@ -109,6 +109,8 @@ impl Script<'_> {
             let read = self.relay_counts(&http).await;
             let waiting = read.as_ref().is_none_or(|counts| counts.waiting > 0);
             counts = read.unwrap_or(counts);
+            // A user may bring two codes, and one of another link: the bar ends where all have come.
+            bar.set_length(bar.length().unwrap_or(0).max(counts.accepted));
             bar.set_position(counts.posted);
             let RelayCounts {
                 accepted,
@@ -323,6 +325,7 @@ impl Script<'_> {
         let until = Instant::now() + patience;
         let expected = events.callbacks() as u64;
         let bar = self.bar();
+        bar.set_length(expected);
         while Instant::now() < until {
             let closed = self.closed().await;
             let live = self.simulator.summary().tokens_left;

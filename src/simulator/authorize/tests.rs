@@ -12,7 +12,7 @@ fn inner() -> Inner {
 fn query(changes: &[(&str, Option<&str>)]) -> Fields {
     let mut all = vec![
         ("client_id", "1536000000000000001"),
-        ("redirect_uri", "http://127.0.0.1:8710/oauth"),
+        ("redirect_uri", "http://127.0.0.1:8710/callback"),
         ("response_type", "code"),
         ("scope", "identify guilds"),
         ("state", "s1.a+b/c"),
@@ -62,8 +62,8 @@ fn a_good_request_is_taken_with_and_without_pkce() {
 #[test]
 fn a_redirect_uri_that_is_not_registered_exactly_never_gets_a_callback() {
     for uri in [
-        "http://127.0.0.1:8710/oauth/",
-        "http://127.0.0.1:8710/oauth?x=1",
+        "http://127.0.0.1:8710/callback/",
+        "http://127.0.0.1:8710/callback?x=1",
         "https://evil.example/",
     ] {
         let answer = refused(&[("redirect_uri", Some(uri))]);
@@ -77,7 +77,7 @@ fn a_redirect_uri_that_is_not_registered_exactly_never_gets_a_callback() {
 fn other_errors_go_back_with_discords_texts_and_the_state() {
     assert_eq!(
         location(&refused(&[("scope", Some("identify nonsense"))])),
-        "http://127.0.0.1:8710/oauth?error=invalid_scope&error_description=The+requested+scope+is+invalid%2C+unknown%2C+or+malformed.&state=s1.a%2Bb%2Fc"
+        "http://127.0.0.1:8710/callback?error=invalid_scope&error_description=The+requested+scope+is+invalid%2C+unknown%2C+or+malformed.&state=s1.a%2Bb%2Fc"
     );
     assert!(
         location(&refused(&[("response_type", None)]))

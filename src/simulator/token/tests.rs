@@ -8,7 +8,7 @@ use crate::simulator::world::World;
 const USER: u64 = 80_000_000_000_000_001;
 const VERIFIER: &str = "RXm2ypwD08Zjq_SBfVYjy4atAohkxP3AKQzKfn9BK44";
 const CHALLENGE: &str = "tLaj2AYNfkm_BmkbcUbbw4LsiaMLrhZCEqRHByjP5tg";
-const REDIRECT: &str = "http://127.0.0.1:8710/oauth";
+const REDIRECT: &str = "http://127.0.0.1:8710/callback";
 
 struct Bench {
     inner: Inner,
@@ -127,7 +127,7 @@ fn a_code_is_bound_to_its_redirect_uri() {
     let mut bench = Bench::new();
     let code = bench.code(None);
     check(
-        bench.exchange(&code, &[("redirect_uri", "http://127.0.0.1:8710/oauth/")]),
+        bench.exchange(&code, &[("redirect_uri", "http://127.0.0.1:8710/callback/")]),
         400,
         "invalid_grant",
     );

@@ -136,15 +136,15 @@ const CASES: &[Case] = &[
                correct intake.lanes, or move the webhook\n",
     },
     Case {
-        spoil: |site| edit(site, "redirect_uri = \"http://127.0.0.1:8710/oauth\"\n", ""),
+        spoil: |site| edit(site, "redirect_uri = \"http://127.0.0.1:8710/callback\"\n", ""),
         exit: 2,
         says: "codeferry: <folder>/codeferry.toml:1: `discord.redirect_uri` is missing; set it to the redirect of the \
                developer portal, page OAuth2: your relay's URL\n",
     },
     Case {
-        spoil: |site| edit(site, "127.0.0.1:8710/oauth", "127.0.0.1:8710/oauth/"),
+        spoil: |site| edit(site, "127.0.0.1:8710/callback", "127.0.0.1:8710/callback/"),
         exit: 2,
-        says: "codeferry: discord.redirect_uri `http://127.0.0.1:8710/oauth/` is not registered with the application [CF104]\n  \
+        says: "codeferry: discord.redirect_uri `http://127.0.0.1:8710/callback/` is not registered with the application [CF104]\n  \
                add it, character by character, under \"OAuth2\" > \"Redirects\" in the developer portal\n",
     },
     Case {
@@ -350,7 +350,7 @@ fn ready_tells_what_is_not_fine_yet() {
     for part in [
         "WARN",
         "lane 0: the bot lacks Read Message History in channel 1536340000000000100",
-        "nothing listens at discord.redirect_uri `http://127.0.0.1:8710/oauth`: start the relay, or set intake.http.listen",
+        "nothing listens at discord.redirect_uri `http://127.0.0.1:8710/callback`: start the relay, or set intake.http.listen",
     ] {
         assert!(line.contains(part), "{line}");
     }

@@ -97,6 +97,17 @@ impl Child {
         killed.with_context(|| format!("cannot kill `codeferry {}`", self.name))
     }
 
+    /// Waits for an end that was not asked for.
+    pub async fn ends<T>(&mut self) -> anyhow::Result<T> {
+        let status = self.process.wait().await.context("cannot wait for a process to end")?;
+        let log = std::fs::read_to_string(&self.log).unwrap_or_default();
+        let last = log.lines().last().unwrap_or("nothing").to_owned();
+        anyhow::bail!(
+            "`codeferry {}` has ended ({status}); its last log line: {last}",
+            self.name
+        )
+    }
+
     /// Starts it again.
     pub fn start_again(&mut self) -> anyhow::Result<()> {
         self.process = spawn(self.name, &mut self.command)?;
