@@ -36,7 +36,7 @@ const BACKLOG: i32 = 1024;
 /// How long no connection is accepted after the system had no descriptor left.
 const OUT_OF_DESCRIPTORS: Duration = Duration::from_millis(50);
 /// How long the connections that are open when the server stops may take to end.
-const LAST_ANSWERS: Duration = Duration::from_secs(2);
+const LAST_ANSWERS: Duration = Duration::from_secs(4);
 
 /// Where a server listens.
 #[derive(Debug)]
@@ -103,7 +103,7 @@ impl Server {
         Ok(Self { stop, ended })
     }
 
-    /// Accepts no more connections and lets what is being answered end, for two seconds. The handler is dropped by then.
+    /// Accepts no more connections and lets what is being answered end, for four seconds. The handler is dropped by then.
     pub async fn stop(self) {
         drop(self.stop);
         let _ = self.ended.await;

@@ -30,12 +30,14 @@ use crate::config::{Config, Secrets, WireVersion};
 use crate::discord::api_base::ApiBase;
 use crate::discord::bot::{BotSettings, HttpBotApi};
 use crate::discord::gateway::{GatewaySession, GatewaySettings};
+use crate::discord::icon::icon;
 use crate::discord::resources::HttpResourceServer;
 use crate::discord::token_endpoint::{HttpTokenEndpoint, TokenEndpointSettings};
+use crate::front::face::Face;
 use crate::ids::UserId;
 use crate::lifecycle::{Exit, Failure};
 use crate::port::contact::Contact;
-use crate::port::discord::{BotApi, GatewayNote, TokenEndpoint};
+use crate::port::discord::{ApplicationFacts, BotApi, GatewayNote, TokenEndpoint};
 use crate::port::sink::Sink;
 use crate::rate::feedback::HttpFeedback;
 use crate::secret::{BotToken, Key};
@@ -67,6 +69,8 @@ pub struct Service {
     pub opened: oneshot::Receiver<Result<Opened, Failure>>,
     /// Where results go.
     pub sinks: Vec<Rc<dyn Sink>>,
+    /// What Discord says of the application, where there is a bot.
+    pub application: Option<ApplicationFacts>,
 }
 
 /// What a start came to.
@@ -134,6 +138,7 @@ impl Service {
             }
         });
 
+        let application = facts.clone();
         let gateway = bot_token.zip(facts).map(|(token, facts)| GatewaySettings {
             token,
             channels: settings::watched(config).iter().map(|l| l.channel).collect(),
@@ -150,8 +155,21 @@ impl Service {
             ended: actors.ended,
             opened,
             sinks,
+            application,
         })
     }
+}
+
+/// Lets pages show the application as Discord does, where the configuration says nothing else.
+pub async fn learn_face(face: Face, config: &Config, application: &ApplicationFacts) {
+    let Ok(base) = ApiBase::parse(config.discord.api_base.as_str()) else {
+        return;
+    };
+    let icon = match &application.icon {
+        Some(hash) if face.shown_icon().is_none() => icon(&base, application.id, hash).await,
+        _ => None,
+    };
+    face.learn(application.name.clone(), icon);
 }
 
 fn no_client(error: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Failure {

@@ -12,10 +12,11 @@ use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::Instant;
 
 use super::Global;
-use crate::config::{self, Environment, RelayConfig, RelaySecrets};
+use crate::config::{self, Environment, PagesConfig, RelayConfig, RelaySecrets};
 use crate::discord::api_base::ApiBase;
 use crate::discord::relay_post::HttpRelayPost;
 use crate::front::counts::Counts;
+use crate::front::face::{Face, IconError};
 use crate::front::pages::Pages;
 use crate::front::server::{Front, FrontSettings};
 use crate::http;
@@ -55,20 +56,30 @@ pub fn run(_args: &Args, global: &Global) -> anyhow::Result<Exit> {
     global.telemetry.apply(&config.log);
     http::trust::prepare(config.extra_ca.as_deref(), [&config.api_base])?;
     warn_of_unused_secrets(&locator.environment);
-    let pages = pages(config.relay.pages.as_deref(), "relay.pages")?;
+    let pages = pages(config.relay.pages.as_deref(), "relay.pages", &config.pages)?;
     let _pulse = Pulse::of_this_thread();
     System::new()
         .block_on(serve(config, secrets, pages, global))
         .map_err(Into::into)
 }
 
-/// The pages in a folder, or the built-in ones.
-pub fn pages(folder: Option<&Path>, key: &str) -> Result<Pages, Failure> {
-    Pages::load(folder).map_err(|error| {
+/// The pages in a folder, or the built-in ones, with what `[pages]` says.
+pub fn pages(folder: Option<&Path>, key: &str, config: &PagesConfig) -> Result<Pages, Failure> {
+    let face = face(config).map_err(|error| {
+        Failure::new(Exit::Usage, "the icon of `pages.icon` cannot be used")
+            .source(error)
+            .way_out("name a PNG, JPEG, GIF or WebP file of at most 64 KiB")
+    })?;
+    Pages::load(folder, face).map_err(|error| {
         Failure::new(Exit::Usage, format!("the pages in `{key}` cannot be used"))
             .source(error)
             .way_out("docs/relays.md lists the pages and the variables that each may use")
     })
+}
+
+/// What `[pages]` says.
+pub fn face(config: &PagesConfig) -> Result<Face, IconError> {
+    Face::of(config.name.clone(), &config.accent, &config.back_url).with_icon(config.icon.as_deref())
 }
 
 /// The relay is reachable from the internet: secrets that it does not need should not be in its environment.

@@ -39,7 +39,7 @@ pub fn run(_args: &Args, global: &Global) -> anyhow::Result<Exit> {
     lifecycle::enough_descriptors()?;
     let (config, secrets) = global.load()?;
     trust(&config)?;
-    let pages = super::relay::pages(config.intake.http.pages.as_deref(), "intake.http.pages")?;
+    let pages = super::relay::pages(config.intake.http.pages.as_deref(), "intake.http.pages", &config.pages)?;
     metrics::install();
     let _pulse = Pulse::of_this_thread();
     System::new()
@@ -67,6 +67,7 @@ async fn serve(config: Config, secrets: Secrets, pages: Pages, global: &Global) 
     });
     let clock = SystemClock::shared();
     let mut core = service::open(&config, &secrets, &clock)?;
+    let face = pages.face().clone();
     let mut doors = match Doors::open(&config, &secrets, &core, pages).await {
         Ok(doors) => doors,
         Err(failure) => {
@@ -83,6 +84,10 @@ async fn serve(config: Config, secrets: Secrets, pages: Pages, global: &Global) 
             return ended.map(|_| Exit::Fine);
         }
     };
+    if let Some(application) = service.application.clone() {
+        let config = config.clone();
+        tokio::task::spawn_local(async move { service::learn_face(face, &config, &application).await });
+    }
     let mut ended = service.ended.clone();
     let mut running = config.clone();
     let mut saved = Saved::watch(config.file.as_deref()).await;

@@ -5,7 +5,8 @@ use std::path::PathBuf;
 use serde_json::{Value, json};
 
 use super::{Global, out};
-use crate::config::{Config, WireVersion};
+use crate::config::{Config, PagesConfig, WireVersion};
+use crate::front::face::{ACCENT, BACK};
 use crate::intake::state::StateMode;
 use crate::lifecycle::{Exit, Failure};
 use crate::relay::script;
@@ -46,12 +47,25 @@ pub enum Action {
 pub fn run(action: &Action, global: &Global) -> anyhow::Result<Exit> {
     match action {
         Action::Script { pages } => {
-            let pages = super::relay::pages(pages.as_deref(), "--pages")?;
+            let config = Config::load(&global.locator()?);
+            let shown = config.map_or_else(|_| no_pages(), |config| config.pages);
+            let pages = super::relay::pages(pages.as_deref(), "--pages", &shown)?;
             out::write(&[&script::worker(&pages)?])?;
         }
         Action::Config => out::write(&[&wrangler(&global.load_config()?, global.json)?])?,
     }
     Ok(Exit::Fine)
+}
+
+/// The script can be printed before there is a configuration.
+fn no_pages() -> PagesConfig {
+    out::say("codeferry: there is no valid configuration here, so the pages show neither name nor icon");
+    PagesConfig {
+        name: None,
+        icon: None,
+        accent: ACCENT.to_owned(),
+        back_url: BACK.to_owned(),
+    }
 }
 
 /// Wrangler's configuration: TOML, or JSON for machines.

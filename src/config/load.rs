@@ -13,7 +13,9 @@ use super::rules::optional;
 use super::secret_reader::Reader;
 use super::secrets::{RelaySecrets, Secrets};
 use super::section::Section;
-use super::table::{Config, DiscordConfig, IntakeConfig, LogConfig, ROOT, RelaySection, ShutdownConfig, TlsConfig};
+use super::table::{
+    Config, DiscordConfig, IntakeConfig, LogConfig, PagesConfig, ROOT, RelaySection, ShutdownConfig, TlsConfig,
+};
 use super::tree::{Effective, leaves};
 use crate::ids::UserId;
 use crate::rate::limits::{Limits, WebhookLimit};
@@ -132,6 +134,8 @@ pub struct RelayConfig {
     pub code_lifetime: Duration,
     /// `limits.webhook`.
     pub limit: Option<WebhookLimit>,
+    /// `[pages]`.
+    pub pages: PagesConfig,
     /// `tls.extra_ca`.
     pub extra_ca: Option<PathBuf>,
     /// `shutdown.grace`.
@@ -174,6 +178,7 @@ impl RelayConfig {
         let application = optional(DiscordConfig::application_id()).read(&mut check.at("discord.application_id"));
         let code_lifetime = IntakeConfig::code_lifetime().read(&mut check.at("intake.code_lifetime"));
         let limits = Limits::read(&mut check.at("limits"));
+        let pages = PagesConfig::read(&mut check.at("pages"));
         let extra_ca = TlsConfig::extra_ca().read(&mut check.at("tls.extra_ca"));
         let grace = ShutdownConfig::grace().read(&mut check.at("shutdown.grace"));
         let log = LogConfig::read(&mut check.at("log"));
@@ -184,6 +189,7 @@ impl RelayConfig {
             api_base: api_base?,
             code_lifetime: code_lifetime?,
             limit: limits?.webhook,
+            pages: pages?,
             extra_ca: extra_ca?,
             grace: grace?,
             log: log?,

@@ -326,6 +326,23 @@ pub(super) fn name() -> Rule<String> {
     })
 }
 
+/// What people read as a name.
+pub(super) fn title() -> Rule<String> {
+    parsed("1 to 60 characters on one line", "not a name to show", None, |text| {
+        let fits = (1..=60).contains(&text.trim().chars().count()) && !text.chars().any(char::is_control);
+        fits.then(|| text.trim().to_owned())
+    })
+}
+
+/// A colour.
+pub(super) fn colour() -> Rule<String> {
+    parsed("a colour such as #4752c4", "not a colour", None, |text| {
+        let digits = text.strip_prefix('#')?;
+        let fits = digits.len() == 6 && digits.bytes().all(|b| b.is_ascii_hexdigit());
+        fits.then(|| text.to_ascii_lowercase())
+    })
+}
+
 /// A duration within bounds, such as `10s`.
 pub(super) fn span(least: Duration, most: Duration) -> Rule<Duration> {
     let [shortest, longest] = [least, most].map(humantime::format_duration);

@@ -16,8 +16,8 @@ use url::Url;
 
 use super::check::At;
 use super::rules::{
-    Permille, Rule, address, base_url, id, lanes, limit, list, log_level, name, optional, or_none, path, proxies,
-    section, share, some_of, span, switch, verbatim_url, whole, word,
+    Permille, Rule, address, base_url, colour, id, lanes, limit, list, log_level, name, optional, or_none, path,
+    proxies, section, share, some_of, span, switch, title, verbatim_url, whole, word,
 };
 use super::scopes::scope;
 use super::section::{Changes, Section, keys};
@@ -77,6 +77,8 @@ keys! {
         reinvite: ReinviteConfig, section();
         /// The Hookdeck project; only `codeferry hookdeck` uses it.
         hookdeck: HookdeckConfig, section();
+        /// What the pages show of the application. A relay reads it too; `codeferry worker script` writes it into the script.
+        pages: PagesConfig, section();
         /// Whom calls trust. A relay reads it too.
         tls: TlsConfig, section();
         /// How the service ends.
@@ -287,6 +289,18 @@ keys! {
         api_base: Url = "https://api.hookdeck.com/2025-07-01", base_url();
         /// Name of the source and the transformation in the project; connections and destinations add their lane's number.
         name: String = "codeferry", name();
+    }
+
+    /// `[pages]`
+    pub struct PagesConfig {
+        /// The application's name; left out: the service takes it from Discord, and a relay shows none.
+        name: Option<String>, optional(title()), example "My application";
+        /// File with its icon (PNG, JPEG, GIF or WebP, at most 64 KiB); "" = the service takes it from Discord.
+        icon: Option<PathBuf> = "", or_none(path());
+        /// Colour of the button.
+        accent: String = "#4752c4", colour();
+        /// Where the button leads: for example a channel, https://discord.com/channels/GUILD/CHANNEL.
+        back_url: String = "https://discord.com/app", verbatim_url();
     }
 
     /// `[tls]`

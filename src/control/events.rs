@@ -12,7 +12,7 @@ use tokio::time::{Instant, timeout_at};
 
 use super::ask::Refusal;
 use crate::actors::journal::Journal;
-use crate::actors::journal::events::{NoEvents, Numbered, Subscribe, Wanted};
+use crate::actors::journal::events::{Audience, NoEvents, Numbered, Subscribe, Wanted};
 use crate::server::{self, Answer, Request};
 
 /// So often something is written, for proxies and for noticing that the client has gone.
@@ -36,6 +36,7 @@ pub async fn events(journal: &Addr<Journal>, request: &Request) -> Result<Answer
     let wanted = wanted(request.query())?;
     let after = request.header("last-event-id").and_then(number);
     let subscribe = Subscribe {
+        audience: Audience::Control,
         wanted: wanted.clone(),
         after,
     };

@@ -129,6 +129,8 @@ impl BotApi for HttpBotApi {
             let uris = record.get("redirect_uris").and_then(Value::as_array);
             Ok(ApplicationFacts {
                 id: ApplicationId(id),
+                name: record["name"].as_str().unwrap_or_default().to_owned(),
+                icon: record["icon"].as_str().map(str::to_owned),
                 bot: UserId(bot),
                 message_content: flags & MESSAGE_CONTENT_FLAGS != 0,
                 redirect_uris: uris

@@ -6,6 +6,7 @@ pub mod bot_call;
 pub mod contact;
 pub mod gateway;
 pub mod gateway_event;
+pub mod icon;
 pub mod portal;
 pub mod relay_post;
 pub mod resources;

@@ -40,7 +40,7 @@ fn kind(error: &ConfigError) -> &'static KnownFault {
     }
     match key {
         _ if says("cannot be listened on") => &known::PORT,
-        "intake.http.pages" | "relay.pages" => &known::PAGES,
+        "intake.http.pages" | "relay.pages" | "pages.icon" => &known::PAGES,
         "delivery" if says("needs the file") => &known::SINK_FILE,
         _ if says("needs a folder") || says("needs the folder") => &known::FOLDER,
         _ if key.starts_with("discord.scopes") => &known::SCOPE,

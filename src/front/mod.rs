@@ -2,6 +2,7 @@
 
 pub mod address;
 pub mod counts;
+pub mod face;
 pub mod page;
 pub mod pages;
 pub mod server;

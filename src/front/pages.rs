@@ -1,4 +1,4 @@
-//! The pages that users see after Discord's consent page: built in, in English and German, or from the operator's folder.
+//! The pages that users see after Discord's consent page: built in, in four languages, or from the operator's folder.
 //!
 //! A page loads no other content, and its only script removes the code from the address bar. Every template is rendered
 //! once at the start, so that a broken one stops the start and not a visitor.
@@ -15,6 +15,7 @@ use minijinja::{AutoEscape, Environment, UndefinedBehavior, context};
 use rand::TryRng as _;
 use rand::rngs::SysRng;
 
+use super::face::Face;
 use super::page::{Language, Page};
 
 /// Why the pages cannot be used.
@@ -79,11 +80,12 @@ pub struct Pages {
     environment: Environment<'static>,
     /// The operator's templates by page and language; `""` for a file without a language.
     own: BTreeMap<(Page, String), String>,
+    face: Face,
 }
 
 impl Pages {
     /// The built-in pages, replaced by the files of a folder if given.
-    pub fn load(folder: Option<&Path>) -> Result<Self, PagesError> {
+    pub fn load(folder: Option<&Path>, face: Face) -> Result<Self, PagesError> {
         let mut environment = Environment::new();
         environment.set_auto_escape_callback(|_| AutoEscape::Html);
         environment.set_undefined_behavior(UndefinedBehavior::Strict);
@@ -93,11 +95,17 @@ impl Pages {
         let mut pages = Self {
             environment,
             own: BTreeMap::new(),
+            face,
         };
         for path in folder.map_or(Ok(Vec::new()), files_of)? {
             pages.add(&path)?;
         }
         Ok(pages)
+    }
+
+    /// What they show of the application.
+    pub fn face(&self) -> &Face {
+        &self.face
     }
 
     fn add(&mut self, path: &Path) -> Result<(), PagesError> {
@@ -118,7 +126,7 @@ impl Pages {
         self.environment
             .add_template_owned(name.clone(), text)
             .map_err(failed)?;
-        let tried = self.fill(&name, page, &language, "nonce", Some("access_denied"));
+        let tried = self.fill(&name, page, &language, "nonce", Some("access_denied"), None);
         if !tried.map_err(failed)?.contains(WIPE) {
             return Err(PagesError::NoWipe { path });
         }
@@ -134,7 +142,7 @@ impl Pages {
             .try_fill_bytes(&mut random)
             .map_or_else(|_| String::new(), |()| URL_SAFE_NO_PAD.encode(random));
         let (template, language) = self.choose(page, accept_language);
-        let html = self.fill(template, page, &language, &nonce, error);
+        let html = self.fill(template, page, &language, &nonce, error, self.face.shown_icon());
         let html = html.unwrap_or_else(|error| {
             tracing::error!(page = page.name(), %error, "a page could not be rendered from its template");
             page.words(Language::English).join(": ")
@@ -146,8 +154,8 @@ impl Pages {
         Rendered {
             html,
             policy: format!(
-                "default-src 'none'; style-src {own}; script-src {own}; base-uri 'none'; form-action 'none'; \
-                 frame-ancestors 'none'"
+                "default-src 'none'; style-src {own}; script-src {own}; img-src data:; base-uri 'none'; \
+                 form-action 'none'; frame-ancestors 'none'"
             ),
             language,
         }
@@ -160,6 +168,7 @@ impl Pages {
         language: &str,
         nonce: &str,
         error: Option<&str>,
+        icon: Option<&str>,
     ) -> Result<String, minijinja::Error> {
         let base = language.split('-').next().unwrap_or_default();
         let known = Language::ALL.into_iter().find(|(code, _)| *code == base);
@@ -172,6 +181,13 @@ impl Pages {
             title,
             text,
             back => words.back(),
+            name => self.face.shown_name(),
+            icon => icon.map(|icon| Value::from_safe_string(icon.to_owned())),
+            accent => &self.face.accent,
+            on_accent => self.face.on_accent(),
+            back_url => &self.face.back_url,
+            mark => page.mark().name(),
+            drawing => page.mark().drawing(),
             error,
             nonce,
             wipe => Value::from_safe_string(wipe),
@@ -179,10 +195,11 @@ impl Pages {
     }
 
     /// Every page in every language, for the Worker, which cannot render templates: by page and language, `""` for any other
-    /// language. Nonce and error are placeholders for the Worker to replace. A denial with `access_denied` has an entry of
+    /// language. Nonce, error and icon are placeholders for the Worker to replace. A denial with `access_denied` has an entry of
     /// its own, because templates may compare the error.
-    pub fn filled(&self, nonce: &str, error: &str) -> Result<BTreeMap<String, Variants>, minijinja::Error> {
+    pub fn filled(&self, nonce: &str, error: &str, icon: &str) -> Result<BTreeMap<String, Variants>, minijinja::Error> {
         let mut filled = BTreeMap::new();
+        let icon = self.face.shown_icon().map(|_| icon);
         for page in Page::ALL {
             let errors = match page {
                 Page::Denied => vec![Some(error), Some("access_denied")],
@@ -202,7 +219,7 @@ impl Pages {
                 let mut variants = Variants::new();
                 for wanted in own.chain(built_in).chain([""]) {
                     let (template, language) = self.choose(page, wanted);
-                    let html = self.fill(template, page, &language, nonce, told)?;
+                    let html = self.fill(template, page, &language, nonce, told, icon)?;
                     variants.insert(wanted.to_owned(), (language, html));
                 }
                 filled.insert(name, variants);
@@ -290,14 +307,16 @@ mod tests {
 
     #[test]
     fn the_browsers_language_is_taken_where_there_is_one() {
-        let pages = Pages::load(None).expect("built in");
+        let pages = Pages::load(None, Face::default()).expect("built in");
         for (header, expected) in [
             ("", "en"),
             ("de", "de"),
             ("de-AT,de;q=0.9,en;q=0.8", "de"),
-            ("fr-FR,fr;q=0.9,de;q=0.3,en;q=0.5", "en"),
-            ("fr, de;q=0.1", "de"),
-            ("fr", "en"),
+            ("it-IT,it;q=0.9,de;q=0.3,en;q=0.5", "en"),
+            ("it, de;q=0.1", "de"),
+            ("it", "en"),
+            ("fr-CA", "fr"),
+            ("es-419,es;q=0.9", "es"),
             ("de;q=0, en;q=0.1", "en"),
             ("*;q=1, ;;;, de;q=abc", "en"),
         ] {
@@ -312,7 +331,7 @@ mod tests {
 
     #[test]
     fn a_page_stands_alone_and_allows_nothing_but_itself() {
-        let pages = Pages::load(None).expect("built in");
+        let pages = Pages::load(None, Face::default()).expect("built in");
         for page in Page::ALL {
             let one = pages.render(page, "en", Some("access_denied"));
             let nonce = one.policy.split("'nonce-").nth(1).and_then(|n| n.split('\'').next());
@@ -323,17 +342,41 @@ mod tests {
                 "{}",
                 one.html
             );
-            assert_eq!(
-                one.html.matches("//").count(),
-                1,
-                "one link, and nothing is loaded: {}",
-                one.html
-            );
+            let addresses = one.html.matches("//").count() + one.html.matches("&#x2f;&#x2f;").count();
+            assert_eq!(addresses, 1, "one link, and nothing is loaded: {}", one.html);
             assert!(one.html.contains(WIPE));
             let again = pages.render(page, "en", None);
             assert_ne!(again.policy, one.policy, "a nonce is used once");
             assert!(again.policy.starts_with("default-src 'none'; "));
         }
+    }
+
+    #[test]
+    fn a_page_shows_the_application_once_it_is_known_and_leads_back() {
+        let face = Face::of(None, "#00ff00", "https://discord.com/channels/1/2?a=\"b\"");
+        let pages = Pages::load(None, face).expect("built in");
+        let html = |page| pages.render(page, "en", None).html;
+        assert!(!html(Page::Completed).contains("<header>"));
+        pages
+            .face()
+            .learn("<Door>".to_owned(), Some("data:image/png;base64,AAAA".to_owned()));
+        let shown = html(Page::Completed);
+        for part in [
+            "<span>&lt;Door&gt;</span>",
+            "<img src=\"data:image/png;base64,AAAA\" alt=\"\">",
+            "channels&#x2f;1&#x2f;2?a=&quot;b&quot;",
+            "--accent: #00ff00;",
+            "color: #000;",
+            "class=\"mark good\"",
+        ] {
+            assert!(shown.contains(part), "{part}: {shown}");
+        }
+        assert!(html(Page::WrongPerson).contains("Wrong account"));
+        let policy = pages.render(Page::Home, "en", None).policy;
+        let images = policy
+            .split("; ")
+            .filter(|part| part.contains("img") || part.contains("data:"));
+        assert_eq!(images.collect::<Vec<_>>(), ["img-src data:"], "{policy}");
     }
 
     fn folder(files: &[(&str, &str)]) -> tempfile::TempDir {
@@ -353,16 +396,16 @@ mod tests {
             ("denied.html", "<p>{{ error }}</p>{{ wipe }}"),
             (".success.html.swp", "an editor's"),
         ]);
-        let pages = Pages::load(Some(own.path())).expect("they work");
+        let pages = Pages::load(Some(own.path()), Face::default()).expect("they work");
         let says = |page, header, text: &str| {
             let html = pages.render(page, header, Some("<b>access_denied</b>")).html;
             assert!(html.contains(text), "{header}: {html}");
         };
         says(Page::Success, "de-CH", "Danke!");
         says(Page::Success, "pt-br,de", "Obrigado!");
-        says(Page::Success, "pt,en", "Almost done, en");
-        says(Page::Success, "fr", "Almost done, en");
-        says(Page::Denied, "fr", "&lt;b&gt;access_denied&lt;&#x2f;b&gt;");
+        says(Page::Success, "pt,en", "Almost done…, en");
+        says(Page::Success, "it", "Almost done…, en");
+        says(Page::Denied, "it", "&lt;b&gt;access_denied&lt;&#x2f;b&gt;");
         says(Page::Denied, "de", "Es wurde nichts freigegeben");
         says(Page::Expired, "en", "has expired");
     }
@@ -371,10 +414,10 @@ mod tests {
     fn a_folder_that_would_fail_a_visitor_fails_the_start() {
         let why = |files: &[(&str, &str)]| {
             let own = folder(files);
-            let error = Pages::load(Some(own.path())).expect_err("it does not work");
+            let error = Pages::load(Some(own.path()), Face::default()).expect_err("it does not work");
             error.to_string().replace(&format!("{}/", own.path().display()), "")
         };
-        assert!(why(&[("sucess.html", "")]).starts_with("`sucess.html` is not a page: use success, denied,"));
+        assert!(why(&[("sucess.html", "")]).starts_with("`sucess.html` is not a page: use success, completed,"));
         assert!(why(&[("success.htm", "")]).contains("not a page"));
         assert_eq!(why(&[("busy.html", "{% if %}")]), "`busy.html` is not a valid template");
         assert_eq!(
@@ -382,7 +425,7 @@ mod tests {
             "`busy.html` is not a valid template"
         );
         assert!(why(&[("busy.html", "<p>{{ title }}</p>")]).contains("lacks `{{ wipe }}`"));
-        let nowhere = Pages::load(Some(Path::new("/nowhere/pages"))).expect_err("not there");
+        let nowhere = Pages::load(Some(Path::new("/nowhere/pages")), Face::default()).expect_err("not there");
         assert_eq!(nowhere.to_string(), "cannot read `/nowhere/pages`");
     }
 }

@@ -19,7 +19,7 @@ use super::counts::Counts;
 use super::page::Page;
 use super::pages::Pages;
 use crate::intake::callback::{CallbackRules, Refusal};
-use crate::port::callback_intake::{CallbackAnswer, CallbackIntake};
+use crate::port::callback_intake::{CallbackAnswer, CallbackIntake, Ending};
 use crate::server::{Answer, Listener, Request, Server, Settings, descriptors, empty, json, with_body};
 use crate::time::SharedClock;
 
@@ -29,6 +29,8 @@ const CONNECTIONS: usize = 2048;
 const LONGEST_HEAD: usize = 72 * 1024;
 /// 503 after this: the code is not durable yet.
 const SAFE_WITHIN: Duration = Duration::from_secs(8);
+/// How long a visitor waits to be told how it ended.
+const ENDS_WITHIN: Duration = Duration::from_secs(3);
 
 /// What the front needs.
 pub struct FrontSettings {
@@ -84,7 +86,7 @@ impl Front {
         Ok(Self { address, server })
     }
 
-    /// Takes no more connections and lets what is being answered end, for two seconds.
+    /// Takes no more connections and lets what is being answered end, for four seconds: longer than a page waits to say how it ended.
     pub async fn stop(self) {
         self.server.stop().await;
     }
@@ -94,7 +96,7 @@ impl FrontState {
     async fn answer(&self, request: &Request) -> Answer {
         let looks = matches!(*request.method(), Method::GET | Method::HEAD);
         match request.path() {
-            "/callback" | "/healthz" if !looks => {
+            "/" | "/callback" | "/healthz" if !looks => {
                 let mut answer = empty(StatusCode::METHOD_NOT_ALLOWED);
                 let allowed = HeaderValue::from_static("GET, HEAD");
                 answer.headers_mut().insert(header::ALLOW, allowed);
@@ -102,6 +104,8 @@ impl FrontState {
             }
             "/callback" => self.callback(request).await,
             "/healthz" => self.health(),
+            // What comes with a query was meant for another path.
+            "/" if request.query().is_empty() => self.page(request, StatusCode::OK, Page::Home, None),
             _ => empty(StatusCode::NOT_FOUND),
         }
     }
@@ -122,9 +126,20 @@ impl FrontState {
         if request.method() == Method::HEAD {
             return self.page(request, StatusCode::OK, page, denied.as_deref());
         }
+        let link = callback.token.nonce;
         // Longer than the store may take before the process ends by itself.
         let taken = tokio::time::timeout(SAFE_WITHIN, settings.intake.take(callback)).await;
         let (status, page) = match taken {
+            Ok(CallbackAnswer::Safe) if page == Page::Success => {
+                let ending = tokio::time::timeout(ENDS_WITHIN, settings.intake.ending(link)).await;
+                let page = match ending.ok().flatten() {
+                    Some(Ending::Completed) => Page::Completed,
+                    Some(Ending::WrongPerson) => Page::WrongPerson,
+                    Some(Ending::Failed) => Page::Failed,
+                    None => Page::Success,
+                };
+                (StatusCode::OK, page)
+            }
             Ok(CallbackAnswer::Safe) => (StatusCode::OK, page),
             Ok(CallbackAnswer::TooMany) => (StatusCode::TOO_MANY_REQUESTS, Page::Limited),
             Ok(CallbackAnswer::Busy | CallbackAnswer::Failed) | Err(_) => (StatusCode::SERVICE_UNAVAILABLE, Page::Busy),

@@ -9,6 +9,22 @@ use crate::intake::callback::Callback;
 pub trait CallbackIntake: Send + Sync {
     /// Answers once the callback is on the disk, or why it is not.
     fn take(&self, callback: Callback) -> Pin<Box<dyn Future<Output = CallbackAnswer>>>;
+
+    /// Answers once it is known how the sign-in of the link with this nonce ended; `None` where that cannot be known here.
+    fn ending(&self, _link: [u8; 8]) -> Pin<Box<dyn Future<Output = Option<Ending>>>> {
+        Box::pin(std::future::ready(None))
+    }
+}
+
+/// How a sign-in ended, for the person who made it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Ending {
+    /// It completed.
+    Completed,
+    /// Somebody else approved than the user for whom the link was made.
+    WrongPerson,
+    /// It ended in any other way.
+    Failed,
 }
 
 /// What became of a callback.

@@ -197,6 +197,10 @@ pub enum BotError {
 /// What the application's own record says.
 #[derive(Debug, Clone)]
 pub struct ApplicationFacts {
+    /// Its name.
+    pub name: String,
+    /// The hash of its icon, by which the CDN has it.
+    pub icon: Option<String>,
     /// The application.
     pub id: ApplicationId,
     /// The bot's user id.

@@ -21,20 +21,24 @@ pub fn hookdeck() -> String {
 /// What stands in the Worker's pages where each answer has its own nonce, and the error that Discord sent.
 const NONCE: &str = "codeferry-nonce-of-this-answer";
 const ERROR: &str = "codeferry-error-of-discord";
+/// Where each page has the icon, which the script holds once.
+const ICON: &str = "codeferry-icon-of-the-application";
 
 /// The Cloudflare Worker, with its pages.
 pub fn worker(pages: &Pages) -> Result<String, minijinja::Error> {
     let text = |text: &str| serde_json::Value::from(text).to_string();
-    let filled = serde_json::json!(pages.filled(NONCE, ERROR)?);
+    let filled = serde_json::json!(pages.filled(NONCE, ERROR, ICON)?);
     let about = format!(
         "// codeferry {version}: the Cloudflare Worker, which is a relay of its own. `codeferry worker config` prints the\n\
          // wrangler.toml that goes with it; its keys are secrets of the Worker. It keeps its queue in one Durable Object.\n\n\
-         const VERSION = {};\nconst USER_AGENT = {};\nconst NONCE = {};\nconst ERROR = {};\n\
+         const VERSION = {};\nconst USER_AGENT = {};\nconst NONCE = {};\nconst ERROR = {};\nconst ICON = {};\nconst PICTURE = {};\n\
          // By page and language: the language it is in, and the document.\nconst PAGES = {filled:#};\n",
         text(env!("CARGO_PKG_VERSION")),
         text(USER_AGENT),
         text(NONCE),
         text(ERROR),
+        text(ICON),
+        text(pages.face().shown_icon().unwrap_or_default()),
         version = env!("CARGO_PKG_VERSION"),
     );
     let parts = [

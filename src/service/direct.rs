@@ -9,21 +9,23 @@ use std::time::Duration;
 
 use actix::Addr;
 use tokio::sync::Mutex;
+use tokio::sync::broadcast::error::RecvError;
 
 use super::settings::states;
 use super::wiring::Core;
 use crate::actors::journal::Journal;
+use crate::actors::journal::events::{Audience, GrantEvent, Subscribe, Wanted};
 use crate::actors::journal::message::{Append, JournalError};
 use crate::actors::journal::open_grants::{Carried, Redirected};
 use crate::config::{Config, Secrets};
 use crate::front::counts::Counts;
 use crate::front::pages::Pages;
 use crate::front::server::{Front, FrontSettings};
-use crate::ids::CodeHash;
+use crate::ids::{CodeHash, LinkId};
 use crate::intake::callback::{Callback, CallbackRules, MOST_PER_LINK};
 use crate::intake::state::{StateKey, StateRules};
 use crate::lifecycle::{Exit, Failure};
-use crate::port::callback_intake::{CallbackAnswer, CallbackIntake};
+use crate::port::callback_intake::{CallbackAnswer, CallbackIntake, Ending};
 use crate::secret::Key;
 use crate::store::CommitterHandle;
 use crate::time::{OnceAMinute, SharedClock, Timestamp};
@@ -103,6 +105,50 @@ impl CallbackIntake for Direct {
         let shared = Arc::clone(&self.0);
         Box::pin(async move { shared.take(callback).await })
     }
+
+    fn ending(&self, link: [u8; 8]) -> Pin<Box<dyn Future<Output = Option<Ending>>>> {
+        let journal = self.0.journal.clone();
+        Box::pin(async move { ending(&journal, LinkId(link)).await })
+    }
+}
+
+/// Waits for the outcome of a link's code.
+async fn ending(journal: &Addr<Journal>, link: LinkId) -> Option<Ending> {
+    let wanted = Wanted {
+        link: Some(link),
+        ..Wanted::default()
+    };
+    let asked = Subscribe {
+        audience: Audience::Page,
+        wanted: wanted.clone(),
+        after: None,
+    };
+    let subscription = journal.send(asked).await.ok()?.ok()?;
+    // The first code that ended counts: a later one of the same link is a duplicate.
+    if let Some(ended) = subscription.past.iter().find_map(|n| of_event(&n.event)) {
+        return Some(ended);
+    }
+    let mut next = subscription.next;
+    loop {
+        match next.recv().await {
+            Ok(told) if wanted.takes(&told.event) => {
+                if let Some(ended) = of_event(&told.event) {
+                    return Some(ended);
+                }
+            }
+            Ok(_) | Err(RecvError::Lagged(_)) => {}
+            Err(RecvError::Closed) => return None,
+        }
+    }
+}
+
+fn of_event(event: &GrantEvent) -> Option<Ending> {
+    Some(match event.outcome.as_deref()? {
+        "completed" => Ending::Completed,
+        "wrong_person" => Ending::WrongPerson,
+        "duplicate" => return None,
+        _ => Ending::Failed,
+    })
 }
 
 /// What a link's record says of a callback.

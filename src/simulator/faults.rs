@@ -42,6 +42,7 @@ pub enum Endpoint {
     ChannelWebhooks,
     DirectMessage,
     GatewayUrl,
+    Icon,
     Application,
     Guild,
     Commands,

@@ -24,6 +24,16 @@ pub fn application(inner: &mut Inner, _call: &Call<'_>) -> Reply {
     Ok(Answer::json(200, &object::with(object::application(world), more)))
 }
 
+/// The application's icon, as Discord's CDN has it: a door.
+pub fn icon(inner: &mut Inner, call: &Call<'_>) -> Reply {
+    let application = &inner.world.application;
+    let asked = call.text.strip_suffix(".png");
+    if call.ids[0] != application.id || asked != application.icon.as_deref() || asked.is_none() {
+        return Err(Answer::error(404, 0, "404: Not Found"));
+    }
+    Ok(Answer::bytes(200, "image/png", include_bytes!("door.png").to_vec()))
+}
+
 /// `GET /gateway`.
 pub fn gateway(inner: &mut Inner, _call: &Call<'_>) -> Reply {
     Ok(Answer::json(200, &json!({"url": inner.gateway_url()})))

@@ -22,7 +22,7 @@ pub fn with(mut object: Value, more: Value) -> Value {
 /// The application as other users see it.
 pub fn application(world: &World) -> Value {
     let application = &world.application;
-    json!({"id": application.id.to_string(), "name": application.name, "icon": null, "description": "", "type": null,
+    json!({"id": application.id.to_string(), "name": application.name, "icon": application.icon, "description": "", "type": null,
         "bot": world.bot_json(), "bot_public": false, "bot_require_code_grant": false,
         "verify_key": "aa".repeat(32), "flags": application.flags, "flags_new": application.flags.to_string()})
 }

@@ -73,6 +73,8 @@ pub struct ApplicationOptions {
     pub bot_id: u64,
     /// Public flags; the message content switch is [`FLAG_MESSAGE_CONTENT_LIMITED`].
     pub flags: u64,
+    /// The hash of its icon, if it has one.
+    pub icon: Option<String>,
     /// Where interactions go in place of the gateway.
     pub interactions_endpoint_url: Option<String>,
     /// Registered redirect URIs, compared exactly; at most 10 on Discord.
@@ -101,6 +103,7 @@ impl Default for ApplicationOptions {
             name: "Door".into(),
             bot_id: 1_536_000_000_000_000_009,
             flags: FLAG_MESSAGE_CONTENT_LIMITED,
+            icon: Some("d00a".repeat(8)),
             interactions_endpoint_url: None,
             redirect_uris: vec!["http://127.0.0.1:8710/callback".into()],
             client_secret: String::new(),

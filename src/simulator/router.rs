@@ -50,6 +50,7 @@ const ROUTES: &[(&str, &str, Endpoint, Access, Work)] = {
         ("POST", "/applications/{application_id}/commands", E::Commands, Bot, interactions::set_command),
         ("PUT", "/applications/{application_id}/commands", E::BulkCommands, Bot, interactions::set_all),
         ("POST", "/interactions/{interaction_id}/{token}/callback", E::Interaction, Open, interactions::answer),
+        ("GET", "/app-icons/{application_id}/{token}", E::Icon, Open, guild::icon),
         ("GET", "/gateway", E::GatewayUrl, Open, guild::gateway),
         ("GET", "/gateway/bot", E::GatewayUrl, Bot, guild::gateway_for_bot),
         ("GET", "/guilds/{guild_id}", E::Guild, Bot, guild::guild),

@@ -14,8 +14,10 @@ use crate::grant::{Grant, State};
 use crate::ids::{GrantId, LinkId, UserId};
 use crate::time::{Timestamp, rfc3339};
 
-/// Subscribers at the same time.
+/// Subscribers of the control interface at the same time.
 const SUBSCRIBERS: usize = 16;
+/// Pages that wait for the end of their sign-in at the same time; further ones are shown at once.
+const PAGES: usize = 128;
 /// The last events, kept for those who come a moment later or again.
 const KEPT: usize = 1024;
 /// Events that may wait for one subscriber.
@@ -120,7 +122,16 @@ pub(super) struct Events {
     last: u64,
     kept: VecDeque<Numbered>,
     /// Gone once the journal is closed: every subscription ends with it.
-    told: Option<broadcast::Sender<Numbered>>,
+    told: Option<[broadcast::Sender<Numbered>; 2]>,
+}
+
+/// Who subscribes: each has room of its own.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Audience {
+    /// The control interface.
+    Control,
+    /// A page that is about to be shown.
+    Page,
 }
 
 /// Which events are wanted.
@@ -151,6 +162,8 @@ impl Wanted {
 #[derive(Message)]
 #[rtype(result = "Result<Subscription, NoEvents>")]
 pub struct Subscribe {
+    /// Who asks.
+    pub audience: Audience,
     /// Which.
     pub wanted: Wanted,
     /// The last event that the subscriber has seen.
@@ -185,7 +198,7 @@ impl Events {
             began: at.as_millis(),
             last: 0,
             kept: VecDeque::new(),
-            told: Some(broadcast::channel(WAITING).0),
+            told: Some([broadcast::channel(WAITING).0, broadcast::channel(WAITING).0]),
         }
     }
 
@@ -202,9 +215,9 @@ impl Events {
                 self.kept.pop_front();
             }
             self.kept.push_back(numbered.clone());
-            if let Some(told) = &self.told {
+            for told in self.told.iter().flatten() {
                 // Nobody may be there.
-                let _ = told.send(numbered);
+                let _ = told.send(numbered.clone());
             }
         }
     }
@@ -214,9 +227,18 @@ impl Events {
         self.told = None;
     }
 
-    fn subscribe(&self, Subscribe { wanted, after }: Subscribe) -> Result<Subscription, NoEvents> {
-        let told = self.told.as_ref().ok_or(NoEvents::Stopping)?;
-        if told.receiver_count() >= SUBSCRIBERS {
+    fn subscribe(&self, subscribe: Subscribe) -> Result<Subscription, NoEvents> {
+        let Subscribe {
+            audience,
+            wanted,
+            after,
+        } = subscribe;
+        let [control, pages] = self.told.as_ref().ok_or(NoEvents::Stopping)?;
+        let (told, most) = match audience {
+            Audience::Control => (control, SUBSCRIBERS),
+            Audience::Page => (pages, PAGES),
+        };
+        if told.receiver_count() >= most {
             return Err(NoEvents::Full);
         }
         let forgotten = self.last - self.kept.len() as u64;
@@ -270,7 +292,15 @@ mod tests {
     fn whoever_asks_for_one_user_or_link_misses_nothing_and_whoever_asks_for_all_begins_now() {
         let mut events = Events::beginning(Timestamp::from_millis(7));
         events.tell([event(1), event(2), event(1)]);
-        let ask = |wanted: Wanted, after| events.subscribe(Subscribe { wanted, after }).expect("room");
+        let ask = |wanted: Wanted, after| {
+            events
+                .subscribe(Subscribe {
+                    audience: Audience::Control,
+                    wanted,
+                    after,
+                })
+                .expect("room")
+        };
         let user = Wanted {
             user_id: Some(UserId(1)),
             ..Wanted::default()
@@ -296,6 +326,7 @@ mod tests {
     fn what_is_kept_and_what_waits_is_bounded_and_a_gap_is_told() {
         let mut events = Events::beginning(Timestamp::from_millis(7));
         let all = || Subscribe {
+            audience: Audience::Control,
             wanted: Wanted::default(),
             after: Some((7, 0)),
         };

@@ -6,15 +6,17 @@ use std::path::Path;
 
 use rustix::fs::{Access, access};
 
+use crate::cli::relay::face;
 use crate::cli::source::Source;
-use crate::config::{Config, RelayConfig, SinkKind, Trouble};
+use crate::config::{Config, PagesConfig, RelayConfig, SinkKind, Trouble};
+use crate::front::face::Face;
 use crate::front::pages::Pages;
 use crate::store;
 
 /// What `run` would meet.
 pub fn of_service(config: &Config) -> Vec<Trouble> {
     let mut found = Found::default();
-    found.pages("intake.http.pages", config.intake.http.pages.as_deref());
+    found.pages("intake.http.pages", config.intake.http.pages.as_deref(), &config.pages);
     found.folder("journal.path", &config.journal.path);
     if let Some(parent) = config.control.socket.as_deref().and_then(Path::parent) {
         found.folder("control.socket", parent);
@@ -35,7 +37,7 @@ pub fn of_service(config: &Config) -> Vec<Trouble> {
 /// What `relay` would meet.
 pub fn of_relay(config: &RelayConfig) -> Vec<Trouble> {
     let mut found = Found::default();
-    found.pages("relay.pages", config.relay.pages.as_deref());
+    found.pages("relay.pages", config.relay.pages.as_deref(), &config.pages);
     found.folder("relay.journal", &config.relay.journal);
     if !store::is_in_use(&config.relay.journal) {
         found.port("relay.listen", Some(config.relay.listen));
@@ -52,8 +54,16 @@ impl Found {
         self.0.push(Trouble { key, problem, cure });
     }
 
-    fn pages(&mut self, key: &'static str, folder: Option<&Path>) {
-        if let Err(error) = Pages::load(folder) {
+    fn pages(&mut self, key: &'static str, folder: Option<&Path>, config: &PagesConfig) {
+        if let Err(error) = face(config) {
+            let problem = format!("cannot be used: {:#}", anyhow::Error::new(error));
+            self.add(
+                "pages.icon",
+                problem,
+                "name a PNG, JPEG, GIF or WebP file of at most 64 KiB",
+            );
+        }
+        if let Err(error) = Pages::load(folder, Face::default()) {
             let problem = format!("cannot be used: {:#}", anyhow::Error::new(error));
             let cure = "docs/relays.md lists the pages and the variables that each may use";
             self.add(key, problem, cure);

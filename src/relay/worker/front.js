@@ -101,11 +101,11 @@ function variantOf(page, header) {
 function pageOf(request, status, page, error) {
   const [language, document] = variantOf(page, request.headers.get("accept-language") ?? "");
   const nonce = toBase64url(crypto.getRandomValues(new Uint8Array(16)));
-  const html = document.replaceAll(NONCE, nonce).replaceAll(ERROR, error ?? "");
+  const html = document.replaceAll(NONCE, nonce).replaceAll(ERROR, error ?? "").replaceAll(ICON, PICTURE);
   const headers = {
     "content-type": "text/html; charset=utf-8",
     "content-security-policy":
-      `default-src 'none'; style-src 'nonce-${nonce}'; script-src 'nonce-${nonce}'; base-uri 'none'; ` +
+      `default-src 'none'; style-src 'nonce-${nonce}'; script-src 'nonce-${nonce}'; img-src data:; base-uri 'none'; ` +
       "form-action 'none'; frame-ancestors 'none'",
     "referrer-policy": "no-referrer",
     "cache-control": "no-store",
@@ -174,10 +174,11 @@ export default {
   async fetch(request, env) {
     const [address, ...rest] = request.url.split("?");
     const path = address.replace(/^[a-z]+:\/\/[^/]*/i, "");
-    if (path !== "/callback" && path !== "/healthz") return new Response(null, { status: 404 });
+    if (!["/", "/callback", "/healthz"].includes(path)) return new Response(null, { status: 404 });
     if (request.method !== "GET" && request.method !== "HEAD") {
       return new Response(null, { status: 405, headers: { allow: "GET, HEAD" } });
     }
+    if (path === "/") return rest.join("") === "" ? pageOf(request, 200, "home") : new Response(null, { status: 404 });
     return path === "/healthz" ? health(env) : callback(request, rest.join("?"), env);
   },
 };

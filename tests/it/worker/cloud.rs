@@ -76,7 +76,7 @@ impl Cloud {
             .map(|n| json!({ "webhook_id": webhook(n), "channel_id": channel(n), "pack": pack }))
             .collect();
         Self::with(
-            &script::worker(&Pages::load(None).expect("built in")).expect("a script"),
+            &script::worker(&Pages::load(None, Default::default()).expect("built in")).expect("a script"),
             &lanes,
         )
     }

@@ -106,6 +106,8 @@ impl Outside {
 impl BotApi for Outside {
     fn application(&self) -> LocalBoxFuture<'_, Result<ApplicationFacts, BotError>> {
         let facts = ApplicationFacts {
+            name: String::new(),
+            icon: None,
             id: APPLICATION,
             bot: BOT,
             message_content: true,
