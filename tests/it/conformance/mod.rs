@@ -150,7 +150,7 @@ fn the_hookdeck_script_makes_of_every_callback_what_the_table_says() {
 
 /// The Worker with its built-in pages.
 fn worker_script() -> String {
-    let pages = codeferry::front::pages::Pages::load(None, Default::default()).expect("built in");
+    let pages = codeferry::front::pages::Pages::load(None, codeferry::front::face::Face::default()).expect("built in");
     codeferry::relay::script::worker(&pages).expect("a script")
 }
 

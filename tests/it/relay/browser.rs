@@ -1,16 +1,23 @@
 //! The pages in a real browser: Chromium, driven by ChromeDriver in plain WebDriver (W3C WebDriver, with Chromium's own
 //! `log` for what the console and the network saw). Where neither is installed the test says so and is skipped.
 
-use std::fs::File;
+use std::fs::{self, File};
+use std::io::{Read as _, Write as _};
+use std::net::TcpListener;
 use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
+use base64::Engine as _;
+use base64::prelude::BASE64_STANDARD;
+use codeferry::front::face::{Face, data_url};
+use codeferry::front::page::Page;
+use codeferry::front::pages::Pages;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
 use super::test_support::{Edge, client, free_port, in_seconds, runtime};
-use crate::patience::{Process, wait};
+use crate::patience::{Process, until, wait};
 use crate::service::test_support::PERSON;
 
 const DRIVER: &str = "/usr/bin/chromedriver";
@@ -143,6 +150,52 @@ impl Browser {
     }
 }
 
+impl Browser {
+    /// Saves what the browser shows at this width, in this theme, below the target folder; nothing may be wider.
+    #[track_caller]
+    pub fn picture(&self, name: &str, width: u32, theme: &str) {
+        let media = [
+            json!({ "name": "prefers-color-scheme", "value": theme }),
+            json!({ "name": "prefers-reduced-motion", "value": "reduce" }),
+        ];
+        let command = |name: &str, params: Value| {
+            let body = json!({ "cmd": name, "params": params });
+            self.of_session("POST", "/goog/cdp/execute", Some(body))
+        };
+        command("Emulation.setEmulatedMedia", json!({ "features": media }));
+        let metrics = json!({ "width": width, "height": 900, "deviceScaleFactor": 1, "mobile": false });
+        command("Emulation.setDeviceMetricsOverride", metrics);
+        let over = self.script("const d = document.documentElement; return d.scrollWidth - d.clientWidth");
+        assert_eq!(over, 0, "{name}: nothing is wider than {width} pixels");
+        let shot = command("Page.captureScreenshot", json!({ "captureBeyondViewport": true }));
+        let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("pictures");
+        fs::create_dir_all(&folder).expect("a folder");
+        let png = BASE64_STANDARD.decode(shot["data"].as_str().expect("a picture"));
+        fs::write(folder.join(format!("{name}-{width}-{theme}.png")), png.expect("base64")).expect("written");
+    }
+
+    /// What axe-core finds in the page as it is shown.
+    #[track_caller]
+    pub fn faults(&self) -> Vec<Value> {
+        let axe = Path::new(env!("CARGO_TARGET_TMPDIR")).join("axe/node_modules/axe-core/axe.min.js");
+        let Ok(axe) = fs::read_to_string(axe) else {
+            eprintln!("SKIPPED: axe-core is not installed; `.ci/run` installs it with npm");
+            return Vec::new();
+        };
+        // The page's policy lets no script in; the driver's own scripts are not the page's.
+        self.script(&axe);
+        let run = "window.found = null; axe.run().then((r) => { window.found = r.violations.map((v) => \
+                   [v.id, v.nodes.map((n) => n.html)]) }); return 0";
+        self.script(run);
+        let mut found = Value::Null;
+        until(Duration::from_secs(20), "axe-core is through", || {
+            found = self.script("return window.found");
+            found.is_array()
+        });
+        found.as_array().cloned().unwrap_or_default()
+    }
+}
+
 impl Drop for Browser {
     fn drop(&mut self) {
         if !self.session.is_empty() {
@@ -230,4 +283,81 @@ fn a_real_browser_shows_every_page_and_keeps_no_code() {
     );
     assert_eq!(edge.counts()["accepted"], 2);
     relay.drain();
+}
+
+/// Serves every page at `/NAME`, on a thread that ends with the process.
+fn serve(pages: Pages) -> u16 {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
+    let port = listener.local_addr().expect("its address").port();
+    std::thread::spawn(move || {
+        for mut connection in listener.incoming().map_while(Result::ok) {
+            let mut head = [0; 4096];
+            let read = connection.read(&mut head).unwrap_or(0);
+            let head = String::from_utf8_lossy(&head[..read]).into_owned();
+            let header = |name: &str| {
+                head.lines()
+                    .find_map(|line| line.strip_prefix(name))
+                    .unwrap_or_default()
+            };
+            let page = Page::ALL
+                .into_iter()
+                .find(|page| head.starts_with(&format!("GET /{} ", page.name())));
+            let shown = pages.render(page.unwrap_or(Page::Home), header("Accept-Language: "), None);
+            let answer = format!(
+                "HTTP/1.1 200 OK\r\nContent-Type: text/html; charset=utf-8\r\nContent-Security-Policy: {}\r\n\
+                 Content-Length: {}\r\nConnection: close\r\n\r\n{}",
+                shown.policy,
+                shown.html.len(),
+                shown.html
+            );
+            let _ = connection.write_all(answer.as_bytes());
+        }
+    });
+    port
+}
+
+#[test]
+fn every_page_can_be_read_by_everybody_in_both_themes_and_at_every_width() {
+    for (language, mirrored) in [("en", false), ("fr", true)] {
+        let Some(browser) = Browser::start(language) else {
+            return;
+        };
+        let face = Face::of(Some("Door".to_owned()), "#4752c4", "https://discord.com/channels/1/2");
+        let pages = Pages::load(None, face).expect("built in");
+        let icon = data_url(include_bytes!("../../../src/simulator/door.png"));
+        pages.face().learn(String::new(), icon);
+        let port = serve(pages);
+        for page in Page::ALL {
+            let name = page.name();
+            browser.log("browser");
+            browser.open(&format!("http://127.0.0.1:{port}/{name}"));
+            assert_eq!(browser.script("return document.documentElement.lang"), language);
+            assert_eq!(
+                browser.script("return document.querySelector('header img').naturalWidth"),
+                64
+            );
+            for (width, theme) in [(320, "light"), (320, "dark"), (1920, "light"), (1920, "dark")] {
+                browser.picture(&format!("{name}-{language}"), width, theme);
+                let faults = browser.faults();
+                assert!(faults.is_empty(), "{name} {width} {theme}: {faults:?}");
+            }
+            if mirrored {
+                browser.script("document.documentElement.dir = 'rtl'");
+                let [icon, name] = ["img", "span"].map(|tag| {
+                    let left = format!("return document.querySelector('header {tag}').getBoundingClientRect().left");
+                    browser.script(&left).as_f64().expect("a number")
+                });
+                assert!(icon > name, "the icon stands on the other side");
+                let inside = "const r = document.querySelector('main').getBoundingClientRect(); \
+                              return r.left >= 0 && r.right <= innerWidth";
+                assert_eq!(browser.script(inside), true, "{name} mirrored");
+            }
+            // The one thing to reach by keyboard is the button, and it shows that it is reached.
+            browser.script("document.querySelector('a').focus({ focusVisible: true })");
+            let outline = browser.script("return getComputedStyle(document.activeElement).outlineStyle");
+            assert_eq!(outline, "solid", "{name}");
+            let refused = browser.log("browser");
+            assert!(refused.is_empty(), "{name}: {refused:?}");
+        }
+    }
 }

@@ -94,6 +94,43 @@ fn the_page_says_how_it_ended_where_that_is_known_in_time() {
 }
 
 #[test]
+fn the_page_waits_for_the_end_of_its_own_link() {
+    let edge = without_lanes("");
+    let service = edge.site.run_ready();
+    let slow = Fault::DelayAnswer { ms: 1_500 };
+    edge.site
+        .simulator
+        .faults()
+        .add(FaultRule::on(Endpoint::Token, slow).times(1));
+    let state = edge.site.state(PERSON + 2);
+    let code = edge.site.code(PERSON + 3, &state);
+    let first = edge.url(&edge.callback(PERSON));
+    let wrong = edge.url(&format!("/callback?code={code}&state={state}"));
+    let (shown, other) = edge.runtime.block_on(async {
+        let get = async |url: &str| {
+            edge.http
+                .get(url)
+                .send()
+                .await
+                .expect("answered")
+                .text()
+                .await
+                .expect("a page")
+        };
+        // Another ends while the first one waits.
+        let later = async {
+            tokio::time::sleep(Duration::from_millis(200)).await;
+            get(&wrong).await
+        };
+        tokio::join!(get(&first), later)
+    });
+    assert!(other.contains("id=\"wrong_person\""), "{other}");
+    let slow = shown;
+    assert!(slow.contains("id=\"completed\""), "{slow}");
+    service.drain();
+}
+
+#[test]
 fn a_repeated_callback_says_the_same_and_is_taken_once_over_restarts_too() {
     let edge = without_lanes("");
     let service = edge.site.run_ready();

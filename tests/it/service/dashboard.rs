@@ -1,12 +1,9 @@
 //! `codeferry dashboard` in a real browser: what it shows is what happens, and nobody else can look.
 
 use std::fs::{self, File};
-use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::Duration;
 
-use base64::Engine as _;
-use base64::prelude::BASE64_STANDARD;
 use reqwest::StatusCode;
 use serde_json::{Value, json};
 
@@ -93,49 +90,6 @@ fn the_dashboard_opens_once_with_its_key_and_to_its_own_pages_alone() {
     assert_eq!(status, StatusCode::BAD_GATEWAY, "no service runs: {text}");
 }
 
-/// Saves what the browser shows at this width, in this theme.
-fn picture(browser: &Browser, width: u32, theme: &str) -> PathBuf {
-    let dark = [json!({ "name": "prefers-color-scheme", "value": theme })];
-    let command = |name: &str, params: Value| {
-        let body = json!({ "cmd": name, "params": params });
-        browser.of_session("POST", "/goog/cdp/execute", Some(body))
-    };
-    command("Emulation.setEmulatedMedia", json!({ "features": dark }));
-    let metrics = json!({ "width": width, "height": 900, "deviceScaleFactor": 1, "mobile": false });
-    command("Emulation.setDeviceMetricsOverride", metrics);
-    let over = browser.script("const d = document.documentElement; return d.scrollWidth - d.clientWidth");
-    assert_eq!(over, 0, "nothing is wider than {width} pixels");
-    let shot = command("Page.captureScreenshot", json!({ "captureBeyondViewport": true }));
-    let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("dashboard");
-    fs::create_dir_all(&folder).expect("a folder");
-    let file = folder.join(format!("{width}-{theme}.png"));
-    let png = BASE64_STANDARD
-        .decode(shot["data"].as_str().expect("a picture"))
-        .expect("base64");
-    fs::write(&file, png).expect("written");
-    file
-}
-
-/// What axe-core finds in the page as it is shown.
-fn faults(browser: &Browser) -> Vec<Value> {
-    let axe = Path::new(env!("CARGO_TARGET_TMPDIR")).join("axe/node_modules/axe-core/axe.min.js");
-    let Ok(axe) = fs::read_to_string(axe) else {
-        eprintln!("SKIPPED: axe-core is not installed; `.ci/run` installs it with npm");
-        return Vec::new();
-    };
-    // The page's policy lets no script in; the driver's own scripts are not the page's.
-    browser.script(&axe);
-    let run = "window.found = null; axe.run().then((r) => { window.found = r.violations.map((v) => \
-               [v.id, v.nodes.map((n) => n.html)]) }); return 0";
-    browser.script(run);
-    let mut found = Value::Null;
-    until(SOON, "axe-core is through", || {
-        found = browser.script("return window.found");
-        found.is_array()
-    });
-    found.as_array().cloned().unwrap_or_default()
-}
-
 #[test]
 fn a_real_browser_shows_a_sign_in_live_and_requeues_what_was_parked() {
     let Some(browser) = Browser::start("en") else { return };
@@ -194,8 +148,8 @@ fn a_real_browser_shows_a_sign_in_live_and_requeues_what_was_parked() {
         .script("return [document.querySelectorAll('#ages rect').length, !!document.getElementById('line-100')]");
     assert_eq!(bars, json!([12, true]));
     for (width, theme) in [(1280, "light"), (1280, "dark"), (360, "light"), (360, "dark")] {
-        picture(&browser, width, theme);
-        let faults = faults(&browser);
+        browser.picture("dashboard", width, theme);
+        let faults = browser.faults();
         assert!(faults.is_empty(), "{width} {theme}: {faults:?}");
     }
     assert_eq!(parked(), 1);

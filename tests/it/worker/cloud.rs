@@ -76,7 +76,8 @@ impl Cloud {
             .map(|n| json!({ "webhook_id": webhook(n), "channel_id": channel(n), "pack": pack }))
             .collect();
         Self::with(
-            &script::worker(&Pages::load(None, Default::default()).expect("built in")).expect("a script"),
+            &script::worker(&Pages::load(None, codeferry::front::face::Face::default()).expect("built in"))
+                .expect("a script"),
             &lanes,
         )
     }

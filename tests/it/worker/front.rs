@@ -49,7 +49,7 @@ fn a_page_is_in_the_browsers_language_as_the_relays_is() {
     for name in ["denied.pt-br.html", "denied.html", "success.fr.html"] {
         fs::write(folder.path().join(name), wipe).expect("written");
     }
-    let pages = Pages::load(Some(folder.path()), Default::default()).expect("they work");
+    let pages = Pages::load(Some(folder.path()), codeferry::front::face::Face::default()).expect("they work");
     let lanes = [json!({ "webhook_id": webhook(0), "pack": 18 })];
     let cloud = Cloud::with(&script::worker(&pages).expect("a script"), &lanes);
     let headers = [

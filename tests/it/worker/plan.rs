@@ -328,7 +328,7 @@ fn two_webhooks_of_one_channel_share_its_limit() {
     let lanes: Vec<_> = (0..2)
         .map(|n| json!({ "webhook_id": webhook(n), "channel_id": "1536000000000002000", "pack": 1 }))
         .collect();
-    let pages = codeferry::front::pages::Pages::load(None, Default::default()).expect("built in");
+    let pages = codeferry::front::pages::Pages::load(None, codeferry::front::face::Face::default()).expect("built in");
     let cloud = Cloud::with(&codeferry::relay::script::worker(&pages).expect("a script"), &lanes);
     for person in 0..60 {
         cloud.visit(
