@@ -113,6 +113,17 @@ known_faults! {
     WEBHOOK_FOREIGN "CF213" "A lane's webhook belongs to another application, which can post through it.",
         "Make a webhook of your own on the channel's page \"Integrations\".";
 
+    PROBE_REFUSED "CF220" "A probe cannot be posted through a lane's webhook.",
+        "Look at the lane's other lines: its webhook, its token, Discord's state.";
+    PROBE_NOT_SHOWN "CF221" "The channel's history does not show a probe.",
+        "Look at the lane's other lines: the webhook posts elsewhere, or the bot cannot read the history.";
+    PROBE_NOT_TAKEN "CF222" "The running service does not take a probe from the channel's history.",
+        "Restart the service: it runs with another CODEFERRY_RELAY_KEY, relay.bot_id or lane than `doctor` has read.";
+    PROBE_NO_GATEWAY "CF223" "A probe reaches the running service by the history, but not by the gateway.",
+        "Look in the service's log for the gateway's session; until it is there codes wait for intake.poll_every.";
+    PROBE_LEFT "CF224" "A probe cannot be removed from a lane's channel.",
+        "Remove the message by hand: no service makes a sign-in of it.";
+
     REDIRECT_DNS "CF300" "The redirect URI's host has no address.",
         "Correct discord.redirect_uri, or its DNS record.";
     REDIRECT_CLOSED "CF301" "Nothing answers at the redirect URI.",
@@ -130,6 +141,8 @@ known_faults! {
         "Correct webhook_id and CODEFERRY_WEBHOOK_TOKENS.";
     SINK_IN_LANE "CF402" "A sink posts results into a lane's channel, and they share its 30 messages a minute.",
         "Post results into another channel.";
+    SINK_TEST "CF403" "A receiver does not accept a signed test.",
+        "See what it answered; a 401 mostly means that it checks with another CODEFERRY_CALLBACK_SECRET.";
 
     NO_SERVICE "CF500" "No service answers at the control socket.",
         "Start it with `codeferry run`, or let control.socket be the same path for both.";

@@ -91,6 +91,10 @@ labels! {
         Malformed = "malformed",
         /// Not from a lane's webhook: a spoof, or talk.
         Foreign = "foreign",
+        /// A test of `doctor --probe`, brought by the gateway.
+        ProbeByGateway = "probe_by_gateway",
+        /// A test of `doctor --probe`, found in the history.
+        ProbeByHistory = "probe_by_history",
     }
 
     /// What a request for a link came to.

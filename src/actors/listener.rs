@@ -221,6 +221,19 @@ impl Listener {
                         name_blanks(channel, watched.blanks);
                     }
                 }
+                // It stays for `doctor` to see. One that was left behind goes as what cannot be read does.
+                Admission::Probe(carried) if source == Source::History => {
+                    if !lives {
+                        watched.set_unread(id, false);
+                        taken.push(carried);
+                    } else if watched.unread.insert(id) {
+                        metrics::message(MessageResult::ProbeByHistory);
+                    }
+                }
+                Admission::Probe(_) => {
+                    metrics::message(MessageResult::ProbeByGateway);
+                    self.read_channel(channel, ctx);
+                }
                 Admission::Carried { carried, faults } => {
                     if watched.memory.look(id) {
                         self.unreadable.name(&carried, faults, now);

@@ -14,6 +14,9 @@ pub struct Args {
     /// Ask the running service alone, and nobody else: for health checks
     #[arg(long)]
     pub quick: bool,
+    /// Also post a test message through each lane and a test result to each sink
+    #[arg(long, conflicts_with = "quick")]
+    pub probe: bool,
 }
 
 /// Where the ids stand in a line.
@@ -26,7 +29,13 @@ pub fn run(args: &Args, global: &Global) -> anyhow::Result<Exit> {
     let report = if args.quick {
         doctor::quick(&locator, &runtime)
     } else {
-        doctor::examine(&locator, machine::of_service, SystemClock::shared(), &runtime)
+        doctor::examine(
+            &locator,
+            machine::of_service,
+            SystemClock::shared(),
+            args.probe,
+            &runtime,
+        )
     };
     if global.json {
         out::json(&report.json())?;

@@ -17,6 +17,11 @@ use crate::port::sink::{Delivery, DeliveryAnswer, Sink};
 use crate::secret::CallbackSecret;
 use crate::time::SharedClock;
 
+/// Of the answer to a test so much is read.
+const LONGEST_ANSWER: usize = 1024 * 1024;
+/// And so much is shown.
+const SHOWN_OF_ANSWER: usize = 200;
+
 /// What the application answered.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct HttpReply {
@@ -67,8 +72,38 @@ impl HttpSink {
         })
     }
 
+    /// The headers of the specification; `None` where the body cannot be signed.
+    fn signed(&self, id: String, body: &str) -> Option<[(&'static str, String); 3]> {
+        let timestamp = self.clock.now().as_secs();
+        let signature = self.signer.sign(&id, timestamp, body.as_bytes()).ok()?;
+        Some([
+            ("webhook-id", id),
+            ("webhook-timestamp", timestamp.to_string()),
+            ("webhook-signature", signature),
+        ])
+    }
+
+    /// Posts a signed body once: the status, and how the answer begins.
+    pub async fn try_out(&self, id: &str, body: &str) -> Result<(u16, String), CallFailure> {
+        let headers = self.signed(id.to_owned(), body).unwrap_or_default();
+        let response = self.send(&headers, body).await?;
+        let status = response.status().as_u16();
+        let mut answer = http::read_capped(response, LONGEST_ANSWER).await?;
+        answer.truncate(SHOWN_OF_ANSWER);
+        let text = String::from_utf8_lossy(&answer).replace(char::is_control, " ");
+        Ok((status, text.trim().to_owned()))
+    }
+
     /// Posts a JSON body with these headers.
     pub async fn post(&self, headers: &[(&'static str, String)], body: &str) -> Result<HttpReply, CallFailure> {
+        let response = self.send(headers, body).await?;
+        Ok(HttpReply {
+            status: response.status().as_u16(),
+            retry_after: http::feedback(&response).retry_after(),
+        })
+    }
+
+    async fn send(&self, headers: &[(&'static str, String)], body: &str) -> Result<reqwest::Response, CallFailure> {
         let mut request = self
             .client
             .post(self.url.clone())
@@ -76,11 +111,7 @@ impl HttpSink {
         for (name, value) in headers {
             request = request.header(*name, value);
         }
-        let response = request.body(body.to_owned()).send().await?;
-        Ok(HttpReply {
-            status: response.status().as_u16(),
-            retry_after: http::feedback(&response).retry_after(),
-        })
+        Ok(request.body(body.to_owned()).send().await?)
     }
 }
 
@@ -88,19 +119,12 @@ impl Sink for HttpSink {
     fn deliver<'a>(&'a self, delivery: &'a Delivery, permit: Permit) -> LocalBoxFuture<'a, DeliveryAnswer> {
         drop(permit);
         async move {
-            let id = delivery.id.to_string();
-            let timestamp = self.clock.now().as_secs();
             let body = delivery.body.expose();
-            let Ok(signature) = self.signer.sign(&id, timestamp, body.as_bytes()) else {
+            let Some(headers) = self.signed(delivery.id.to_string(), body) else {
                 return DeliveryAnswer::Refused {
                     reason: "the result could not be signed".to_owned(),
                 };
             };
-            let headers = [
-                ("webhook-id", id),
-                ("webhook-timestamp", timestamp.to_string()),
-                ("webhook-signature", signature),
-            ];
             crash::point("deliver.http.before");
             let answer = self.post(&headers, body).await;
             crash::point("deliver.http.after");

@@ -247,6 +247,21 @@ impl LineFile {
     }
 }
 
+/// Appends one line that is no result, beside a service that may have the file open: nothing is cut off or remembered.
+pub fn append_test(path: &Path, line: &str) -> io::Result<()> {
+    make_folder(path)?;
+    let mut file = open(path)?;
+    if file.metadata()?.len() > 0 {
+        let mut last = [0];
+        file.seek(SeekFrom::End(-1))?;
+        file.read_exact(&mut last)?;
+        if last != *b"\n" {
+            return Err(io::Error::other("its last line is torn, or a result is being written"));
+        }
+    }
+    file.write_all(format!("{line}\n").as_bytes())
+}
+
 fn make_folder(path: &Path) -> io::Result<()> {
     path.parent()
         .filter(|p| !p.as_os_str().is_empty())

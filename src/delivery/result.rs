@@ -8,8 +8,10 @@ use serde_json::{Value, json};
 
 use crate::grant::Grant;
 use crate::grant::state::{Invitation, Settling};
+use crate::ids::GrantId;
 use crate::port::sink::Delivery;
 use crate::secret::PersonalData;
+use crate::time::Timestamp;
 
 /// What the configuration says about results.
 #[derive(Debug, Clone)]
@@ -85,6 +87,14 @@ impl ResultFormat {
             uncertain,
         }
     }
+}
+
+/// What `doctor --probe` sends: a result of nobody's sign-in.
+pub fn test(id: GrantId, now: Timestamp) -> String {
+    let at = now.to_string();
+    format!(
+        r#"{{"id":"{id}","type":"authorization.test","received_at":"{at}","settled_at":"{at}","state":{{"user_id":null,"purpose":null}},"scopes":[],"missing":[]}}"#
+    )
 }
 
 /// JSON on one line: outside strings a line break is white space, inside it is always escaped.

@@ -44,7 +44,7 @@ pub struct AuthorizationResult {
     pub missing: Vec<String>,
 }
 
-/// The outcomes that send a result.
+/// The outcomes that send a result, and the test.
 #[derive(Debug, Serialize, JsonSchema)]
 pub enum Kind {
     /// The user approved, and everything was fetched.
@@ -71,6 +71,9 @@ pub enum Kind {
     /// An operator dropped it.
     #[serde(rename = "authorization.dropped")]
     Dropped,
+    /// No sign-in: `codeferry doctor --probe` tests the receiver.
+    #[serde(rename = "authorization.test")]
+    Test,
 }
 
 /// What the link's state said.

@@ -242,6 +242,14 @@ impl Call {
         Self::new(Method::GET, Some(Route("webhook", webhook.0)), &path, false)
     }
 
+    /// `POST /webhooks/{id}/{token}?wait=true`.
+    pub fn webhook_post(webhook: WebhookId, token: &WebhookToken, body: &Value) -> Self {
+        let path = Zeroizing::new(format!("/webhooks/{webhook}/{}", token.expose()));
+        let mut call = Self::new(Method::POST, Some(Route("webhook post", webhook.0)), &path, false);
+        call.query = Some("wait=true".to_owned());
+        call.with_json(body)
+    }
+
     /// A call about one of a webhook's own messages; it needs no permission.
     pub fn webhook_message(method: Method, webhook: WebhookId, token: &WebhookToken, message: MessageId) -> Self {
         let path = Zeroizing::new(format!("/webhooks/{webhook}/{}/messages/{message}", token.expose()));

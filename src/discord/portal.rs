@@ -12,7 +12,7 @@ use super::api_base::ApiBase;
 use super::bot::id_of;
 use super::bot_call::{Call, Caller, Route, odd};
 use crate::http::SetupError;
-use crate::ids::{ApplicationId, ChannelId, GuildId, UserId, WebhookId};
+use crate::ids::{ApplicationId, ChannelId, GuildId, MessageId, UserId, WebhookId};
 use crate::permission::{Overwrite, Permissions, Role};
 use crate::port::discord::BotError;
 use crate::rate::feedback::HttpFeedback;
@@ -173,6 +173,28 @@ impl Portal {
             channel: ChannelId(channel),
             application: id_of(record.get("application_id")).map(ApplicationId),
         })
+    }
+
+    /// Posts through a webhook.
+    pub async fn post(&self, webhook: WebhookId, token: &WebhookToken, body: &Value) -> Result<MessageId, BotError> {
+        let posted = self.caller.json(Call::webhook_post(webhook, token, body)).await?;
+        let id = id_of(posted.get("id")).ok_or_else(|| odd("the posted message has no id"))?;
+        Ok(MessageId(id))
+    }
+
+    /// Whether a channel's history shows a message.
+    pub async fn shows(&self, channel: ChannelId, message: MessageId) -> Result<bool, BotError> {
+        let path = format!("/channels/{channel}/messages");
+        let mut call = Call::as_bot(Method::GET, Route("messages", channel.0), &path);
+        call.query = Some(format!("limit=1&after={}", message.0 - 1));
+        let shown = self.caller.json(call).await?;
+        Ok(id_of(shown.pointer("/0/id")) == Some(message.0))
+    }
+
+    /// Removes a webhook's own message.
+    pub async fn remove(&self, webhook: WebhookId, token: &WebhookToken, message: MessageId) -> Result<(), BotError> {
+        let call = Call::webhook_message(Method::DELETE, webhook, token, message);
+        self.caller.call(call).await.map(|_| ())
     }
 
     /// `GET /guilds/{id}`: whether the bot is in it.

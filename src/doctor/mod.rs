@@ -1,10 +1,11 @@
 //! Looks at a whole set-up and says what is wrong, with its cure. It stops at nothing, spends no code, changes nothing and
-//! begins no gateway session; nothing that it says is secret.
+//! begins no gateway session; nothing that it says is secret. Only `probe` posts.
 
 mod application;
 mod lanes;
 mod local;
 mod outside;
+mod probe;
 mod service;
 
 use serde_json::{Value, json};
@@ -173,11 +174,12 @@ pub fn quick(locator: &Locator, runtime: &Runtime) -> Report {
     }
 }
 
-/// Looks at everything. `machine` says what this machine would refuse of a configuration.
+/// Looks at everything, and tries lanes and sinks out where it `probes`. `machine` says what this machine would refuse of a configuration.
 pub fn examine(
     locator: &Locator,
     machine: fn(&Config) -> Vec<Trouble>,
     clock: SharedClock,
+    probes: bool,
     runtime: &Runtime,
 ) -> Report {
     let (config, secrets, errors) = crate::config::look(locator, machine);
@@ -211,16 +213,21 @@ pub fn examine(
         base,
         clock,
     };
-    checks.extend(runtime.block_on(ask(&patient)));
+    checks.extend(runtime.block_on(ask(&patient, probes)));
     Report(checks)
 }
 
-async fn ask(patient: &Patient<'_>) -> Vec<Check> {
+async fn ask(patient: &Patient<'_>, probes: bool) -> Vec<Check> {
     let (mut checks, application) = application::look(patient).await;
     checks.extend(lanes::look(patient, application.as_ref()).await);
     checks.extend(outside::look(patient).await);
-    if crate::store::is_in_use(&patient.config.journal.path) {
+    let runs = crate::store::is_in_use(&patient.config.journal.path);
+    if runs {
         checks.extend(service::look(patient.config).await);
+    }
+    if probes {
+        checks.extend(probe::lanes(patient, application.as_ref(), runs).await);
+        checks.extend(probe::sinks(patient).await);
     }
     checks
 }

@@ -7,6 +7,7 @@ use crate::config::Config;
 use crate::control::Ask;
 use crate::control::client::ControlClient;
 use crate::known_fault as known;
+use crate::metrics::MessageResult;
 
 pub(super) async fn look(config: &Config) -> Vec<Check> {
     let Some(socket) = &config.control.socket else {
@@ -25,6 +26,17 @@ pub(super) async fn look(config: &Config) -> Vec<Check> {
         Ok(Err(refusal)) => vec![Check::fail(&known::NO_SERVICE, "service", refusal.to_string())],
         Ok(Ok(stats)) => of_stats(&stats),
     }
+}
+
+/// How many probes the service has seen: by the gateway, and in the history. `None` where it does not answer.
+pub(super) async fn probes_seen(config: &Config) -> Option<(u64, u64)> {
+    let client = ControlClient::new(config.control.socket.as_ref()?).ok()?;
+    let stats = client.ask(&Ask::Stats).await.ok()?.ok()?;
+    let count = |result: MessageResult| stats["messages"][result.name()].as_u64();
+    Some((
+        count(MessageResult::ProbeByGateway)?,
+        count(MessageResult::ProbeByHistory)?,
+    ))
 }
 
 fn of_stats(stats: &Value) -> Vec<Check> {

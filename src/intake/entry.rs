@@ -16,6 +16,16 @@ pub struct Entry {
     pub state: Option<RawState>,
 }
 
+/// The error in place of a code by which `doctor --probe` marks a line of its own.
+pub const PROBE: &str = "codeferry_probe";
+
+impl Entry {
+    /// Whether it is no redirect but a test of the way: it becomes no grant.
+    pub fn is_probe(&self) -> bool {
+        self.state.is_none() && self.result.as_ref().is_err_and(|error| error.as_str() == PROBE)
+    }
+}
+
 /// What a message says.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Parsed {

@@ -3,7 +3,7 @@
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 
-use super::entry::{Entry, Malformed, Parsed, is_code, is_state};
+use super::entry::{Entry, Malformed, PROBE, Parsed, is_code, is_state};
 use super::hash::{hmac_sha256, verify};
 use crate::grant::Reason;
 use crate::ids::UserId;
@@ -120,6 +120,16 @@ pub fn encode(bot: UserId, redirects: &[Redirect], relay_key: &Key) -> String {
     text.push_str("m1 ");
     text.push_str(&URL_SAFE_NO_PAD.encode(mac));
     text
+}
+
+/// Writes a message that tests the way and brings no redirect.
+pub fn encode_probe(bot: UserId, now: Timestamp, relay_key: &Key) -> String {
+    let probe = Redirect {
+        time: now.as_secs(),
+        result: Err(PROBE.to_owned()),
+        state: None,
+    };
+    encode(bot, &[probe], relay_key)
 }
 
 /// What a message has besides its lines.

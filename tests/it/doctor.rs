@@ -1,6 +1,7 @@
 //! `doctor`: each mistake of a set-up is named by its id, and nothing where nothing is wrong.
 
 mod mistakes;
+mod probe;
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -114,20 +115,36 @@ impl SetUp {
         self.site.variables.remove("CODEFERRY_WEBHOOK_TOKENS");
     }
 
+    fn write(&self) {
+        fs::write(self.site.file(), &self.text).expect("written");
+    }
+
     /// What `doctor` finds: the exit code, and what is not fine.
     fn examined(&self) -> (i32, Vec<Value>) {
-        fs::write(self.site.file(), &self.text).expect("written");
-        let output = self.site.codeferry(&["doctor", "--json"]);
+        let (code, mut checks) = self.report(&["doctor", "--json"]);
+        checks.retain(|check| !check["id"].is_null());
+        (code, checks)
+    }
+
+    /// All that `doctor --probe` says.
+    fn probed(&self) -> (i32, Vec<Value>) {
+        self.report(&["doctor", "--probe", "--json"])
+    }
+
+    fn report(&self, arguments: &[&str]) -> (i32, Vec<Value>) {
+        self.write();
+        let output = self.site.codeferry(arguments);
         let code = output.status.code().expect("it ends by itself");
         let said = String::from_utf8_lossy(&output.stdout).into_owned();
-        let report: Value = serde_json::from_str(&said).unwrap_or_else(|error| panic!("{error}: {output:?}"));
+        let mut report: Value = serde_json::from_str(&said).unwrap_or_else(|error| panic!("{error}: {output:?}"));
         for secret in self.site.variables.values().filter(|value| value.len() > 30) {
             assert!(!said.contains(secret.as_str()), "a secret is shown: {said}");
         }
         assert_eq!(report["ok"], code == 0, "{said}");
-        let checks = report["checks"].as_array().expect("a list").iter();
-        let wrong = checks.filter(|check| !check["id"].is_null()).cloned();
-        (code, wrong.collect())
+        let Value::Array(checks) = report["checks"].take() else {
+            panic!("no list: {said}");
+        };
+        (code, checks)
     }
 }
 

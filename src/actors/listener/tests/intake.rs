@@ -48,6 +48,39 @@ fn a_message_is_counted_and_named_once_however_often_it_is_read() {
 }
 
 #[test]
+fn a_probe_becomes_no_grant_is_counted_once_for_each_way_and_is_left_to_whoever_posted_it() {
+    let recorder = PrometheusBuilder::new().build_recorder();
+    ::metrics::with_local_recorder(&recorder, || {
+        paused(|| async {
+            let site = Site::listening(&Options::default());
+            let probe = site.put(START, Some(WEBHOOK), v1::encode_probe(BOT, START, &key()));
+            site.bring(probe).await;
+            let beside = site.put(
+                START,
+                Some(WEBHOOK),
+                packed(&[Err("codeferry_probe"), Ok("code-number-00000001")]),
+            );
+            site.bring(beside).await;
+            sleep(5 * POLL).await;
+            assert_eq!(site.received().await, 1, "the code beside a probe");
+            assert!(
+                site.outside.removals.borrow().is_empty(),
+                "whoever posted it removes it"
+            );
+            site.outside.messages.borrow_mut().remove(&probe);
+            site.put(site.clock.now(), None, "talk".to_owned());
+            sleep(2 * POLL).await;
+            assert!(site.cursor().await >= Some(probe), "the cursor goes on");
+        });
+    });
+    let counted = recorder.handle().render();
+    for (result, count) in [("probe_by_gateway", 1), ("probe_by_history", 1), ("accepted", 1)] {
+        let line = format!("codeferry_messages_total{{result=\"{result}\"}} {count}");
+        assert!(counted.lines().any(|l| l == line), "`{line}` is missing in:\n{counted}");
+    }
+}
+
+#[test]
 fn nothing_is_taken_while_the_disk_is_nearly_full_and_all_of_it_afterwards() {
     let log = logged(|| {
         paused(|| async {

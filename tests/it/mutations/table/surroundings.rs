@@ -244,6 +244,22 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         caught_by: "service::control::a_file_that_is_no_socket_is_not_removed_for_one",
     },
     Mutation {
+        breaks: "a probe becomes a grant",
+        file: "src/intake/entry.rs",
+        find: "self.state.is_none() && self.result",
+        replace: "self.state.is_some() && self.result",
+        target: Target::Lib,
+        caught_by: "actors::listener::tests::intake::a_probe_becomes_no_grant_is_counted_once_for_each_way_and_is_left_to_whoever_posted_it",
+    },
+    Mutation {
+        breaks: "a probe stays in the channel",
+        file: "src/doctor/probe.rs",
+        find: "self.patient.portal.remove(webhook, self.token, posted).await",
+        replace: "self.patient.portal.remove(webhook, self.token, MessageId(posted.0 + 1)).await",
+        target: Target::It,
+        caught_by: "doctor::probe::a_probe_is_taken_by_gateway_and_history_becomes_no_grant_and_leaves_the_channel_empty",
+    },
+    Mutation {
         breaks: "each actor wakes an idle service by itself",
         file: "src/time.rs",
         find: "if last > Instant::now() { last } else { moment }",
