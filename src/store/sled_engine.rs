@@ -3,12 +3,16 @@
 //! What sled does not do is done around it, each point from a measured failure: its flush stops at the page cache (own
 //! `fdatasync`), values above a quarter of a segment become files that it never syncs (they are split into pieces), a kill
 //! while it opens can make it unopenable (torn snapshots are removed), it panics on damage (caught where a store is
-//! opened), and it deadlocks under transactions from several threads (one thread owns it). That it loses records silently
+//! opened), after a failed call it may wait for ever (its calls have a limit), and it deadlocks under transactions from
+//! several threads (one thread owns it). That it loses records silently
 //! after damage is found one layer above, by the digest in `write_ahead.rs`.
 
 use std::fs::{self, File};
 use std::io;
+use std::panic::resume_unwind;
 use std::path::{Path, PathBuf};
+use std::sync::mpsc::{RecvTimeoutError, sync_channel};
+use std::thread;
 use std::time::Duration;
 
 use rustix::fs::{FlockOperation, flock};
@@ -32,6 +36,10 @@ const FILES: [&str; 2] = ["db", "conf"];
 /// was dropped.
 const RELEASE_TRIES: u32 = 500;
 const RELEASE_EVERY: Duration = Duration::from_millis(10);
+/// How long opening the engine may take. A journal of the largest size opens in seconds.
+const OPENS_WITHIN: Duration = Duration::from_mins(1);
+/// How long a flush may take. While the service runs, the committer's watchdog has given up before.
+const FLUSHES_WITHIN: Duration = Duration::from_secs(30);
 
 /// sled, with a second handle of its file for syncing.
 pub struct SledEngine {
@@ -55,7 +63,8 @@ impl SledEngine {
             .segment_size(SEGMENT);
         let mut tries = 0;
         let db = loop {
-            match config.open() {
+            let config = config.clone();
+            match within(OPENS_WITHIN, "open the engine", move || config.open())? {
                 // Sled wraps the cause; only the text tells it.
                 Err(sled::Error::Io(e)) if e.to_string().contains("WouldBlock") => {
                     if tries == RELEASE_TRIES {
@@ -116,6 +125,12 @@ impl SledEngine {
         Ok(false)
     }
 
+    fn flush(&self) -> Result<(), StoreError> {
+        let db = self.db.clone();
+        let flushed = within(FLUSHES_WITHIN, "flush", move || db.flush())?;
+        flushed.map(drop).map_err(|e| failed("flush", &e))
+    }
+
     /// The piece of a value, and how many pieces the value has.
     fn piece(&self, key: &[u8], n: u16) -> Result<Option<(u16, sled::IVec)>, StoreError> {
         let Some(stored) = self.db.get(piece_key(key, n)).map_err(|e| failed("read", &e))? else {
@@ -163,7 +178,7 @@ impl Engine for SledEngine {
         self.db
             .apply_batch(writes)
             .map_err(|e| failed("apply a transaction", &e))?;
-        self.db.flush().map_err(|e| failed("flush", &e))?;
+        self.flush()?;
         self.disk
             .sync_data(&self.file)
             .map_err(|e| StoreError::io("failed to sync the engine's file", &e))
@@ -232,7 +247,31 @@ impl Engine for SledEngine {
     }
 
     fn close(self: Box<Self>) -> Result<(), StoreError> {
-        self.db.flush().map(drop).map_err(|e| failed("flush", &e))
+        self.flush()
+    }
+}
+
+/// Makes a call that may never return. What hangs is left to the end of the process.
+fn within<T: Send + 'static>(
+    limit: Duration,
+    what: &str,
+    call: impl FnOnce() -> T + Send + 'static,
+) -> Result<T, StoreError> {
+    let (sends, answer) = sync_channel(1);
+    let made = thread::Builder::new().name("engine".to_owned()).spawn(move || {
+        let _ = sends.send(call());
+    });
+    let thread = made.map_err(|e| StoreError::io(format!("failed to {what}"), &e))?;
+    match answer.recv_timeout(limit) {
+        Ok(answer) => Ok(answer),
+        Err(RecvTimeoutError::Timeout) => Err(StoreError::io(
+            format!("failed to {what}"),
+            &io::ErrorKind::TimedOut.into(),
+        )),
+        Err(RecvTimeoutError::Disconnected) => match thread.join() {
+            Err(panic) => resume_unwind(panic),
+            Ok(()) => Err(StoreError::Panicked),
+        },
     }
 }
 
@@ -300,6 +339,22 @@ mod tests {
         assert_eq!(engine.read(b'a', b"key").expect("reads"), None);
         assert_eq!(all(&mut engine, b'a'), []);
         assert_eq!(engine.db.len(), 1);
+    }
+
+    #[test]
+    fn a_call_that_never_returns_is_an_error_and_a_panic_stays_one() {
+        let hangs = within(Duration::from_millis(20), "flush", || {
+            loop {
+                thread::park();
+            }
+        });
+        let Err(StoreError::Io { what, kind, .. }) = hangs else {
+            panic!("it hangs");
+        };
+        assert_eq!((what.as_str(), kind), ("failed to flush", io::ErrorKind::TimedOut));
+        assert_eq!(within(Duration::from_mins(1), "flush", || 7), Ok(7));
+        let panics = std::panic::catch_unwind(|| within(Duration::from_mins(1), "flush", || panic!("damage")));
+        assert_eq!(panics.unwrap_err().downcast_ref::<&str>(), Some(&"damage"));
     }
 
     #[test]
