@@ -24,22 +24,22 @@ macro_rules! described {
 
 described! {
     MESSAGES = describe_counter "codeferry_messages_total",
-        "Messages read in the lanes' channels, by what became of them.";
+        "Messages read in the lanes' channels, by result.";
     UNREADABLE = describe_counter "codeferry_unreadable_messages_total",
         "Messages of the lanes' own webhooks that could not be read, by lane and cause.";
     RECEIVED = describe_counter "codeferry_grants_received_total", "Grants journalled.";
     CLOSED = describe_counter "codeferry_grants_closed_total", "Grants closed, by outcome.";
-    ATTEMPTS = describe_counter "codeferry_attempts_total", "Outside calls of the stages, by how they ended.";
+    ATTEMPTS = describe_counter "codeferry_attempts_total", "Outbound calls of the stages, by result.";
     GIVEN_UP = describe_counter "codeferry_deliveries_given_up_total", "Deliveries given up, by sink.";
     PRESENTED = describe_histogram "codeferry_posted_to_presented_seconds", "A code's age when it was presented.";
     REVOKED = describe_histogram "codeferry_posted_to_revoked_seconds",
         "From a code's posting to the end of its token.";
-    OPEN = describe_gauge "codeferry_open_grants", "Open grants, by where they stand.";
-    LINKS = describe_counter "codeferry_links_total", "Links asked for, by what came of it.";
+    OPEN = describe_gauge "codeferry_open_grants", "Open grants, by state.";
+    LINKS = describe_counter "codeferry_links_total", "Requests for a link, by result.";
     OUTSTANDING = describe_gauge "codeferry_links_outstanding", "Links that hold a place.";
-    COMMANDS = describe_counter "codeferry_commands_total", "Uses of the slash command, by what was answered.";
+    COMMANDS = describe_counter "codeferry_commands_total", "Uses of the slash command, by answer.";
     CALLBACKS = describe_counter "codeferry_callbacks_total",
-        "Callbacks that direct intake met, by what became of them; denied are among the accepted, limited among the unsigned.";
+        "Callbacks to direct intake, by result; denied ones count as accepted too, limited ones as unsigned too.";
     SPENT = describe_gauge "codeferry_budget_spent",
         "Spent of a budget: webhook in a minute, global and oauth in a second, invalid_requests in ten minutes.";
 }

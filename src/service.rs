@@ -173,7 +173,7 @@ pub async fn learn_face(face: Face, config: &Config, application: &ApplicationFa
 }
 
 fn no_client(error: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Failure {
-    Failure::new(Exit::Usage, "an HTTP client cannot be made").source(error)
+    Failure::new(Exit::Usage, "the HTTP client cannot be created").source(error)
 }
 
 fn bot_api(secrets: &Secrets, base: &ApiBase, feedback: mpsc::Sender<HttpFeedback>) -> Result<HttpBotApi, Failure> {

@@ -106,14 +106,14 @@ impl CommandResponder {
 impl Desk {
     async fn serve(&self, used: &CommandUse) -> CommandAnswer {
         if self.is_over(used) {
-            tracing::info!(interaction = %used.id, "a command was used too long ago to be answered");
+            tracing::info!(interaction = %used.id, "a command older than 3 s was ignored: Discord no longer accepts an answer");
             return CommandAnswer::TooLate;
         }
         let Some(phrases) = Phrases::choose(&self.phrases, &used.locale) else {
             return CommandAnswer::Lost;
         };
         let Some(purpose) = self.purpose(used) else {
-            tracing::info!(interaction = %used.id, "a purpose was chosen that there is not any more");
+            tracing::info!(interaction = %used.id, "a command named a purpose that no longer exists");
             return match phrases.gone.fill(&[]) {
                 Ok(text) => {
                     self.answer(used, &Note { text, button: None }, CommandAnswer::Gone)
@@ -171,7 +171,7 @@ impl Desk {
                     code: ALREADY_ACKNOWLEDGED,
                 }) => return meant,
                 Err(BotError::NotFound { .. }) => {
-                    tracing::debug!(interaction = %used.id, "the answer to a command came too late");
+                    tracing::debug!(interaction = %used.id, "Discord no longer accepted the answer to a command");
                     return CommandAnswer::TooLate;
                 }
                 Err(BotError::Transient(Later { after, reason })) => {
@@ -183,7 +183,7 @@ impl Desk {
                     tokio::time::sleep(wait).await;
                 }
                 Err(error) => {
-                    tracing::error!(interaction = %used.id, %error, "the answer to a command was refused");
+                    tracing::error!(interaction = %used.id, %error, "Discord refused the answer to a command");
                     return CommandAnswer::Lost;
                 }
             }
@@ -202,7 +202,7 @@ impl Desk {
 
 /// Every text was tried out when the configuration was checked.
 fn not_filled_in(error: &TextError) -> CommandAnswer {
-    tracing::error!(%error, "a text of the command could not be filled in");
+    tracing::error!(%error, "a text of the command could not be rendered");
     CommandAnswer::Lost
 }
 
@@ -223,7 +223,7 @@ impl StreamHandler<CommandUse> for CommandResponder {
             return;
         }
         if self.waiting.len() >= WAITING {
-            tracing::warn!("more people use the command than can be answered");
+            tracing::warn!("too many commands at once: some are not answered");
             metrics::command_answered(CommandAnswer::Lost);
             return;
         }

@@ -366,7 +366,7 @@ impl Governor {
         if let Some((target, until)) = self.budgets.observe(answer, charged, now) {
             let until = self.told(until);
             match target {
-                Target::Everything => tracing::warn!(%until, "discord's edge refuses this address: no calls"),
+                Target::Everything => tracing::warn!(%until, "Discord's edge blocks this address: calls pause"),
                 Target::Global => tracing::warn!(%until, "the global rate limit was hit"),
                 _ if answer.status == 429 => tracing::warn!(budget = ?target, %until, "a rate limit was hit"),
                 _ => tracing::debug!(budget = ?target, %until, "a rate limit is spent"),
@@ -375,9 +375,9 @@ impl Governor {
         let open_until = self.budgets.breaker_open_until(now).map(|at| self.told(at));
         match open_until {
             Some(until) if !self.breaker_open => {
-                tracing::error!(%until, "too many refused requests in ten minutes: no calls, short of a ban of this address");
+                tracing::error!(%until, "too many invalid requests in ten minutes: calls pause before Discord bans this address");
             }
-            None if self.breaker_open => tracing::info!("few enough refused requests again: calls go on"),
+            None if self.breaker_open => tracing::info!("invalid requests are below the limit again: calls resume"),
             _ => {}
         }
         self.breaker_open = open_until.is_some();

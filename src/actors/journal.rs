@@ -127,7 +127,7 @@ impl Journal {
 
     fn fail(&mut self, error: &StoreError) {
         if self.failed.is_none() {
-            tracing::error!(%error, "the store failed: no more work is begun");
+            tracing::error!(%error, "the store failed: no new work is started");
             self.failed = Some(error.clone());
         }
     }
@@ -268,7 +268,7 @@ impl<S: Step> Handler<Claim<S>> for Journal {
         let lease = move |grant: &Grant, data| {
             let work = S::work(grant, data);
             if work.is_none() {
-                tracing::error!(grant.id = %grant.id, step = task.name(), "a grant wants a step for which it holds nothing: a bug");
+                tracing::error!(grant.id = %grant.id, step = task.name(), "bug: a grant is due for a step, but lacks what the step needs");
             }
             let (grant, at_once) = (grant.id, false);
             work.map(|work| Lease {
@@ -351,7 +351,7 @@ impl Handler<Report> for Journal {
         } = report;
         if matches!(event, Event::CredentialsRefused) && !self.exchange_paused {
             tracing::error!(
-                "Discord refused the application's credentials (invalid_client): no code is presented until they work; \
+                "Discord refused the application's credentials (invalid_client): no code is presented until Discord accepts them; \
                  check discord.application_id and CODEFERRY_CLIENT_SECRET"
             );
             self.exchange_paused = true;
@@ -370,7 +370,7 @@ impl Handler<Report> for Journal {
                 Box::pin(async move { durable.wait().await.map(|()| Reported::Kept) })
             }
             Err(illegal) => {
-                tracing::warn!(grant.id = %grant, %illegal, "a report came too late");
+                tracing::warn!(grant.id = %grant, %illegal, "a step's result arrived too late");
                 Box::pin(async { Ok(Reported::TooLate) })
             }
         }

@@ -256,7 +256,7 @@ impl Listener {
         let ids: Vec<_> = taken.iter().map(|c| (c.channel, c.message)).collect();
         let appended = self.journal.send(Append(taken)).into_actor(self);
         Box::pin(appended.map(move |outcome, listener, ctx| {
-            let outcome = outcome.unwrap_or_else(|_| Err(JournalError::Refused("the journal is gone".to_owned())));
+            let outcome = outcome.unwrap_or_else(|_| Err(JournalError::Refused("the journal has ended".to_owned())));
             let kept = listener.appended(&ids, outcome);
             listener.remove_source_messages(ctx);
             kept
@@ -329,11 +329,11 @@ impl Listener {
                 self.read_all(ctx);
             }
             GatewayNote::Disconnected(why) => {
-                tracing::warn!(%why, "the gateway's connection is gone and will be made again");
+                tracing::warn!(%why, "the gateway disconnected: reconnecting");
             }
             GatewayNote::HistoryOnly(why) => {
                 let every_s = self.settings.poll_every.as_secs();
-                tracing::error!(%why, every_s, "no gateway: codes come from the history alone, and slash commands are not answered");
+                tracing::error!(%why, every_s, "no gateway connection: codes are read from the channels' history alone, and slash commands are not answered");
                 (self.settings.on_ready)();
             }
             GatewayNote::Fatal { code } => (self.settings.on_fatal)(Fatal::Gateway(code)),
@@ -355,7 +355,7 @@ impl Actor for Listener {
             if let Some(by_ms) = watch.jumped() {
                 tracing::warn!(
                     by_ms,
-                    "this machine slept, or its clock was set: the history is read, and tells the time"
+                    "this machine was suspended, or its clock was set: the history is read, and its answer corrects the time"
                 );
                 listener.read_all(ctx);
             }

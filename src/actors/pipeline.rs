@@ -152,7 +152,7 @@ impl Pipeline {
         }
         if let Some(error) = self.store.health().error() {
             if error == StoreError::Hung {
-                tracing::error!("a commit hangs: the process ends before more is begun");
+                tracing::error!("a commit hangs: the process ends before it starts more work");
             }
             self.end(Ended::Store(error));
         }
@@ -162,7 +162,7 @@ impl Pipeline {
             }
             tracing::error!(
                 step = kept.task.name(),
-                "a stage died: its leases are released and it is built anew"
+                "a stage died: its leases are released and it is restarted"
             );
             let release = self.journal.send(ReleaseStage(kept.task));
             kept.running = (kept.make)();
@@ -182,7 +182,7 @@ impl Pipeline {
             match probed.map(|answer| answer.outcome) {
                 Ok(RevokeAnswer::CredentialsRefused) => {}
                 Ok(RevokeAnswer::Revoked | RevokeAnswer::Later(_)) => drop(journal.send(ResumeExchange).await),
-                Err(_) => tracing::error!("the probe of the application's credentials panicked: it is made again"),
+                Err(_) => tracing::error!("the probe of the application's credentials panicked: retrying"),
             }
         };
         ctx.spawn(probe.into_actor(self).map(|(), _, _| ()));

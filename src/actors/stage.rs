@@ -177,7 +177,7 @@ async fn run<S: Step>(
     permit.spend();
     let performed = AssertUnwindSafe(step.perform(&work, permit)).catch_unwind().await;
     let performed = performed.unwrap_or_else(|_| {
-        tracing::error!(grant.id = %grant, step = task.name(), "a step panicked: it counts as an attempt");
+        tracing::error!(grant.id = %grant, step = task.name(), "a step panicked: this counts as a failed attempt");
         step.after_panic(&work)
     });
     let held = S::token_of(&performed.event);
@@ -194,7 +194,7 @@ async fn run<S: Step>(
     let report = Box::pin(async move {
         let kept = matches!(told.await, Ok(Ok(Reported::Kept)));
         if let Some(token) = held.filter(|_| !kept) {
-            tracing::warn!(grant.id = %grant, "a token could not be stored: it is revoked at once");
+            tracing::warn!(grant.id = %grant, "a token could not be stored: revoking it now");
             // A panic here would end the calls of all the others as well.
             if AssertUnwindSafe(step.abandon(token)).catch_unwind().await.is_err() {
                 tracing::error!(grant.id = %grant, "the revocation of a token that could not be stored panicked");

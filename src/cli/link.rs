@@ -43,7 +43,7 @@ pub fn run(args: &Args, global: &Global) -> anyhow::Result<Exit> {
     let link = source.link(&request, &minter, nonce)?;
     tell(&link, args, global)?;
     if matches!(source, Source::Stopped(_)) {
-        out::say("codeferry: the service does not run: start it before the link is used, or its code is lost");
+        out::say("codeferry: the service is not running: start it before the link is used, or its code is lost");
     }
     Ok(Exit::Fine)
 }

@@ -4,7 +4,7 @@ use std::io::{self, IsTerminal as _, Write as _};
 
 /// The reader of stdout has gone. No failure: the process exits with 0.
 #[derive(Debug, thiserror::Error)]
-#[error("the reader of the output has gone")]
+#[error("the reader of the output closed it")]
 pub struct ReaderGone;
 
 /// Prints a line to stderr. One that is closed is no failure, and `eprintln!` would panic.

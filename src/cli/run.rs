@@ -123,7 +123,7 @@ async fn serve(config: Config, secrets: Secrets, pages: Pages, global: &Global) 
                     }
                     Ok(Err(failure)) => break give_up(&service, failure, &config, &mut signals).await,
                     Err(_) => {
-                        let bug = Failure::new(Exit::Bug, "a task of the start has died");
+                        let bug = Failure::new(Exit::Bug, "a task of the start panicked");
                         break Err(bug.way_out("please report the log lines above"));
                     }
                 }

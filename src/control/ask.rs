@@ -110,7 +110,7 @@ impl Refusal {
     pub fn no_such_grant(id: GrantId) -> Self {
         Self::new(
             404,
-            format!("there is no grant {id}: it was never here, or is past journal.closed_retention"),
+            format!("there is no grant {id}: it never existed, or it closed longer than journal.closed_retention ago"),
         )
     }
 
@@ -128,7 +128,7 @@ impl Refusal {
         let Event::Requeued { sink } = event else {
             return Self::new(
                 409,
-                format!("grant {id} is in a call just now: try again in some seconds"),
+                format!("grant {id} has a call under way: try again in a few seconds"),
             );
         };
         let known: Vec<_> = view.deliveries.keys().map(|name| format!("`{name}`")).collect();
@@ -143,7 +143,10 @@ impl Refusal {
                     .iter()
                     .map(|(sink, state)| format!("`{sink}` {}", state.replace('_', " ")));
                 let all: Vec<_> = all.collect();
-                format!("grant {id} has no parked delivery that can be made: {}", all.join(", "))
+                format!(
+                    "grant {id} has no parked delivery that can be retried: {}",
+                    all.join(", ")
+                )
             }
             Some((sink, None)) => format!("grant {id} has no delivery to `{sink}`: it has {}", known.join(", ")),
             Some((sink, Some("owed"))) => match view.next_attempts.get(&format!("deliver {sink}")) {
@@ -159,7 +162,7 @@ impl Refusal {
 
     /// The grant is closed: there is nothing left to requeue or drop.
     pub fn closed(id: GrantId) -> Self {
-        Self::new(409, format!("grant {id} is closed: nothing can be done to it any more"))
+        Self::new(409, format!("grant {id} is closed and cannot be changed any more"))
     }
 }
 

@@ -166,7 +166,7 @@ pub struct Found {
 
 /// The route of a method and a path.
 pub fn find(method: &str, path: &str) -> Result<Found, Refusal> {
-    let nothing = || Refusal::new(404, "there is nothing here: `GET /v1/openapi.json` lists the paths");
+    let nothing = || Refusal::new(404, "no such path: `GET /v1/openapi.json` lists the paths");
     let mut allowed = Vec::new();
     for route in ROUTES {
         let Some(id) = matches(route.path, path) else { continue };

@@ -92,12 +92,12 @@ impl Sink for JsonLines {
                 uncertain: false,
             };
             if self.orders.send(Order::Write(line)).await.is_err() {
-                return failed("the file's writer is gone");
+                return failed("the thread that writes the file has ended");
             }
             match written.await {
                 Ok(Ok(())) => DeliveryAnswer::Delivered,
                 Ok(Err(reason)) => failed(reason),
-                Err(_) => failed("the file's writer is gone"),
+                Err(_) => failed("the thread that writes the file has ended"),
             }
         }
         .boxed_local()
@@ -143,10 +143,10 @@ impl LineFile {
             // With no line break in the whole tail the file is not ours to cut.
             if kept == 0 && from > 0 {
                 return Err(io::Error::other(
-                    "its last megabyte is one line: it is no file of results",
+                    "its last megabyte has no line break: this is not a results file",
                 ));
             }
-            tracing::warn!(file = %self.path.display(), bytes = tail.len() - kept, "a torn last line was cut off");
+            tracing::warn!(file = %self.path.display(), bytes = tail.len() - kept, "an incomplete last line was removed");
             self.file.set_len(from + kept as u64)?;
             self.file.sync_all()?;
         }
@@ -170,7 +170,7 @@ impl LineFile {
         if there.is_ok_and(|there| (there.dev(), there.ino()) == (open.dev(), open.ino())) {
             return Ok(());
         }
-        tracing::info!(file = %self.path.display(), "the file was moved or removed: results go into a new one");
+        tracing::info!(file = %self.path.display(), "the file was moved or removed: results go to a new one");
         self.reopen()
     }
 

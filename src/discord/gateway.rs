@@ -119,7 +119,7 @@ impl GatewaySession {
     pub async fn shutdown(self) {
         self.stop.send_replace(true);
         if timeout(SHUTDOWN_TIMEOUT, self.ended).await.is_err() {
-            tracing::debug!("the gateway's connection is left behind");
+            tracing::debug!("the gateway connection did not close in time and was abandoned");
         }
     }
 }
@@ -236,7 +236,7 @@ impl Gateway {
         };
         if place.starts_left.is_some_and(|left| left < KEPT_STARTS) {
             let left = place.starts_left.unwrap_or(0);
-            let why = format!("{left} of the gateway sessions that Discord allows the bot in a day are left");
+            let why = format!("{left} gateway sessions are left of those that Discord allows the bot in a day");
             self.tell(GatewayNote::HistoryOnly(why)).await?;
             sleep(place.reset_after.max(Duration::from_mins(1))).await;
             return Ok(None);
@@ -258,7 +258,7 @@ impl Gateway {
 
     async fn open(&self, url: &Url) -> Result<Connection, Cow<'static, str>> {
         let opened = timeout(CONNECT_TIMEOUT, Connection::open(self.caller.http(), url)).await;
-        opened.unwrap_or(Err("the gateway said nothing for 20 s".into()))
+        opened.unwrap_or(Err("the gateway did not answer within 20 s".into()))
     }
 
     /// What the start already asked, or what the API says now.
@@ -270,7 +270,7 @@ impl Gateway {
             Ok(place) => Ok(Some(place)),
             Err(error) => {
                 self.pace.trying(Instant::now());
-                let why = format!("Discord does not tell where the gateway is: {error}");
+                let why = format!("cannot get the gateway's address from Discord: {error}");
                 self.tell(GatewayNote::Disconnected(why.into())).await?;
                 Ok(None)
             }
@@ -311,7 +311,7 @@ impl Gateway {
             self.session = None;
         }
         if self.session.is_some() && self.failed_resumes == 0 {
-            tracing::info!(%why, "the gateway's connection is gone and the session is resumed");
+            tracing::info!(%why, "the gateway disconnected: resuming the session");
             return Ok(());
         }
         self.tell(GatewayNote::Disconnected(why)).await

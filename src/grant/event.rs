@@ -176,7 +176,7 @@ impl From<Uninvited> for Invitation {
 
 /// An event that cannot happen where the grant stands.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("event `{event}` cannot happen to grant {grant} in state `{state}`")]
+#[error("event `{event}` is not possible for grant {grant} in state `{state}`")]
 pub struct IllegalTransition {
     /// The grant.
     pub grant: GrantId,

@@ -96,7 +96,7 @@ fn proxy(variable: impl Fn(&str) -> Option<String>) -> Result<(), Failure> {
     }
     // Never the value: it may hold a password.
     Err(
-        Failure::new(Exit::Usage, format!("{name} names no proxy that can be used"))
+        Failure::new(Exit::Usage, format!("{name} is not the URL of a usable proxy"))
             .way_out("write for example http://proxy.example:3128 (http and https are known), or unset it"),
     )
 }

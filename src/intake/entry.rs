@@ -59,7 +59,7 @@ pub enum Malformed {
     #[error("version {0}, this program reads versions 0 and 1: update codeferry")]
     LaterVersion(u32),
     /// Its version is not among `intake.accept`.
-    #[error("version {0}, which intake.accept leaves out")]
+    #[error("version {0}, which intake.accept does not include")]
     VersionNotAccepted(u8),
     /// Version 0: what follows the mention is not one JSON object.
     #[error("not JSON")]
@@ -68,7 +68,7 @@ pub enum Malformed {
     #[error("no code")]
     NoCode,
     /// A field has the wrong type.
-    #[error("wrong type of a field")]
+    #[error("a field has the wrong type")]
     WrongType,
     /// A code is not 16 to 512 of `[A-Za-z0-9._~-]`.
     #[error("not a code")]
@@ -77,7 +77,7 @@ pub enum Malformed {
     #[error("no MAC line")]
     NoMac,
     /// Version 1: the MAC is wrong.
-    #[error("forged: the MAC fits no relay key of this service: give the relay the same CODEFERRY_RELAY_KEY")]
+    #[error("forged: the MAC matches no relay key of this service: give the relay the same CODEFERRY_RELAY_KEY")]
     Forged,
     /// Version 1: no redirect could be read.
     #[error("no readable line")]

@@ -100,7 +100,7 @@ pub trait LinkIssuer {
 pub enum NoLink {
     /// As many links are out as can be carried and exchanged in time, or the user has had as many as a user may. A place
     /// is kept; to be asked again after this.
-    #[error("no link is free for this user: a place is kept; try again in {} s, and within 30 s after that", .0.as_secs())]
+    #[error("no link is free for this user yet: a place is reserved; try again in {} s, and within 30 s after that", .0.as_secs())]
     Later(Duration),
     /// The service is stopping.
     #[error("the service is stopping: ask again when it runs")]

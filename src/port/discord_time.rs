@@ -11,7 +11,7 @@ pub fn correct(clock: &dyn Clock, answer: &HttpFeedback) {
     if let Some(skew_ms) = answer.skew_ms(clock.now() - since).filter(|ms| *ms != 0) {
         tracing::warn!(
             skew_ms,
-            "this machine's clock is not Discord's: codes are aged by Discord's"
+            "this machine's clock differs from Discord's: the age of codes is judged by Discord's"
         );
         clock.correct(skew_ms);
     }

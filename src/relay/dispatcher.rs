@@ -145,7 +145,7 @@ impl Dispatcher {
                 }
                 _ = upkeep.tick() => self.maintain(),
                 _ = look_at_clock.tick() => if let Some(by_ms) = watch.jumped() {
-                    tracing::warn!(by_ms, "this machine slept, or its clock was set: Discord is asked for the time");
+                    tracing::warn!(by_ms, "this machine was suspended, or its clock was set: Discord is asked for the time");
                     self.ask_the_time();
                 },
             }
@@ -162,7 +162,7 @@ impl Dispatcher {
         if !due.died.is_empty() {
             tracing::warn!(
                 codes = due.died.len(),
-                "codes expired before they could be posted: the service is told"
+                "codes expired before they could be posted: reporting them to the service"
             );
             self.parts.counts.expired.add_many(due.died.len());
             for line in &due.died {

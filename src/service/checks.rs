@@ -27,7 +27,7 @@ pub(super) async fn reached<T>(ask: impl AsyncFn() -> Result<T, BotError>) -> Re
                 tracing::warn!(
                     reason,
                     wait_s = wait.as_secs_f32(),
-                    "Discord cannot be reached and is tried again"
+                    "Discord cannot be reached: retrying"
                 );
                 tokio::time::sleep(wait).await;
                 wait = (wait * 2).min(Duration::from_secs(15));
@@ -120,7 +120,7 @@ async fn look_at(bot: &HttpBotApi, lane: &WatchedLane) -> Result<Vec<String>, Fa
     let mut not_fine = Vec::new();
     let mut unknown = |what: &str, later: Later| {
         not_fine.push(format!(
-            "lane {}: {what} could not be looked at ({})",
+            "lane {}: {what} could not be checked ({})",
             lane.lane, later.reason
         ));
     };
@@ -205,7 +205,7 @@ pub(super) async fn set_command(bot: Rc<HttpBotApi>, config: Config) -> Result<O
     match set(&bot).await {
         Ok(()) => Ok(None),
         Err(BotError::Transient(Later { reason, .. })) => {
-            tracing::warn!(reason, "the slash command could not be set and is tried again");
+            tracing::warn!(reason, "the slash command could not be set: retrying");
             tokio::task::spawn_local(async move {
                 if let Err(error) = reached(async || set(&bot).await).await {
                     tracing::error!(%error, "Discord refuses the slash command: users cannot use it until the next start");

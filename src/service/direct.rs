@@ -184,13 +184,13 @@ impl Shared {
             Ok(Ok(appended)) if appended.received > 0 => {
                 self.counts.accepted.add();
                 self.counts.denied.add_many(usize::from(denied));
-                tracing::info!(code = hash.short(), denied, "a callback is safe");
+                tracing::info!(code = hash.short(), denied, "a callback is on disk");
                 return CallbackAnswer::Safe;
             }
             Ok(Ok(_)) => return self.known().await,
             Ok(Err(JournalError::Full | JournalError::NoRoom)) => CallbackAnswer::Busy,
             Ok(Err(error)) => {
-                tracing::error!(%error, "a callback was not taken");
+                tracing::error!(%error, "a callback was not accepted");
                 CallbackAnswer::Failed
             }
             Err(_) => CallbackAnswer::Failed,
@@ -198,7 +198,7 @@ impl Shared {
         if taken == CallbackAnswer::Busy {
             self.counts.busy.add();
             if let Some(people) = self.busy.lock().await.tell() {
-                tracing::warn!(people, "people were sent away: the journal has no room");
+                tracing::warn!(people, "users were turned away: the journal is full");
             }
         }
         self.forget(nonce, hash).await;

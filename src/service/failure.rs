@@ -53,9 +53,9 @@ pub fn of_end(ended: Ended) -> Failure {
     match ended {
         Ended::Store(error) => {
             let advice = if error.is_disk_full() {
-                "free some room on the disk and start again; codes that came meanwhile are in the channel"
+                "free some room on the disk and start again; codes that arrived meanwhile are in the channel"
             } else {
-                "look at the disk, then start again; `codeferry debug verify` checks the journal"
+                "check the disk, then start again; `codeferry debug verify` checks the journal"
             };
             Failure::new(Exit::Store, "the journal cannot be written")
                 .source(error)

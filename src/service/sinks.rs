@@ -29,7 +29,7 @@ pub(super) async fn open(
     bot: &Rc<HttpBotApi>,
     clock: &SharedClock,
 ) -> Result<Vec<(String, Rc<dyn Sink>)>, Failure> {
-    let setup = |e| Failure::new(Exit::Usage, "an HTTP client cannot be made").source(e);
+    let setup = |e| Failure::new(Exit::Usage, "the HTTP client cannot be created").source(e);
     let timeout = config.stages.deliver.timeout;
     let tokens: &BTreeMap<WebhookId, _> = &secrets.webhook_tokens;
     let mut made: Vec<(String, Rc<dyn Sink>)> = Vec::new();

@@ -168,7 +168,7 @@ impl Fetch {
                 Err(deferred(after, reason))
             }
             FetchAnswer::Refused(reason) => {
-                tracing::warn!(resource = resource.name(), %reason, "a resource was refused: the result goes without it");
+                tracing::warn!(resource = resource.name(), %reason, "Discord refused a resource: the result omits it");
                 Ok(None)
             }
             FetchAnswer::Later(_) | FetchAnswer::Unauthorized => Ok(None),

@@ -97,7 +97,7 @@ impl Invite {
             Ok(note) => note,
             // The text was tried out when the configuration was checked.
             Err(error) => {
-                tracing::error!(%error, "the text of a new invitation could not be filled in");
+                tracing::error!(%error, "the text of a new invitation could not be rendered");
                 return Event::InvitationRefused(Uninvited::Failed).into();
             }
         };
@@ -128,7 +128,7 @@ fn deferred(after: Option<Duration>, reason: impl Into<String>) -> Performed {
 fn refused(work: &InviteWork, error: BotError) -> Performed {
     match error {
         BotError::Forbidden { code } if CLOSED.contains(&code) => {
-            tracing::info!(grant.id = %work.grant, "a person takes no direct messages, and was not invited anew");
+            tracing::info!(grant.id = %work.grant, "a user does not accept direct messages: no new invitation was sent");
             Event::InvitationRefused(Uninvited::Closed).into()
         }
         BotError::Transient(Later { after, reason }) => deferred(after, reason),

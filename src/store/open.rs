@@ -200,7 +200,7 @@ fn check_file_system(root: &Path, notices: &mut Vec<String>) -> Result<(), OpenE
             root.display()
         )),
         FileSystem::Unknown(kind) => notices.push(format!(
-            "`{}` is on a file system ({kind}) whose locks and syncs nobody has tried here",
+            "`{}` is on a file system ({kind}) on which codeferry has not been tested",
             root.display()
         )),
         FileSystem::Network(kind) => {
@@ -277,7 +277,7 @@ fn damaged(root: &Path, copied: bool, what: String, disk: &Disk) -> OpenError {
         what,
         kept_where: files::keep_evidence(root, copied, disk),
         cure: format!(
-            "restore the data folder from a backup, or move `{}` aside and start anew: codes that are still in the \
+            "restore the data folder from a backup, or move `{}` aside and start with an empty one: codes that are still in the \
              channel are then read again, but open grants are lost and their tokens live until they expire",
             root.display()
         ),

@@ -38,7 +38,7 @@ pub(super) enum SealError {
     #[error("unknown envelope version {0}")]
     Version(u8),
     /// The tag does not fit.
-    #[error("the tag does not fit key and content")]
+    #[error("the tag does not match key and content")]
     Tag,
     /// The system gave no random bytes.
     #[error("no random bytes")]

@@ -26,7 +26,7 @@ impl Write for Patient {
         }
         if lost > 0 {
             LOST.store(0, Ordering::Relaxed);
-            let what = "lines of the log are lost: nobody read them";
+            let what = "log lines were dropped: nothing reads stderr fast enough";
             if line.starts_with(b"{") {
                 writeln!(
                     stderr,

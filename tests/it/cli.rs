@@ -220,7 +220,7 @@ fn a_link_is_signed_for_one_person_and_a_lane() {
         "{out}"
     );
     assert!(
-        err.starts_with("valid until ") && err.contains("the service does not run"),
+        err.starts_with("valid until ") && err.contains("the service is not running"),
         "{err}"
     );
     assert_ne!(out.trim(), url.as_str());

@@ -194,7 +194,7 @@ impl Journal {
         } in &changed.ended
         {
             let (outcome, reason) = (outcome.name(), reason.as_ref().map(Reason::as_str));
-            tracing::info!(grant.id = %grant, outcome, reason, took_ms = took.as_millis() as u64, "a code came to its end");
+            tracing::info!(grant.id = %grant, outcome, reason, took_ms = took.as_millis() as u64, "the outcome of a code is known");
         }
         for closed in &changed.closed {
             *self.outcomes.entry(closed.outcome).or_default() += 1;
@@ -205,7 +205,7 @@ impl Journal {
             }
         }
         for (grant, sink) in &changed.given_up {
-            tracing::error!(grant.id = %grant, sink, "a delivery was given up: it was parked for `journal.keep_parked`");
+            tracing::error!(grant.id = %grant, sink, "a delivery was given up: it had been parked for longer than `journal.keep_parked`");
             metrics::delivery_given_up(sink);
         }
     }

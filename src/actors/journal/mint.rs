@@ -49,9 +49,9 @@ impl LinkIssuer for Addr<Journal> {
         let asked = self.send(Mint(wanted));
         async move {
             let minted = asked.await;
-            let minted = minted.unwrap_or_else(|_| Err(NoLink::Failed("the journal is gone".to_owned())));
+            let minted = minted.unwrap_or_else(|_| Err(NoLink::Failed("the journal has ended".to_owned())));
             if let Err(NoLink::Failed(why)) = &minted {
-                tracing::warn!(error = why, "no link could be made");
+                tracing::warn!(error = why, "a link could not be created");
             }
             minted
         }
@@ -76,8 +76,8 @@ impl Handler<LaneWorks> for Journal {
         }
         self.recent.lane(lane, trouble.clone());
         match trouble {
-            None => tracing::info!(%lane, "the lane works again: links are made for it"),
-            Some(reason) => tracing::warn!(%lane, reason, "the lane is out: no links are made for it until it works"),
+            None => tracing::info!(%lane, "the lane works again: new links use it"),
+            Some(reason) => tracing::warn!(%lane, reason, "the lane does not work: new links avoid it until it does"),
         }
     }
 }

@@ -95,7 +95,7 @@ fn judge(webhook: WebhookId, channel: ChannelId, found: &Result<ChannelId, BotEr
     match found {
         Ok(at) if *at == channel => Some(None),
         Ok(at) => Some(Some(format!("webhook {webhook} posts into channel {at} now"))),
-        Err(BotError::NotFound { .. }) => Some(Some(format!("webhook {webhook} is gone"))),
+        Err(BotError::NotFound { .. }) => Some(Some(format!("webhook {webhook} was deleted"))),
         Err(
             BotError::Forbidden { .. } | BotError::Unauthorized | BotError::Refused { .. } | BotError::Transient(_),
         ) => None,

@@ -119,7 +119,7 @@ impl Listener {
         self.watched(channel).progress.broke_off();
         match error {
             ReadError::Bot(error @ BotError::Transient(_)) => {
-                tracing::warn!(channel = %channel, %error, "reading the history failed and will be tried again");
+                tracing::warn!(channel = %channel, %error, "reading the history failed: retrying");
             }
             ReadError::Bot(error) => {
                 tracing::error!(channel = %channel, %error, "the channel's history cannot be read");

@@ -36,8 +36,7 @@ impl Unreadable {
                 };
                 tracing::error!(
                     %message, %lane, %reason, more,
-                    "a message of the lane's webhook cannot be read: it stays until its code is dead, and is looked at \
-                     again after a reload or a restart"
+                    "a message of the lane's webhook cannot be read: it stays until its code has expired, and is read again after a reload or a restart"
                 );
             }
         }

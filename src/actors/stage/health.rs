@@ -47,12 +47,7 @@ impl Health {
         failing.works = false;
         if failing.kinds.len() < MOST_KINDS && !failing.kinds.iter().any(|known| known == kind) {
             failing.kinds.push(kind.to_owned());
-            tracing::warn!(
-                call = task.name(),
-                sink,
-                reason = kind,
-                "a call fails, and is made again"
-            );
+            tracing::warn!(call = task.name(), sink, reason = kind, "a call fails: retrying");
         }
     }
 

@@ -65,14 +65,9 @@ pub static CLOSE_CODES: [CloseCode; 17] = [
         4011,
         "sharding is required: the bot is in more than 2,500 servers",
         WayOut::History,
-        "use a bot of its own for sign-ins, in one server",
+        "use a separate bot for sign-ins, in one server",
     ),
-    row(
-        4012,
-        "invalid API version",
-        WayOut::History,
-        "look for a newer codeferry",
-    ),
+    row(4012, "invalid API version", WayOut::History, "update codeferry"),
     row(
         4013,
         "invalid intents",

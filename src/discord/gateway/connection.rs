@@ -108,7 +108,7 @@ impl Connection {
         });
         let interval = interval
             .filter(|ms| HEARTBEATS.contains(ms))
-            .ok_or("the gateway's first payload is no HELLO")?;
+            .ok_or("the gateway's first payload is not HELLO")?;
         Ok(Self {
             socket,
             interval: Duration::from_millis(interval),
@@ -152,7 +152,7 @@ impl Connection {
                 }
             };
             let Ok(received) = received else {
-                return End::Lost("nothing came for one and a half heartbeats".into());
+                return End::Lost("nothing was received for one and a half heartbeats".into());
             };
             let message = match received {
                 Some(Ok(message)) => message,
@@ -220,7 +220,7 @@ impl Connection {
         match timeout(SEND_TIMEOUT, self.socket.send(Message::text(payload.to_string()))).await {
             Ok(Ok(())) => Ok(()),
             Ok(Err(_)) => Err(End::Lost("the connection was cut".into())),
-            Err(_) => Err(End::Lost("the network took nothing".into())),
+            Err(_) => Err(End::Lost("sending timed out".into())),
         }
     }
 }
@@ -242,7 +242,7 @@ async fn upgrade(http: &reqwest::Client, url: &Url) -> Result<WebSocketStream<Up
     let mut url = url.clone();
     let scheme = if url.scheme() == "wss" { "https" } else { "http" };
     url.set_scheme(scheme)
-        .map_err(|()| "the gateway's address is no URL of a WebSocket")?;
+        .map_err(|()| "the gateway's address is not a WebSocket URL")?;
     url.set_query(Some("v=10&encoding=json"));
     let key = STANDARD.encode(rand::random::<[u8; 16]>());
     let asked = http

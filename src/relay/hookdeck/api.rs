@@ -41,10 +41,10 @@ pub enum ApiError {
         message: String,
     },
     /// 429 to the last.
-    #[error("Hookdeck's limit of requests is used up, after {TRIES} tries")]
+    #[error("Hookdeck limits the rate of requests; gave up after {TRIES} attempts")]
     Limited,
     /// 5xx to the last, or an answer that is no JSON.
-    #[error("Hookdeck does not answer as it should ({status})")]
+    #[error("Hookdeck gave an unexpected answer ({status})")]
     Broken {
         /// The status.
         status: u16,

@@ -32,7 +32,7 @@ pub struct Change {
 
 /// Which steps were done before one failed.
 #[derive(Debug, thiserror::Error)]
-#[error("`{failed}` could not be put")]
+#[error("`{failed}` could not be saved")]
 pub struct ApplyError {
     /// What failed.
     pub failed: String,
@@ -134,15 +134,15 @@ impl AccountState {
             let name = there["name"].as_str().unwrap_or_default();
             if !ours.iter().any(|n| n == name) {
                 notes.push(format!(
-                    "connection `{name}` of this source is no lane's: every callback goes there too; remove it in the dashboard if it is not meant"
+                    "connection `{name}` of this source belongs to no lane, but gets every callback; remove it in the dashboard unless that is intended"
                 ));
             } else if !there["disabled_at"].is_null() {
                 notes.push(format!(
-                    "connection `{name}` is disabled: no code comes through it; enable it in the dashboard"
+                    "connection `{name}` is disabled: no codes pass through it; enable it in the dashboard"
                 ));
             } else if !there["paused_at"].is_null() {
                 notes.push(format!(
-                    "connection `{name}` is paused: its codes wait until they are dead; unpause it in the dashboard"
+                    "connection `{name}` is paused: its codes wait until they expire; unpause it in the dashboard"
                 ));
             }
         }

@@ -65,7 +65,7 @@ pub async fn run(
     let parsed = message::parse(body["content"].as_str().unwrap_or_default(), settings.bot, &accept)
         .map_err(|_| TrialError::Result("the message cannot be read"))?;
     let [entry] = parsed.entries.as_slice() else {
-        return Err(TrialError::Result("the message has not one line"));
+        return Err(TrialError::Result("the message does not have exactly one line"));
     };
     let code = entry.result.as_ref().map(|c| c.expose() == CODE);
     if code != Ok(true) || entry.state.as_ref().is_none_or(|s| s.expose() != state) {
@@ -77,7 +77,7 @@ pub async fn run(
     }
     let forged = StateKey::new(relay_key).mint(&token);
     if callback(api, &env, &forged).await?["headers"]["x-codeferry-lane"] != "none" {
-        return Err(TrialError::Result("a forged state is let through"));
+        return Err(TrialError::Result("a forged state is accepted"));
     }
     Ok(())
 }

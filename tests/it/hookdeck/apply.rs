@@ -159,7 +159,7 @@ fn only_what_differs_is_put() {
     assert!(
         report["notes"]
             .to_string()
-            .contains("`codeferry-1` of this source is no lane's"),
+            .contains("`codeferry-1` of this source belongs to no lane"),
         "{report}"
     );
 }

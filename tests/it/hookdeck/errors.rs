@@ -52,7 +52,7 @@ fn a_limit_is_waited_for_and_not_for_ever() {
     let (code, said) = place.fails(&["plan"]);
     assert_eq!(code, 1);
     assert!(
-        said.contains("limit of requests is used up") && said.contains("wait a minute"),
+        said.contains("limits the rate of requests") && said.contains("wait a minute"),
         "{said}"
     );
     assert_eq!(place.api.project(|p| p.requests) - before, 5);

@@ -216,7 +216,7 @@ fn other_commands_replays_and_late_ones_are_left_alone() {
         age_ms: 3_500,
         ..UseRequest::of(PERSON + 1, "connect")
     });
-    service.logs("too long ago to be answered");
+    service.logs("a command older than 3 s was ignored");
     site.simulator.gateway_fault(GatewayFault::Duplicate { count: 1 });
     let twice = uses(UseRequest::of(PERSON + 2, "connect"));
     answered(&site, twice);

@@ -130,7 +130,7 @@ fn a_running_service_and_a_stopped_store_answer_every_question_alike() {
         refused(&["drop", &third], 2, "add --yes");
         refused(&["requeue", &third], 1, "has no result yet: it is `received`");
         refused(&["drop", "01J00000000000000000000000", "--yes"], 1, "there is no grant");
-        let over = "is closed: nothing can be done to it any more";
+        let over = "is closed and cannot be changed any more";
         refused(&["drop", &closed, "--yes"], 1, over);
         refused(&["requeue", &closed], 1, over);
     };
@@ -291,7 +291,7 @@ fn a_file_that_is_no_socket_is_not_removed_for_one() {
         .insert("CODEFERRY_CONTROL__SOCKET".to_owned(), "notes.txt".to_owned());
     std::fs::write(site.path("notes.txt"), "important").expect("written");
     let (_, error) = exits(&site.codeferry(&["run"]), 1);
-    assert!(error.contains("which is no socket"), "{error}");
+    assert!(error.contains("is not a socket"), "{error}");
     assert_eq!(
         std::fs::read_to_string(site.path("notes.txt")).expect("there"),
         "important"

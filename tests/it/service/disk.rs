@@ -115,7 +115,7 @@ fn a_disk_that_fills_up_ends_with_74_and_everything_completes_once_there_is_room
     fill(&mount.at().join("filler"));
     assert_eq!(service.ends(Duration::from_secs(30)), 74, "{}", service.log());
     let says = "codeferry: the journal cannot be written: the disk is full\n  \
-                free some room on the disk and start again; codes that came meanwhile are in the channel\n";
+                free some room on the disk and start again; codes that arrived meanwhile are in the channel\n";
     assert_eq!(service.last_words(), says);
     // A token that could not be stored was revoked directly: its code is the only kind that can be lost.
     fs::remove_file(mount.at().join("filler")).expect("room");

@@ -283,7 +283,7 @@ fn a_code_under_another_relay_key_completes_once_the_key_is_right() {
     set(&PKCE_KEY.replace("pkce", "some"));
     let service = site.run_ready();
     site.sign_in(0, 1);
-    service.logs("the MAC fits no relay key of this service");
+    service.logs("the MAC matches no relay key of this service");
     set(&right);
     service.signal(Signal::HUP);
     until(SOON, "a result after the reload", || site.results_of("completed") == 1);

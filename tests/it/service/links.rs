@@ -311,7 +311,7 @@ fn a_link_of_a_service_that_stops_or_does_not_run_says_so() {
     assert_eq!(service.ends(Duration::from_secs(40)), 0, "{}", service.log());
     let (url, error) = exits(&link(), 0);
     assert!(
-        url.starts_with("http") && error.contains("the service does not run: start it"),
+        url.starts_with("http") && error.contains("the service is not running: start it"),
         "{error}"
     );
 }

@@ -167,7 +167,7 @@ fn who_takes_no_direct_messages_is_not_asked_twice() {
     site.sign_in(0, 1);
     assert_eq!(dead(&site, 1)[0]["reinvited"], false);
     assert_eq!(asked(&site, "create_message"), 1);
-    service.logs("takes no direct messages");
+    service.logs("does not accept direct messages");
     service.drain();
 }
 

@@ -234,7 +234,7 @@ fn a_bot_whose_sessions_of_the_day_are_spent_lives_from_the_history() {
     options.gateway.session_starts = 49;
     let site = Site::new(options, &format!("[intake]\npoll_every = \"1s\"\n{LIMITS}"));
     let service = site.run_ready();
-    service.logs("49 of the gateway sessions that Discord allows the bot in a day are left");
+    service.logs("49 gateway sessions are left of those that Discord allows the bot in a day");
     site.sign_in(0, 2);
     until(Duration::from_secs(20), "the codes complete", || {
         site.results_of("completed") == 2
@@ -323,7 +323,7 @@ fn a_start_that_waits_for_discord_can_be_looked_at() {
     };
     site.simulator.faults().add(FaultRule::on(Endpoint::Application, down));
     let service = site.run();
-    service.logs("Discord cannot be reached and is tried again");
+    service.logs("Discord cannot be reached: retrying");
     assert_eq!(site.json(&["debug", "queue", "stats"])["links"], 0);
     assert!(
         site.json(&["debug", "watch", "--looks", "1"])["running"]
@@ -439,7 +439,7 @@ fn a_discord_that_cannot_be_reached_at_the_start_is_waited_for() {
         site.results_of("completed") == 1
     });
     assert!(
-        service.log().contains("Discord cannot be reached and is tried again"),
+        service.log().contains("Discord cannot be reached: retrying"),
         "{}",
         service.log()
     );

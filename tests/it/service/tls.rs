@@ -189,7 +189,7 @@ fn an_authority_of_the_environment_is_trusted() {
 fn nobody_elses_authority_is_trusted_and_a_file_that_holds_none_is_refused() {
     let mut site = encrypted();
     let service = site.run();
-    service.logs("Discord cannot be reached and is tried again");
+    service.logs("Discord cannot be reached: retrying");
     service.kill();
     set(&mut site, "CODEFERRY_TLS__EXTRA_CA", format!("{FIXTURES}/server.key"));
     for command in [&["run"][..], &["config", "check"]] {
@@ -243,7 +243,7 @@ fn a_proxy_that_would_be_passed_by_is_refused_at_the_start() {
     set(&mut site, "HTTPS_PROXY", "socks5://user:CANARY@127.0.0.1:1080");
     let (_, error) = super::test_support::exits(&site.codeferry(&["run"]), 2);
     assert!(
-        error.contains("HTTPS_PROXY names no proxy that can be used") && !error.contains("CANARY"),
+        error.contains("HTTPS_PROXY is not the URL of a usable proxy") && !error.contains("CANARY"),
         "{error}"
     );
 }

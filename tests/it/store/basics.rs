@@ -327,7 +327,7 @@ fn a_destroyed_key_leaves_old_bytes_unopenable() {
     commit(&mut store, &[put(2)]);
     copy(&dir.path().join("keys"), &old.path().join("keys"));
     let e = refused(old.path()).to_string();
-    assert!(e.contains("the tag does not fit"), "{e}");
+    assert!(e.contains("the tag does not match"), "{e}");
 }
 
 #[test]

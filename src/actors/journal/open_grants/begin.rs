@@ -75,7 +75,7 @@ impl OpenGrants {
         match grant.apply(event, self.policy.at(now)) {
             Ok(next) => self.replace(next, now, changed),
             Err(error) => {
-                tracing::error!(%error, "a step cannot begin: a bug");
+                tracing::error!(%error, "bug: a step cannot begin");
                 self.leases.remove(&(grant.id, task));
                 return false;
             }
