@@ -102,6 +102,13 @@ impl Global {
         Ok(config)
     }
 
+    /// The configuration without secrets, and whether it has `discord.redirect_uri`, which need not be known yet.
+    pub fn load_before_redirect(&self) -> anyhow::Result<(Config, bool)> {
+        let (config, known) = Config::load_before_redirect(&self.locator()?)?;
+        self.telemetry.apply(&config.log);
+        Ok((config, known))
+    }
+
     /// The configuration with all secrets; applies its `[log]`, and creates missing keys.
     pub fn load(&self) -> anyhow::Result<(Config, Secrets)> {
         let (config, secrets) = crate::config::load(&self.locator()?)?;

@@ -38,7 +38,7 @@ pub fn run(action: &Action, global: &Global) -> anyhow::Result<Exit> {
         return Ok(Exit::Fine);
     }
     let locator = global.locator()?;
-    let config = global.load_config()?;
+    let (config, known) = global.load_before_redirect()?;
     let secrets = HookdeckSecrets::load(&config, &locator.environment)?;
     let settings = settings(&config, &secrets);
     http::trust::prepare(config.tls.extra_ca.as_deref(), [&config.hookdeck.api_base])?;
@@ -53,6 +53,7 @@ pub fn run(action: &Action, global: &Global) -> anyhow::Result<Exit> {
         let Action::Apply { new_source } = action else {
             let report = Report {
                 config: &config,
+                known,
                 found: &found,
                 settings: &settings,
                 changes: &changes,
@@ -64,13 +65,13 @@ pub fn run(action: &Action, global: &Global) -> anyhow::Result<Exit> {
         if found.url().is_none() && !new_source && names_hookdeck(&config) {
             return Err(wrong_project(&config).into());
         }
-        apply(&api, &config, &settings, found, &changes, global.json).await
+        apply(&api, (&config, known), &settings, found, &changes, global.json).await
     })
 }
 
 async fn apply(
     api: &Hookdeck,
-    config: &Config,
+    (config, known): (&Config, bool),
     settings: &HookdeckSettings,
     found: AccountState,
     changes: &[Change],
@@ -111,6 +112,7 @@ async fn apply(
     }
     let report = Report {
         config,
+        known,
         found: &after,
         settings,
         changes,
@@ -187,6 +189,8 @@ fn failure(error: ApiError, config: &Config) -> Failure {
 /// What is printed at the end.
 struct Report<'a> {
     config: &'a Config,
+    /// Whether `discord.redirect_uri` is set.
+    known: bool,
     found: &'a AccountState,
     settings: &'a HookdeckSettings,
     changes: &'a [Change],
@@ -195,9 +199,9 @@ struct Report<'a> {
 
 impl Report<'_> {
     fn print(&self, as_json: bool) -> anyhow::Result<()> {
-        let registered = &self.config.discord.redirect_uri;
+        let registered = self.known.then_some(&self.config.discord.redirect_uri);
         let url = self.found.url();
-        let matches = url.map(|url| leads_to(registered, url));
+        let matches = url.zip(registered).map(|(url, registered)| leads_to(registered, url));
         let notes = self.found.notes(self.settings);
         if as_json {
             return out::json(&json!({
@@ -228,17 +232,23 @@ impl Report<'_> {
         for note in notes {
             out::line(format!("note: {note}"))?;
         }
-        match (url, matches) {
+        match (url, registered) {
             (None, _) => {
                 out::line("the source does not exist yet; `codeferry hookdeck apply` creates it and prints its URL")
             }
-            (Some(url), Some(true)) => out::line(format!(
+            (Some(url), Some(registered)) if leads_to(registered, url) => out::line(format!(
                 "source: {url}\nIt matches `discord.redirect_uri`. In the developer portal, OAuth2, Redirects, `{registered}` must be registered."
             )),
-            (Some(url), _) => out::line(format!(
-                "source: {url}\nIt does not match `discord.redirect_uri` (`{registered}`). Add `{url}` in the developer portal, OAuth2, \
-                 Redirects, set `redirect_uri = \"{url}\"` under `[discord]` in the configuration, and restart the service."
-            )),
+            (Some(url), registered) => {
+                let state = registered.map_or_else(
+                    || "`discord.redirect_uri` is not set yet.".to_owned(),
+                    |registered| format!("It does not match `discord.redirect_uri` (`{registered}`)."),
+                );
+                out::line(format!(
+                    "source: {url}\n{state} Add `{url}` in the developer portal, OAuth2, Redirects, set \
+                     `redirect_uri = \"{url}\"` under `[discord]` in the configuration, and restart the service."
+                ))
+            }
         }
     }
 }

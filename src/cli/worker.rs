@@ -52,7 +52,7 @@ pub fn run(action: &Action, global: &Global) -> anyhow::Result<Exit> {
             let pages = super::relay::pages(pages.as_deref(), "--pages", &shown)?;
             out::write(&[&script::worker(&pages)?])?;
         }
-        Action::Config => out::write(&[&wrangler(&global.load_config()?, global.json)?])?,
+        Action::Config => out::write(&[&wrangler(&global.load_before_redirect()?.0, global.json)?])?,
     }
     Ok(Exit::Fine)
 }

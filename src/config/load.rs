@@ -80,6 +80,19 @@ impl Config {
         checked(&read(locator))
     }
 
+    /// The same for those who set up a relay, whose URL is only known afterwards: without `discord.redirect_uri` that key
+    /// holds a URL that leads nowhere, and the answer says so with false.
+    pub fn load_before_redirect(locator: &Locator) -> Result<(Self, bool), ConfigErrors> {
+        let mut layers = read(locator);
+        let known = layers.is_filled("discord.redirect_uri");
+        let discord = layers.root.get_mut("discord").and_then(toml::Value::as_table_mut);
+        if let Some(discord) = discord.filter(|_| !known) {
+            let nowhere = toml::Value::from("https://redirect.invalid/callback");
+            discord.entry("redirect_uri").or_insert(nowhere);
+        }
+        checked(&layers).map(|config| (config, known))
+    }
+
     /// The configuration from a text as if it stood in `file`; nothing is read from disk.
     pub fn from_text(text: &str, file: &Path, environment: &Environment) -> Result<Self, ConfigErrors> {
         let base = file.parent().unwrap_or(Path::new("")).to_path_buf();

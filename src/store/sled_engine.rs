@@ -354,7 +354,7 @@ mod tests {
         assert_eq!((what.as_str(), kind), ("failed to flush", io::ErrorKind::TimedOut));
         assert_eq!(within(Duration::from_mins(1), "flush", || 7), Ok(7));
         let panics = std::panic::catch_unwind(|| within(Duration::from_mins(1), "flush", || panic!("damage")));
-        assert_eq!(panics.unwrap_err().downcast_ref::<&str>(), Some(&"damage"));
+        assert_eq!(panics.expect_err("it panicked").downcast_ref::<&str>(), Some(&"damage"));
     }
 
     #[test]

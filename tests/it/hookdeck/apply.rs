@@ -165,6 +165,22 @@ fn only_what_differs_is_put() {
 }
 
 #[test]
+fn a_project_is_set_up_before_the_redirect_uri_is_known() {
+    let place = Account::new();
+    place.configure_without_redirect();
+    let plan = place.fine(&["plan"]);
+    assert!(plan.contains("create connection codeferry-0\n"), "{plan}");
+    let applied = place.fine(&["apply"]);
+    assert!(
+        applied.contains("`discord.redirect_uri` is not set yet. Add `https://"),
+        "{applied}"
+    );
+    assert!(!applied.contains("redirect.invalid"), "{applied}");
+    let redirect = &place.json(&["plan"])["redirect_uri"];
+    assert_eq!(redirect, &json!({ "configured": null, "matches": null }));
+}
+
+#[test]
 fn the_printed_script_is_the_one_that_is_put_and_holds_no_key() {
     let place = Account::new();
     place.fine(&["apply"]);

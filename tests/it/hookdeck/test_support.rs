@@ -72,6 +72,14 @@ impl Account {
         fs::write(self.folder.path().join("codeferry.toml"), text).expect("written");
     }
 
+    /// Takes the redirect URI out of the configuration.
+    pub fn configure_without_redirect(&self) {
+        let file = self.folder.path().join("codeferry.toml");
+        let text = fs::read_to_string(&file).expect("written");
+        let kept = text.lines().filter(|line| !line.starts_with("redirect_uri"));
+        fs::write(&file, kept.collect::<Vec<_>>().join("\n")).expect("written");
+    }
+
     /// Runs `codeferry hookdeck …`; no secret may be printed.
     #[track_caller]
     pub fn run(&self, arguments: &[&str]) -> Output {
