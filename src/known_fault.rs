@@ -122,7 +122,7 @@ known_faults! {
     PROBE_NO_GATEWAY "CF223" "A probe reaches the running service by the history, but not by the gateway.",
         "Look in the service's log for the gateway's session; until it is there codes wait for intake.poll_every.";
     PROBE_LEFT "CF224" "A probe cannot be removed from a lane's channel.",
-        "Remove the message by hand: no service makes a sign-in of it.";
+        "A running service removes it once a code would be dead; without one, remove the message by hand.";
 
     REDIRECT_DNS "CF300" "The redirect URI's host has no address.",
         "Correct discord.redirect_uri, or its DNS record.";

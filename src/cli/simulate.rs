@@ -94,12 +94,17 @@ pub fn run(args: &Args, json: bool) -> anyhow::Result<()> {
         Some(file) => steps(&about, file, &simulator.names()),
         None => human(&about, &relay_key),
     };
-    out::write(&[&text])?;
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
         .context("cannot start a runtime")?;
-    runtime.block_on(async { std::io::Result::Ok(Signals::listen()?.next().await) })?;
+    runtime.block_on(async {
+        // Whoever reads the text may send the signal at once.
+        let mut signals = Signals::listen()?;
+        out::write(&[&text])?;
+        signals.next().await;
+        anyhow::Ok(())
+    })?;
     simulator.stop();
     Ok(())
 }

@@ -61,6 +61,24 @@ fn a_message_some_of_whose_lines_cannot_be_read_goes_once_these_would_be_dead_to
 }
 
 #[test]
+fn a_probe_that_was_left_behind_goes_once_a_code_would_be_dead() {
+    paused(|| async {
+        let site = Site::listening(&deleting());
+        let probe = Redirect {
+            time: START.as_secs(),
+            result: Err("codeferry_probe".to_owned()),
+            state: None,
+        };
+        let left = site.put(START, Some(WEBHOOK), v1::encode(BOT, &[probe], &key()));
+        sleep(seconds(99)).await;
+        assert_eq!((site.received().await, site.outside.ids()), (0, vec![left]));
+        sleep(seconds(100)).await;
+        assert!(site.outside.ids().is_empty());
+        assert_eq!(site.received().await, 0, "it is no grant");
+    });
+}
+
+#[test]
 fn unreadable_messages_of_the_own_webhook_go_once_they_are_dead_and_those_of_others_are_never_touched() {
     paused(|| async {
         let site = Site::listening(&deleting());
