@@ -8,7 +8,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use futures_util::stream::unfold;
-use hyper::header::{CACHE_CONTROL, CONTENT_SECURITY_POLICY, HeaderName, HeaderValue, LOCATION, SET_COOKIE};
+use hyper::header::{HeaderValue, LOCATION, SET_COOKIE};
 use hyper::{Method, StatusCode};
 use serde_json::json;
 
@@ -54,7 +54,7 @@ impl Dashboard {
                 access: RefCell::new(access),
                 socket: Arc::new(socket),
             });
-            async move |request: Request| guarded(site.answer(&request).await)
+            async move |request: Request| server::guarded(POLICY, site.answer(&request).await)
         })?;
         Ok(Opened {
             dashboard: Self { server },
@@ -136,19 +136,4 @@ fn file(kind: &'static str, text: &'static str) -> Answer {
 
 fn text(status: StatusCode, text: &'static str) -> Answer {
     server::with_body(status, "text/plain; charset=utf-8", text)
-}
-
-/// What every answer says to the browser.
-fn guarded(mut answer: Answer) -> Answer {
-    let headers = answer.headers_mut();
-    for (name, value) in [
-        (CONTENT_SECURITY_POLICY, POLICY),
-        (CACHE_CONTROL, "no-store"),
-        (HeaderName::from_static("referrer-policy"), "no-referrer"),
-        (HeaderName::from_static("x-content-type-options"), "nosniff"),
-        (HeaderName::from_static("cross-origin-resource-policy"), "same-origin"),
-    ] {
-        headers.insert(name, HeaderValue::from_static(value));
-    }
-    answer
 }

@@ -161,14 +161,7 @@ impl BotApi for HttpBotApi {
 
     fn webhook_channel(&self, webhook: WebhookId) -> LocalBoxFuture<'_, Result<ChannelId, BotError>> {
         async move {
-            let call = match self.webhook_tokens.get(&webhook) {
-                Some(token) => Call::webhook(webhook, token),
-                None => Call::as_bot(
-                    Method::GET,
-                    Route("webhook", webhook.0),
-                    &format!("/webhooks/{webhook}"),
-                ),
-            };
+            let call = Call::webhook_or_as_bot(webhook, self.webhook_tokens.get(&webhook));
             let record = self.caller.json(call).await?;
             id_of(record.get("channel_id"))
                 .map(ChannelId)

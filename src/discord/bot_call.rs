@@ -250,6 +250,18 @@ impl Call {
         call.with_json(body)
     }
 
+    /// The same where the token is known, else as the bot, which then needs Manage Webhooks.
+    pub fn webhook_or_as_bot(webhook: WebhookId, token: Option<&WebhookToken>) -> Self {
+        match token {
+            Some(token) => Self::webhook(webhook, token),
+            None => Self::as_bot(
+                Method::GET,
+                Route("webhook", webhook.0),
+                &format!("/webhooks/{webhook}"),
+            ),
+        }
+    }
+
     /// A call about one of a webhook's own messages; it needs no permission.
     pub fn webhook_message(method: Method, webhook: WebhookId, token: &WebhookToken, message: MessageId) -> Self {
         let path = Zeroizing::new(format!("/webhooks/{webhook}/{}/messages/{message}", token.expose()));

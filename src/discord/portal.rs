@@ -159,14 +159,7 @@ impl Portal {
 
     /// A webhook, by its token where that is given.
     pub async fn webhook(&self, webhook: WebhookId, token: Option<&WebhookToken>) -> Result<Webhook, BotError> {
-        let call = match token {
-            Some(token) => Call::webhook(webhook, token),
-            None => Call::as_bot(
-                Method::GET,
-                Route("webhook", webhook.0),
-                &format!("/webhooks/{webhook}"),
-            ),
-        };
+        let call = Call::webhook_or_as_bot(webhook, token);
         let record = self.caller.json(call).await?;
         let channel = id_of(record.get("channel_id")).ok_or_else(|| odd("the webhook's record names no channel"))?;
         Ok(Webhook {

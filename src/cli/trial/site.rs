@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use std::rc::Rc;
 
 use anyhow::Context as _;
-use hyper::header::{CACHE_CONTROL, CONTENT_SECURITY_POLICY, HeaderName, HeaderValue, LOCATION};
+use hyper::header::{HeaderValue, LOCATION};
 use hyper::{Method, StatusCode};
 use serde_json::{Value, json};
 
@@ -63,7 +63,7 @@ impl Site {
         };
         let server = Server::start(settings, Listener::Tcp(listener), move || {
             let site = Rc::new(self);
-            async move |request: Request| guarded(site.answer(&request, address).await)
+            async move |request: Request| server::guarded(POLICY, site.answer(&request, address).await)
         });
         Ok(Opened {
             server: server.context("cannot serve the page")?,
@@ -162,18 +162,4 @@ fn file(kind: &'static str, text: &'static str) -> Answer {
 
 fn text(status: StatusCode, text: &'static str) -> Answer {
     server::with_body(status, "text/plain; charset=utf-8", text)
-}
-
-/// What every answer says to the browser.
-fn guarded(mut answer: Answer) -> Answer {
-    let headers = answer.headers_mut();
-    for (name, value) in [
-        (CONTENT_SECURITY_POLICY, POLICY),
-        (CACHE_CONTROL, "no-store"),
-        (HeaderName::from_static("referrer-policy"), "no-referrer"),
-        (HeaderName::from_static("x-content-type-options"), "nosniff"),
-    ] {
-        headers.insert(name, HeaderValue::from_static(value));
-    }
-    answer
 }
