@@ -11,7 +11,7 @@ use std::time::Duration;
 use codeferry::ids::{Lane, UserId};
 use codeferry::intake::state::{StateKey, StateToken};
 use codeferry::secret::Key;
-use codeferry::simulator::{PortalChange, SimulatorOptions};
+use codeferry::simulator::{LaneDescription, PortalChange, SimulatorOptions};
 use codeferry::time::{Clock as _, SystemClock, Timestamp};
 use serde_json::Value;
 
@@ -51,6 +51,25 @@ impl Edge {
         let edge = Self::new(Site::new(options, ""), "");
         edge.configure(more);
         edge
+    }
+
+    /// Without limits, with two lanes of which only the first is configured, as is the way of a webhook's change.
+    pub fn with_a_spare_lane() -> (Self, LaneDescription) {
+        let options = SimulatorOptions {
+            lanes: 2,
+            ..SimulatorOptions::without_limits()
+        };
+        let mut edge = Self::new(Site::new(options, ""), "");
+        let spare = edge.site.about.lanes.pop().expect("two lanes");
+        edge.configure_both();
+        (edge, spare)
+    }
+
+    /// Writes both files again, without limits.
+    pub fn configure_both(&self) {
+        let limits = "[limits]\nwebhook = \"off\"\nglobal = \"off\"\noauth = \"off\"\n";
+        self.site.configure(limits);
+        self.configure("[limits]\nwebhook = \"off\"\n");
     }
 
     fn new(mut site: Site, of_service: &str) -> Self {

@@ -37,6 +37,15 @@ struct People {
 
 impl People {
     fn start(socket: PathBuf) -> Self {
+        Self::who(socket, false)
+    }
+
+    /// People who load a page again that did not come: a relay that restarts turns browsers away for a second.
+    fn who_reload(socket: PathBuf) -> Self {
+        Self::who(socket, true)
+    }
+
+    fn who(socket: PathBuf, reload: bool) -> Self {
         let (stop, walked) = (Arc::<AtomicBool>::default(), Arc::<AtomicUsize>::default());
         let (stopped, counted) = (Arc::clone(&stop), Arc::clone(&walked));
         let work = std::thread::spawn(move || {
@@ -57,8 +66,12 @@ impl People {
                 // Faster, and a development build falls behind further and further.
                 std::thread::sleep(BETWEEN);
                 if let Some((person, url)) = out.pop_front() {
-                    let visit = runtime.block_on(walk(&http, &url, person, Behaviour::Approve));
-                    visit.unwrap_or_else(|stuck| panic!("person {person}: {stuck}"));
+                    let visit = || runtime.block_on(walk(&http, &url, person, Behaviour::Approve));
+                    if reload {
+                        until(SOON, "a person gets past the relay", || visit().is_ok());
+                    } else {
+                        visit().unwrap_or_else(|stuck| panic!("person {person}: {stuck}"));
+                    }
                     counted.fetch_add(1, Ordering::Relaxed);
                 }
             }
@@ -268,6 +281,33 @@ fn the_secrets_of_receivers_and_scrapers_are_changed_under_load_and_no_sign_in_f
         "each is signed by one of them"
     );
     assert_eq!(edge.site.results_of("completed"), walked);
+}
+
+#[test]
+fn a_webhook_is_replaced_under_load_and_no_sign_in_fails() {
+    let (mut edge, spare) = Edge::with_a_spare_lane();
+    let mut relay = edge.relay();
+    let mut service = edge.site.run_ready();
+    let people = People::who_reload(edge.site.path("data/control.sock"));
+    people.pass(&edge.site);
+    edge.site.about.lanes.push(spare);
+    edge.configure_both();
+    relay.signal(Signal::TERM);
+    assert_eq!(relay.ends(SOON), 0, "{}", relay.log());
+    relay = edge.relay();
+    people.pass(&edge.site);
+    service.signal(Signal::TERM);
+    assert_eq!(service.ends(SOON), 0, "{}", service.log());
+    service = edge.site.run_ready();
+    people.pass(&edge.site);
+    assert!(edge.site.simulator.change_webhook(edge.site.lane(0).1, None));
+    people.pass(&edge.site);
+    people.pass(&edge.site);
+    let walked = people.finish();
+    until(SOON, "every result", || edge.site.results_of("completed") == walked);
+    assert_eq!(edge.site.results().len(), walked, "no other result");
+    service.drain();
+    relay.drain();
 }
 
 #[test]
