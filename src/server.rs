@@ -2,6 +2,7 @@
 //! how long a connection may stay, stand in `bounds`; what is answered is the handler's.
 
 mod bounds;
+pub mod local;
 mod request;
 mod socket;
 
@@ -28,7 +29,7 @@ use tokio::time::{Instant, sleep, sleep_until, timeout};
 pub use self::bounds::subscriber;
 use self::bounds::{Open, Pace, WAIT};
 use self::request::GoesOn;
-pub use self::request::{Answer, Request, empty, events, guarded, json, with_body};
+pub use self::request::{Answer, Request, empty, events, json, with_body};
 use self::socket::Socket;
 
 /// Connections that wait for `accept`. The standard library's 128 are full at once where many open connections.

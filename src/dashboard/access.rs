@@ -18,7 +18,8 @@ fn hash(text: &str) -> [u8; 32] {
 /// The keys of one dashboard.
 #[derive(Debug)]
 pub(super) struct Access {
-    address: SocketAddr,
+    /// Cookies do not know ports, so its name does.
+    name: String,
     /// Gone once it was used.
     key: Option<[u8; 32]>,
     cookie: String,
@@ -29,25 +30,11 @@ impl Access {
     pub(super) fn new(address: SocketAddr, [key, cookie]: [[u8; 32]; 2]) -> (Self, String) {
         let key = text(key);
         let access = Self {
-            address,
+            name: format!("codeferry_{}", address.port()),
             key: Some(hash(&key)),
             cookie: text(cookie),
         };
         (access, key)
-    }
-
-    /// Whether the request names this address. A page of elsewhere whose name was pointed at loopback names another.
-    pub(super) fn is_host(&self, host: Option<&str>) -> bool {
-        host.is_some_and(|host| self.hosts().iter().any(|ours| ours == host))
-    }
-
-    /// Whether a page of this address asks, where the browser says which page does.
-    pub(super) fn is_origin(&self, origin: Option<&str>) -> bool {
-        origin.is_none_or(|origin| self.hosts().iter().any(|ours| *origin == format!("http://{ours}")))
-    }
-
-    fn hosts(&self) -> [String; 2] {
-        [self.address.to_string(), format!("localhost:{}", self.address.port())]
     }
 
     /// The cookie for the address's key, once.
@@ -56,7 +43,7 @@ impl Access {
             return None;
         }
         self.key = None;
-        let (name, cookie) = (self.name(), &self.cookie);
+        let (name, cookie) = (&self.name, &self.cookie);
         Some(format!("{name}={cookie}; HttpOnly; SameSite=Strict; Path=/"))
     }
 
@@ -66,13 +53,8 @@ impl Access {
         let wanted = hash(&self.cookie);
         shown.any(|one| {
             one.split_once('=')
-                .is_some_and(|(name, value)| name == self.name() && hash(value) == wanted)
+                .is_some_and(|(name, value)| name == self.name && hash(value) == wanted)
         })
-    }
-
-    /// Cookies do not know ports, so its name does.
-    fn name(&self) -> String {
-        format!("codeferry_{}", self.address.port())
     }
 }
 
@@ -93,30 +75,5 @@ mod tests {
         let (shown, _) = cookie.split_once(';').expect("attributes");
         assert!(access.is_known(Some(&format!("a=b; {shown}"))));
         assert!(!access.is_known(Some("codeferry_4000=")) && !access.is_known(Some(&shown.replace("4000", "4001"))));
-    }
-
-    #[test]
-    fn a_name_that_was_pointed_at_loopback_is_not_this_host() {
-        let address = "127.0.0.1:4000".parse().expect("an address");
-        let (access, _) = Access::new(address, [[1; 32], [2; 32]]);
-        assert!(access.is_host(Some("127.0.0.1:4000")) && access.is_host(Some("localhost:4000")));
-        for other in [
-            None,
-            Some(""),
-            Some("127.0.0.1"),
-            Some("evil.example:4000"),
-            Some("127.0.0.1:4001"),
-        ] {
-            assert!(!access.is_host(other), "{other:?}");
-        }
-        assert!(access.is_origin(None) && access.is_origin(Some("http://127.0.0.1:4000")));
-        for other in [
-            "null",
-            "http://evil.example",
-            "https://127.0.0.1:4000",
-            "http://127.0.0.1",
-        ] {
-            assert!(!access.is_origin(Some(other)), "{other}");
-        }
     }
 }

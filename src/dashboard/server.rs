@@ -16,6 +16,7 @@ use super::access::Access;
 use super::look::Looking;
 use crate::control::Ask;
 use crate::control::client::ControlClient;
+use crate::server::local::{self, LocalPage, file, text};
 use crate::server::{self, Answer, Listener, Request, Server, Settings};
 
 /// One operator's browsers.
@@ -51,10 +52,11 @@ impl Dashboard {
         };
         let server = Server::start(settings, Listener::Tcp(listener), move || {
             let site = Rc::new(Site {
+                page: LocalPage::at(address),
                 access: RefCell::new(access),
                 socket: Arc::new(socket),
             });
-            async move |request: Request| server::guarded(POLICY, site.answer(&request).await)
+            async move |request: Request| local::guarded(POLICY, site.answer(&request).await)
         })?;
         Ok(Opened {
             dashboard: Self { server },
@@ -69,13 +71,14 @@ impl Dashboard {
 }
 
 struct Site {
+    page: LocalPage,
     access: RefCell<Access>,
     socket: Arc<PathBuf>,
 }
 
 impl Site {
     async fn answer(&self, request: &Request) -> Answer {
-        if !self.access.borrow().is_host(request.header("host")) {
+        if !self.page.is_host(request.header("host")) {
             return text(StatusCode::MISDIRECTED_REQUEST, "this is not the host that was opened");
         }
         if let Some(key) = request.query().strip_prefix("key=") {
@@ -93,9 +96,7 @@ impl Site {
                 let looking = Looking::at(Arc::clone(&self.socket));
                 server::events(unfold(looking, async |looking| Some(looking.part().await)))
             }
-            (&Method::POST, path) if self.access.borrow().is_origin(request.header("origin")) => {
-                self.requeue(path).await
-            }
+            (&Method::POST, path) if self.page.is_origin(request.header("origin")) => self.requeue(path).await,
             _ => text(StatusCode::NOT_FOUND, "there is nothing here"),
         }
     }
@@ -128,12 +129,4 @@ impl Site {
             Err(nobody) => server::json(StatusCode::BAD_GATEWAY, &json!({ "error": nobody.to_string() })),
         }
     }
-}
-
-fn file(kind: &'static str, text: &'static str) -> Answer {
-    server::with_body(StatusCode::OK, kind, text)
-}
-
-fn text(status: StatusCode, text: &'static str) -> Answer {
-    server::with_body(status, "text/plain; charset=utf-8", text)
 }

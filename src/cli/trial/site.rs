@@ -2,7 +2,7 @@
 
 use std::fmt::Display;
 use std::io;
-use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+use std::net::{Ipv4Addr, TcpListener};
 use std::path::PathBuf;
 use std::rc::Rc;
 
@@ -16,6 +16,7 @@ use crate::control::client::ControlClient;
 use crate::control::{Ask, LinkRequest};
 use crate::ids::UserId;
 use crate::lifecycle::{Exit, Failure};
+use crate::server::local::{self, LocalPage, file, text};
 use crate::server::{self, Answer, Listener, Request, Server, Settings};
 use crate::simulator::Simulator;
 use crate::simulator::people::{Behaviour, browser, walk};
@@ -62,8 +63,8 @@ impl Site {
             trusted: Vec::new(),
         };
         let server = Server::start(settings, Listener::Tcp(listener), move || {
-            let site = Rc::new(self);
-            async move |request: Request| server::guarded(POLICY, site.answer(&request, address).await)
+            let (site, page) = (Rc::new(self), Rc::new(LocalPage::at(address)));
+            async move |request: Request| local::guarded(POLICY, site.answer(&request, &page).await)
         });
         Ok(Opened {
             server: server.context("cannot serve the page")?,
@@ -71,17 +72,11 @@ impl Site {
         })
     }
 
-    async fn answer(&self, request: &Request, address: SocketAddr) -> Answer {
-        let hosts = [address.to_string(), format!("localhost:{}", address.port())];
-        // A page of elsewhere whose name was pointed at loopback names another host.
-        if !request
-            .header("host")
-            .is_some_and(|host| hosts.iter().any(|h| h == host))
-        {
+    async fn answer(&self, request: &Request, page: &LocalPage) -> Answer {
+        if !page.is_host(request.header("host")) {
             return text(StatusCode::MISDIRECTED_REQUEST, "this is not the host that was opened");
         }
-        let is_ours = |origin: &str| hosts.iter().any(|h| *origin == format!("http://{h}"));
-        let same_origin = request.header("origin").is_none_or(is_ours);
+        let same_origin = page.is_origin(request.header("origin"));
         match (request.method(), request.path()) {
             (&Method::GET, "/") => file("text/html; charset=utf-8", include_str!("page.html")),
             (&Method::GET, "/page.css") => file("text/css; charset=utf-8", include_str!("page.css")),
@@ -119,7 +114,7 @@ impl Site {
         Ok(format!("{}&user_id={user}", self.link(user).await?))
     }
 
-    /// Takes a user through a link, as whoever is named, to the service's answer.
+    /// Plays a user's link to the service's answer; `as` names the account that approves.
     async fn decide(&self, query: &str) -> Result<Answer, String> {
         let (user, approver) = (user(query, "user")?, user(query, "as")?);
         let behaviour = match field(query, "action").as_deref() {
@@ -154,12 +149,4 @@ fn seen(url: String) -> Answer {
 
 fn told(outcome: Result<Answer, impl Display>) -> Answer {
     outcome.unwrap_or_else(|why| server::json(StatusCode::BAD_GATEWAY, &json!({ "error": why.to_string() })))
-}
-
-fn file(kind: &'static str, text: &'static str) -> Answer {
-    server::with_body(StatusCode::OK, kind, text)
-}
-
-fn text(status: StatusCode, text: &'static str) -> Answer {
-    server::with_body(status, "text/plain; charset=utf-8", text)
 }

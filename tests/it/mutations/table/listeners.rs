@@ -78,8 +78,8 @@ pub(super) const MUTATIONS: &[Mutation] = &[
     Mutation {
         breaks: "the dashboard answers under a name that was pointed at loopback",
         file: "src/dashboard/server.rs",
-        find: "if !self.access.borrow().is_host(request.header(\"host\")) {",
-        replace: "if false && !self.access.borrow().is_host(request.header(\"host\")) {",
+        find: "if !self.page.is_host(request.header(\"host\")) {",
+        replace: "if false && !self.page.is_host(request.header(\"host\")) {",
         target: Target::It,
         caught_by: "service::dashboard::the_dashboard_opens_once_with_its_key_and_to_its_own_pages_alone",
     },
