@@ -10,14 +10,11 @@ use codeferry::secret::CallbackSecret;
 use codeferry::time::SystemClock;
 use rustix::process::{Resource, getrlimit, setrlimit};
 use tokio::io::AsyncWriteExt as _;
-use tokio_rustls::TlsAcceptor;
-use tokio_rustls::rustls::ServerConfig;
-use tokio_rustls::rustls::pki_types::pem::PemObject as _;
-use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer};
 
 use super::TIMEOUT;
 use super::fault_server::{FaultServer, Play, answer, closed_port, endless_head};
 use crate::patience::Finish as _;
+use crate::service::tls::acceptor;
 
 fn sink(url: &str) -> HttpSink {
     let secret = CallbackSecret::new("whsec_MDEyMzQ1Njc4OTAxMjM0NTY3ODkwMTIz");
@@ -122,13 +119,7 @@ async fn a_connection_that_was_never_opened_says_why() {
 
 #[tokio::test]
 async fn a_certificate_of_an_unknown_authority_is_told_apart_from_other_tls() {
-    let file = |name: &str| format!("{}/tests/it/fixtures/tls/{name}", env!("CARGO_MANIFEST_DIR"));
-    let chain = vec![CertificateDer::from_pem_file(file("server.pem")).expect("a certificate")];
-    let key = PrivateKeyDer::from_pem_file(file("server.key")).expect("a key");
-    let config = ServerConfig::builder()
-        .with_no_client_auth()
-        .with_single_cert(chain, key);
-    let acceptor = TlsAcceptor::from(Arc::new(config.expect("they fit")));
+    let acceptor = acceptor();
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a free port");
     let url = format!("https://{}/", listener.local_addr().expect("its address"));
     let serve = async {

@@ -25,5 +25,5 @@ mod start;
 mod store;
 mod surroundings;
 pub mod test_support;
-mod tls;
+pub mod tls;
 mod way;

@@ -45,15 +45,20 @@ fn listen<F: Future<Output = Option<()>> + Send + 'static>(serve: impl Fn(TcpStr
     port
 }
 
-/// TLS before a server of plain http. What the server says its WebSocket's address is becomes `gateway`.
-fn tls(plain: u16, gateway: String) -> u16 {
+/// TLS with a certificate of the fixtures' authority, which no machine trusts by itself.
+pub fn acceptor() -> TlsAcceptor {
     let file = |name: &str| format!("{FIXTURES}/{name}");
     let chain = vec![CertificateDer::from_pem_file(file("server.pem")).expect("a certificate")];
     let key = PrivateKeyDer::from_pem_file(file("server.key")).expect("a key");
     let config = ServerConfig::builder()
         .with_no_client_auth()
         .with_single_cert(chain, key);
-    let acceptor = TlsAcceptor::from(Arc::new(config.expect("they fit")));
+    TlsAcceptor::from(Arc::new(config.expect("they fit")))
+}
+
+/// TLS before a server of plain http. What the server says its WebSocket's address is becomes `gateway`.
+fn tls(plain: u16, gateway: String) -> u16 {
+    let acceptor = acceptor();
     listen(move |stream| {
         let (acceptor, gateway) = (acceptor.clone(), gateway.clone());
         async move {

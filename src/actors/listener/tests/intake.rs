@@ -63,10 +63,7 @@ fn a_probe_becomes_no_grant_is_counted_once_for_each_way_and_is_left_to_whoever_
             site.bring(beside).await;
             sleep(5 * POLL).await;
             assert_eq!(site.received().await, 1, "the code beside a probe");
-            assert!(
-                site.outside.removals.borrow().is_empty(),
-                "whoever posted it removes it"
-            );
+            assert!(site.outside.removals.borrow().is_empty(), "`doctor` removes it");
             site.outside.messages.borrow_mut().remove(&probe);
             site.put(site.clock.now(), None, "talk".to_owned());
             sleep(2 * POLL).await;

@@ -64,12 +64,7 @@ fn a_message_some_of_whose_lines_cannot_be_read_goes_once_these_would_be_dead_to
 fn a_probe_that_was_left_behind_goes_once_a_code_would_be_dead() {
     paused(|| async {
         let site = Site::listening(&deleting());
-        let probe = Redirect {
-            time: START.as_secs(),
-            result: Err("codeferry_probe".to_owned()),
-            state: None,
-        };
-        let left = site.put(START, Some(WEBHOOK), v1::encode(BOT, &[probe], &key()));
+        let left = site.put(START, Some(WEBHOOK), v1::encode_probe(BOT, START, &key()));
         sleep(seconds(99)).await;
         assert_eq!((site.received().await, site.outside.ids()), (0, vec![left]));
         sleep(seconds(100)).await;

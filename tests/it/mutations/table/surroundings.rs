@@ -73,7 +73,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         find: "if mode & 0o077 != 0 {",
         replace: "if mode & 0o077 == 0o777 {",
         target: Target::It,
-        caught_by: "cli::a_file_of_variables_that_others_can_read_or_that_cannot_be_read_is_refused",
+        caught_by: "cli::env_file::a_file_of_variables_that_others_can_read_or_that_cannot_be_read_is_refused",
     },
     Mutation {
         breaks: "the file of variables wins over the process's own",
@@ -81,7 +81,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         find: "if name.starts_with(PREFIX) && !given.contains(stem(&name)) {",
         replace: "if name.starts_with(PREFIX) && !given.contains(\"\") {",
         target: Target::It,
-        caught_by: "cli::what_the_process_is_given_wins_over_the_file_of_variables_in_either_form",
+        caught_by: "cli::env_file::what_the_process_is_given_wins_over_the_file_of_variables_in_either_form",
     },
     Mutation {
         breaks: "a link is not made where only direct intake works",
