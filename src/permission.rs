@@ -8,8 +8,6 @@ pub struct Permissions(pub u64);
 impl Permissions {
     /// `ADMINISTRATOR`: holds all, whatever an overwrite says.
     pub const ADMINISTRATOR: Self = Self(1 << 3);
-    /// `MANAGE_CHANNELS`.
-    pub const MANAGE_CHANNELS: Self = Self(1 << 4);
     /// `ADD_REACTIONS`.
     pub const ADD_REACTIONS: Self = Self(1 << 6);
     /// `VIEW_CHANNEL`, without which nothing else counts.
@@ -20,8 +18,6 @@ impl Permissions {
     pub const MANAGE_MESSAGES: Self = Self(1 << 13);
     /// `READ_MESSAGE_HISTORY`.
     pub const READ_MESSAGE_HISTORY: Self = Self(1 << 16);
-    /// `MANAGE_ROLES`.
-    pub const MANAGE_ROLES: Self = Self(1 << 28);
     /// `MANAGE_WEBHOOKS`.
     pub const MANAGE_WEBHOOKS: Self = Self(1 << 29);
     /// Every permission, also those that Discord adds later.

@@ -221,7 +221,7 @@ impl Listener {
                         name_blanks(channel, watched.blanks);
                     }
                 }
-                // It stays for `doctor` to see. One that was left behind goes as what cannot be read does.
+                // It stays until `doctor` has seen it. If `doctor` left it behind, it is removed once a code would be dead.
                 Admission::Probe(carried) if source == Source::History => {
                     if !lives {
                         watched.set_unread(id, false);

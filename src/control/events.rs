@@ -19,7 +19,7 @@ use crate::server::{self, Answer, Request};
 const KEEP_ALIVE: Duration = Duration::from_secs(15);
 /// How long a client waits before it connects again.
 const FIRST: &str = "retry: 2000\n\n";
-/// Events were missed: whoever needs them asks for the grants.
+/// Events were missed: the subscriber asks for the grants that it needs.
 const GAP: &str = "event: gap\ndata: {}\n\n";
 /// The service stops.
 const END: &str = "event: end\ndata: {}\n\n";

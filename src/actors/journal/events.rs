@@ -1,5 +1,5 @@
-//! What happens to grants, told to whoever waits for it. An event leaves once what it tells of is durable. It holds no code,
-//! no token and nothing that was fetched: that goes to the sinks alone, which acknowledge it and are tried again.
+//! Events of grants, for subscribers. An event is sent once the change behind it is durable. It holds no code, no token and
+//! no fetched data: results go to the sinks alone, which acknowledge them and are retried.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -18,7 +18,7 @@ use crate::time::{Timestamp, rfc3339};
 const SUBSCRIBERS: usize = 16;
 /// Pages that wait for the end of their sign-in at the same time; further ones are shown at once.
 const PAGES: usize = 128;
-/// The last events, kept for those who come a moment later or again.
+/// The last events, kept for subscribers that arrive late or return.
 const KEPT: usize = 1024;
 /// Events that may wait for one subscriber.
 const WAITING: usize = 256;
@@ -115,7 +115,7 @@ pub struct Numbered {
     pub event: Arc<GrantEvent>,
 }
 
-/// The last events, and who is told of the next.
+/// The last events, and the subscribers of the next.
 #[derive(Debug)]
 pub(super) struct Events {
     began: i64,
@@ -173,7 +173,7 @@ pub struct Subscribe {
 /// A subscription: what has happened, then what happens.
 #[derive(Debug)]
 pub struct Subscription {
-    /// Events between `after` and now are known no more.
+    /// Some events between `after` and now are no longer kept.
     pub gap: bool,
     /// The wanted ones that are kept.
     pub past: Vec<Numbered>,
@@ -181,7 +181,7 @@ pub struct Subscription {
     pub next: broadcast::Receiver<Numbered>,
 }
 
-/// Why nobody is told of events.
+/// Why a subscription is refused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum NoEvents {
     /// The journal is closed.

@@ -29,7 +29,7 @@ pub enum Admission {
     Foreign,
     /// From a lane's webhook, but its content did not come along.
     Blank,
-    /// A test of the way: without redirects, to be removed once it is old. Until then whoever posted it removes it.
+    /// A message of `doctor --probe`, without redirects. `doctor` removes it; if it does not, it is removed once it is old.
     Probe(Carried),
     /// From a lane's webhook.
     Carried {
