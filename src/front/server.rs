@@ -126,12 +126,12 @@ impl FrontState {
         if request.method() == Method::HEAD {
             return self.page(request, StatusCode::OK, page, denied.as_deref());
         }
-        let link = callback.token.nonce;
+        let ending = settings.intake.ending(&callback);
         // Longer than the store may take before the process ends by itself.
         let taken = tokio::time::timeout(SAFE_WITHIN, settings.intake.take(callback)).await;
         let (status, page) = match taken {
             Ok(CallbackAnswer::Safe) if page == Page::Success => {
-                let ending = tokio::time::timeout(ENDS_WITHIN, settings.intake.ending(link)).await;
+                let ending = tokio::time::timeout(ENDS_WITHIN, ending).await;
                 let page = match ending.ok().flatten() {
                     Some(Ending::Completed) => Page::Completed,
                     Some(Ending::WrongPerson) => Page::WrongPerson,

@@ -10,8 +10,9 @@ pub trait CallbackIntake: Send + Sync {
     /// Answers once the callback is on the disk, or why it is not.
     fn take(&self, callback: Callback) -> Pin<Box<dyn Future<Output = CallbackAnswer>>>;
 
-    /// Answers once it is known how the sign-in of the link with this nonce ended; `None` where that cannot be known here.
-    fn ending(&self, _link: [u8; 8]) -> Pin<Box<dyn Future<Output = Option<Ending>>>> {
+    /// Answers once it is known how this callback's code ended; `None` where that cannot be known here. To be awaited once
+    /// the callback was taken.
+    fn ending(&self, _callback: &Callback) -> Pin<Box<dyn Future<Output = Option<Ending>>>> {
         Box::pin(std::future::ready(None))
     }
 }

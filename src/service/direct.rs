@@ -21,7 +21,7 @@ use crate::config::{Config, Secrets};
 use crate::front::counts::Counts;
 use crate::front::pages::Pages;
 use crate::front::server::{Front, FrontSettings};
-use crate::ids::{CodeHash, LinkId};
+use crate::ids::CodeHash;
 use crate::intake::callback::{Callback, CallbackRules, MOST_PER_LINK};
 use crate::intake::state::{StateKey, StateRules};
 use crate::lifecycle::{Exit, Failure};
@@ -106,16 +106,16 @@ impl CallbackIntake for Direct {
         Box::pin(async move { shared.take(callback).await })
     }
 
-    fn ending(&self, link: [u8; 8]) -> Pin<Box<dyn Future<Output = Option<Ending>>>> {
-        let journal = self.0.journal.clone();
-        Box::pin(async move { ending(&journal, LinkId(link)).await })
+    fn ending(&self, callback: &Callback) -> Pin<Box<dyn Future<Output = Option<Ending>>>> {
+        let (journal, code) = (self.0.journal.clone(), callback.hash(&self.0.hash_key));
+        Box::pin(async move { ending(&journal, code).await })
     }
 }
 
-/// Waits for the outcome of a link's code.
-async fn ending(journal: &Addr<Journal>, link: LinkId) -> Option<Ending> {
+/// Waits for the outcome of one code. Of a link there may be several: a stranger's, then the user's own.
+async fn ending(journal: &Addr<Journal>, code: CodeHash) -> Option<Ending> {
     let wanted = Wanted {
-        link: Some(link),
+        code: Some(code),
         ..Wanted::default()
     };
     let asked = Subscribe {
@@ -124,7 +124,6 @@ async fn ending(journal: &Addr<Journal>, link: LinkId) -> Option<Ending> {
         after: None,
     };
     let subscription = journal.send(asked).await.ok()?.ok()?;
-    // The first code that ended counts: a later one of the same link is a duplicate.
     if let Some(ended) = subscription.past.iter().find_map(|n| of_event(&n.event)) {
         return Some(ended);
     }
@@ -144,9 +143,9 @@ async fn ending(journal: &Addr<Journal>, link: LinkId) -> Option<Ending> {
 
 fn of_event(event: &GrantEvent) -> Option<Ending> {
     Some(match event.outcome.as_deref()? {
-        "completed" => Ending::Completed,
+        // A duplicate's consent has completed by another code.
+        "completed" | "duplicate" => Ending::Completed,
         "wrong_person" => Ending::WrongPerson,
-        "duplicate" => return None,
         _ => Ending::Failed,
     })
 }

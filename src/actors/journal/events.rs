@@ -11,7 +11,7 @@ use tokio::sync::broadcast;
 
 use super::Journal;
 use crate::grant::{Grant, State};
-use crate::ids::{GrantId, LinkId, UserId};
+use crate::ids::{CodeHash, GrantId, LinkId, UserId};
 use crate::time::{Timestamp, rfc3339};
 
 /// Subscribers of the control interface at the same time.
@@ -74,6 +74,9 @@ pub struct GrantEvent {
     /// The link it came by, where the state is signed: the `id` that `POST /v1/links` answered.
     #[schemars(with = "Option<String>")]
     pub link: Option<LinkId>,
+    /// The keyed hash of its code; never sent.
+    #[serde(skip)]
+    pub code: Option<CodeHash>,
     /// The user for whom the link was made.
     #[schemars(with = "Option<String>")]
     pub user_id: Option<UserId>,
@@ -98,6 +101,7 @@ impl GrantEvent {
             at,
             grant: grant.id,
             link: grant.requested.nonce.map(LinkId),
+            code: grant.code_hash,
             user_id: grant.requested.user,
             outcome: ended.map(|(outcome, _)| outcome.name().to_owned()),
             reason: ended.and_then(|(_, reason)| reason.map(ToString::to_string)),
@@ -143,6 +147,8 @@ pub struct Wanted {
     pub link: Option<LinkId>,
     /// Those of one grant.
     pub grant: Option<GrantId>,
+    /// Those of one code.
+    pub code: Option<CodeHash>,
 }
 
 impl Wanted {
@@ -151,6 +157,7 @@ impl Wanted {
         self.user_id.is_none_or(|user| event.user_id == Some(user))
             && self.link.is_none_or(|link| event.link == Some(link))
             && self.grant.is_none_or(|grant| event.grant == grant)
+            && self.code.is_none_or(|code| event.code == Some(code))
     }
 
     fn is_of_some(&self) -> bool {
@@ -277,6 +284,7 @@ mod tests {
             at: Timestamp::from_secs(1_700_000_000),
             grant: GrantId::new(Timestamp::from_secs(1_700_000_000), u128::from(user)),
             link: Some(LinkId([user as u8; 8])),
+            code: None,
             user_id: Some(UserId(user)),
             outcome: None,
             reason: None,

@@ -130,6 +130,24 @@ fn the_page_waits_for_the_end_of_its_own_link() {
     service.drain();
 }
 
+/// The link's earlier code was told: the right user read "Wrong account" although the sign-in completed.
+#[test]
+fn a_page_says_how_its_own_code_ended_although_a_stranger_used_the_link_before() {
+    let edge = without_lanes("");
+    let service = edge.site.run_ready();
+    let state = edge.site.state(PERSON);
+    let page = |user: u64| {
+        let code = edge.site.code(user, &state);
+        let path = format!("/callback?code={code}&state={state}");
+        (edge.get(&path).body, edge.get(&path).body)
+    };
+    for (user, id) in [(PERSON + 1, "id=\"wrong_person\""), (PERSON, "id=\"completed\"")] {
+        let (first, again) = page(user);
+        assert!(first.contains(id) && again.contains(id), "{id}: {first} {again}");
+    }
+    service.drain();
+}
+
 #[test]
 fn a_repeated_callback_says_the_same_and_is_taken_once_over_restarts_too() {
     let edge = without_lanes("");

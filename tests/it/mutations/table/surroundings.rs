@@ -127,7 +127,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         breaks: "a page tells the end of another link",
         file: "src/service/direct.rs",
         find: "Ok(told) if wanted.takes(&told.event) => {",
-        replace: "Ok(told) if wanted.takes(&told.event) || wanted.link.is_some() => {",
+        replace: "Ok(told) if wanted.takes(&told.event) || wanted.code.is_some() => {",
         target: Target::It,
         caught_by: "relay::direct::the_page_waits_for_the_end_of_its_own_link",
     },
