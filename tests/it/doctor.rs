@@ -223,6 +223,23 @@ fn few_sessions_and_a_discord_that_is_not_there_are_named() {
 }
 
 #[test]
+fn a_receiver_that_knows_no_head_was_reached_all_the_same() {
+    let receiver = TcpListener::bind("127.0.0.1:0").expect("a free port");
+    let address = receiver.local_addr().expect("its address");
+    std::thread::spawn(move || receiver.incoming().map_while(Result::ok).for_each(drop));
+    let mut set_up = SetUp::new(SimulatorOptions::without_limits());
+    set_up.set(
+        "CODEFERRY_CALLBACK_SECRET",
+        "whsec_MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3ODlhYmNkZWY=",
+    );
+    set_up.add(&format!(
+        "[[delivery]]\nname = \"callback\"\nkind = \"http\"\nurl = \"http://{address}/\""
+    ));
+    let (code, wrong) = set_up.examined();
+    assert_eq!((code, wrong.len()), (0, 0), "{wrong:?}");
+}
+
+#[test]
 fn nothing_is_named_where_nothing_is_wrong_and_no_session_is_begun() {
     let edge = Edge::without_limits("");
     edge.site.configure(&format!(
